@@ -1,0 +1,1 @@
+"""The night on one screen: Prefect flows and the command line."""

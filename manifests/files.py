@@ -1,0 +1,60 @@
+"""Files that are whole or not there: temp file, fsync, rename; and hashing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; when the block ends well it becomes `path`, durably.
+
+    The temporary file keeps the suffix of `path` (encoders choose a container by it). If the
+    block raises, it is removed and `path` is as it was. The parent folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write the whole of `data` (text as UTF-8) to `path`, or leave `path` as it was."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of the file's bytes, hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Remove temporary files that a killed process left in `folder`; returns how many."""
+    count = 0
+    for leftover in folder.glob(".*.*.????????*"):
+        if leftover.is_file() and len(leftover.name.split(".")) >= 4:
+            with suppress(FileNotFoundError):
+                leftover.unlink()
+                count += 1
+    return count
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

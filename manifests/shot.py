@@ -1,0 +1,104 @@
+"""Shot: one line of the sheet, checked and meant; and the manifest that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests.errors import Fault
+from manifests.stage import Lora, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The still a shot starts from, opened and hashed when the sheet was checked."""
+
+    path: Path
+    """Absolute."""
+    sha256: str
+    """Of the file's bytes."""
+    width: int
+    """Pixels, after EXIF rotation."""
+    height: int
+    """Pixels, after EXIF rotation."""
+    notes: tuple[str, ...] = ()
+    """What was done to read it, in words: `turned upright by its EXIF tag`, `alpha over black`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """A grade: ASC CDL (slope, offset, power, then saturation), then a LUT."""
+
+    slope: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    power: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    saturation: float = 1.0
+    lut: Path | None = None
+    """Absolute path of a `.cube` file."""
+    lut_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upscale:
+    """How much larger the delivered clip is, and by what."""
+
+    factor: float
+    """1 < factor <= 4. Delivered width and height are rounded to even numbers."""
+    model: Path | None = None
+    """Absolute path of a `.safetensors` upscaler for spandrel; None means Lanczos, named so."""
+    model_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishSpec:
+    """What is done to an approved take."""
+
+    grade: Grade | None = None
+    upscale: Upscale | None = None
+    crf: int = 18
+    """x264 quality of the review file, 0..51."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One line of the sheet, resolved: the first take's recipe, the finish, and the words.
+
+    Resolution order: studio < preset < manifest defaults < row (< remedy, in later takes).
+    """
+
+    id: str
+    """Text, never a number: `001` stays `001`. Letters, digits, `.`, `_`, `-`; at most 64."""
+    row: int
+    """Where it stands in its file, as a spreadsheet counts."""
+    recipe: Recipe
+    """Of the first take."""
+    source: Source | None
+    finish: FinishSpec
+    priority: int = 0
+    """Higher renders first; ties keep the sheet's order."""
+    title: str = ""
+    """The prompt as typed, before the style snippet."""
+    style: str | None = None
+    notes: str = ""
+    """As typed; carried to the report."""
+    snaps: tuple[str, ...] = ()
+    """What was changed to fit the model, in words: `frames 16 -> 17 (Wan renders 4n+1)`."""
+    warnings: tuple[str, ...] = ()
+    """What will run but deserves a look: `stage 2 restarts at sigma 0.10: it refines nothing`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A sheet as read: the shots that are good and every fault of the others."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    """File name without its suffix; folders of the night are named by it."""
+    sha256: str
+    """Of the file's bytes."""
+    shots: tuple[Shot, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+__all__ = ["FinishSpec", "Grade", "Lora", "Manifest", "Shot", "Source", "Upscale"]

@@ -1,0 +1,1 @@
+"""Pixels to numbers: every metric, the scorecard and the verdict. Knows nothing of rendering."""

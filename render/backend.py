@@ -1,0 +1,47 @@
+"""The interface of what renders: one backend object per worker process."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from render.order import Receipt, RenderOrder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a take is, told while it renders."""
+
+    take_id: str
+    phase: str
+    """`load`, `encode`, `stage`, `decode`, `score`, `upscale`, `grade`, `encode-video`."""
+    stage: int = 0
+    """1-based; 0 outside the stages."""
+    stages: int = 0
+    step: int = 0
+    """Steps of this stage that are done."""
+    steps: int = 0
+
+
+Tell = Callable[[Progress], None]
+
+
+class RenderBackend(ABC):
+    """Renders takes and keeps what can be kept warm between them."""
+
+    @abstractmethod
+    def render(self, order: RenderOrder, *, tell: Tell) -> Receipt:
+        """Render one take and write its clip.
+
+        Goes on from the checkpoints in `order.folder` when they belong to the same recipe;
+        returns at once, with what was recorded, when the finished clip is there and whole.
+
+        Raises:
+            MachineFailure: the same take may succeed later or elsewhere.
+            RenderError: any other failure, named (see `render.errors`).
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of models and memory. The backend may be used again afterwards."""

@@ -1,0 +1,57 @@
+"""What goes wrong while pixels are made.
+
+RenderError (RushesError)
+├── MachineFailure        the same take may succeed later or elsewhere: Prefect retries it
+│   ├── OutOfMemory       the card or the host ran out of memory
+│   ├── WorkerLost        the worker process died or stopped answering
+│   └── DiskFull          no space left where the take is written
+├── ModelUnavailable      the model cannot be loaded here: retrying does not help
+├── SourceUnreadable      the still vanished or cannot be decoded any more
+├── StaleCheckpoint       a checkpoint belongs to another recipe: it is ignored, by name
+├── ClipUnreadable        a file that should be a clip cannot be decoded
+└── NonFinite             NaN or infinity in latents or frames: a picture failure
+"""
+
+from __future__ import annotations
+
+from manifests.errors import RushesError
+
+
+class RenderError(RushesError):
+    """Root of what goes wrong while pixels are made."""
+
+
+class MachineFailure(RenderError):
+    """The machine failed, not the picture: the same take may succeed later or elsewhere."""
+
+
+class OutOfMemory(MachineFailure):
+    """The card or the host ran out of memory."""
+
+
+class WorkerLost(MachineFailure):
+    """The worker process died or stopped answering."""
+
+
+class DiskFull(MachineFailure):
+    """No space is left where the take is written."""
+
+
+class ModelUnavailable(RenderError):
+    """The model cannot be loaded here; retrying does not help."""
+
+
+class SourceUnreadable(RenderError):
+    """The still vanished or cannot be decoded any more."""
+
+
+class StaleCheckpoint(RenderError):
+    """A checkpoint belongs to another recipe or is damaged."""
+
+
+class ClipUnreadable(RenderError):
+    """A file that should be a clip cannot be decoded."""
+
+
+class NonFinite(RenderError):
+    """NaN or infinity in latents or frames: the take failed as a picture."""

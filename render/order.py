@@ -1,0 +1,198 @@
+"""What crosses to a worker process and what comes back: frozen, picklable, no tensors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manifests.shot import FinishSpec
+from manifests.stage import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """A model as the worker finds it."""
+
+    name: str
+    """As the studio names it: `pocket-wan`."""
+    family: str
+    """Which family file loads it: `pocket`, `wan`."""
+    location: str
+    """Absolute path of a diffusers folder, or a hub id."""
+    revision: str | None = None
+    """Hub commit; None for a local folder."""
+    offline: bool = True
+    """Never ask the hub: files must be on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOrder:
+    """One take to render."""
+
+    take_id: str
+    """`<manifest>/<shot>/t<number>`: the same in ledger, folders and Prefect tags."""
+    shot: str
+    take: int
+    """1, 2, 3 ...: attempts at the shot."""
+    recipe: Recipe
+    model: ModelRef
+    source: Path | None
+    """Absolute; None for text-to-video."""
+    folder: Path
+    """Absolute; the take's own folder, made by the worker. Checkpoints and the clip go here."""
+    device: str = "cpu"
+    """torch device string inside the worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReceipt:
+    """What one stage did."""
+
+    index: int
+    """0-based."""
+    start_sigma: float
+    """Noise level it started from, 0..1."""
+    steps: int
+    """Model steps it ran."""
+    seed: int
+    """Seed of its noise."""
+    seconds: float
+    """Wall time; 0.0 when it was resumed from its checkpoint."""
+    resumed: bool
+    """Its latents came from a checkpoint and nothing was computed."""
+    latents: Path
+    """float32 safetensors, shape (1, C, T, H, W)."""
+    latents_sha256: str
+    latents_std: float
+    """Spread of the latents at its end: a sane model stays near 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A rendered take."""
+
+    take_id: str
+    recipe_fingerprint: str
+    clip: Path
+    """Absolute; FFV1 in Matroska, >= 10 bit, `frames` frames of `width` x `height` at `fps`."""
+    clip_sha256: str
+    frames: int
+    width: int
+    height: int
+    fps: float
+    stages: tuple[StageReceipt, ...]
+    seconds: float
+    """Wall time of the whole take in the worker, model load excluded."""
+    load_seconds: float
+    """Wall time of loading the model; 0.0 when it was warm."""
+    encode_seconds: float
+    """Wall time of prompt and image conditioning."""
+    decode_seconds: float
+    """Wall time of the VAE decode and the write of the clip."""
+    peak_memory: int
+    """Bytes: of the card on CUDA, of the process (RSS) on a CPU."""
+    device: str
+    """In words: `cpu (2 threads)`, `cuda:0 NVIDIA H200`."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: `the source changed after planning (hash ...)`."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of what decides pixels: torch, diffusers, rushes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with paths as text; `from_dict` is its inverse."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Receipt:
+        """The receipt that `to_dict` wrote."""
+        stages = tuple(
+            StageReceipt(**{**stage, "latents": Path(stage["latents"])}) for stage in data["stages"]
+        )
+        return cls(
+            **{
+                **data,
+                "clip": Path(data["clip"]),
+                "stages": stages,
+                "notes": tuple(data["notes"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOrder:
+    """One clip to measure."""
+
+    clip: Path
+    source: Path | None
+    """The still to hold frame 0 against; None skips the source metrics."""
+    frames: int | None = None
+    """Expected number of frames; None: not checked."""
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    device: str = "cpu"
+    weights_dir: Path | None = None
+    """Where LPIPS backbone weights lie; None: the seeded random backbone, named so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishOrder:
+    """One approved take to finish."""
+
+    take_id: str
+    shot: str
+    clip: Path
+    """The lossless clip."""
+    finish: FinishSpec
+    destination: Path
+    """Absolute path of the review file; never overwritten."""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A finished file and what was done to it."""
+
+    path: Path
+    sha256: str
+    width: int
+    height: int
+    frames: int
+    fps: float
+    upscaler: str
+    """`none`, `lanczos 2x`, or the model's file name and hash."""
+    grade: str
+    """In words: `none`, `CDL slope ...; LUT warm.cube (sha256 ...)`."""
+    checks: tuple[str, ...]
+    """Checks after the grade, in words, each one passed; a failed one raises."""
+    strip: Path | None
+    """JPEG contact strip of the finished clip, for the report."""
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data with paths as text; `from_dict` is its inverse."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Delivery:
+        """The delivery that `to_dict` wrote."""
+        strip = data["strip"]
+        return cls(
+            **{
+                **data,
+                "path": Path(data["path"]),
+                "strip": None if strip is None else Path(strip),
+                "checks": tuple(data["checks"]),
+            }
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""The finish: upscale, grade, encode, deliver."""

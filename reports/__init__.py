@@ -1,0 +1,1 @@
+"""What happened, and telling it: the ledger and the morning report."""

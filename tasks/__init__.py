@@ -1,0 +1,1 @@
+"""What is retried: plan, worker pool, and one task for each step of a take."""
