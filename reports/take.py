@@ -29,7 +29,17 @@ class TakeStatus(StrEnum):
 
 TRANSITIONS: dict[TakeStatus, frozenset[TakeStatus]] = {
     TakeStatus.QUEUED: frozenset({TakeStatus.RENDERING}),
-    TakeStatus.RENDERING: frozenset({TakeStatus.RENDERED, TakeStatus.FAILED, TakeStatus.QUEUED}),
+    TakeStatus.RENDERING: frozenset(
+        {
+            TakeStatus.RENDERED,
+            TakeStatus.FAILED,
+            # The machine died or failed: the same take again.
+            TakeStatus.QUEUED,
+            # NaN: the picture failed before there was a clip to judge.
+            TakeStatus.REJECTED,
+            TakeStatus.HELD,
+        }
+    ),
     TakeStatus.RENDERED: frozenset({TakeStatus.APPROVED, TakeStatus.REJECTED, TakeStatus.HELD}),
     TakeStatus.APPROVED: frozenset(),
     TakeStatus.REJECTED: frozenset(),
