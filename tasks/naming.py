@@ -1,0 +1,28 @@
+"""Where takes, deliveries and reports lie, and what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def take_id(manifest: str, shot: str, fingerprint: str, number: int) -> str:
+    """`<manifest>/<shot>/<fingerprint, 8 digits>/t<number>`: ledger, folders and tags agree.
+
+    The fingerprint keeps takes of a row that was changed apart from those of the row before.
+    """
+    return f"{manifest}/{shot}/{fingerprint[:8]}/t{number}"
+
+
+def take_folder(takes_dir: Path, take: str) -> Path:
+    """The folder of a take: its id, below the takes folder."""
+    return takes_dir.joinpath(*take.split("/"))
+
+
+def delivery_path(delivered_dir: Path, manifest: str, shot: str, version: int) -> Path:
+    """The review file of a version: `delivered/<manifest>/<shot>/<shot>_v001.mp4`."""
+    return delivered_dir / manifest / shot / f"{shot}_v{version:03d}.mp4"
+
+
+def sidecar_path(delivery: Path) -> Path:
+    """The sidecar beside a review file: same name, `.json`."""
+    return delivery.with_suffix(".json")
