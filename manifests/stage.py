@@ -42,6 +42,9 @@ class Schedule(StrEnum):
     BETA = "beta"
     KARRAS = "karras"
     EXPONENTIAL = "exponential"
+    DDIM_UNIFORM = "ddim_uniform"
+    LINEAR_QUADRATIC = "linear_quadratic"
+    KL_OPTIMAL = "kl_optimal"
 
 
 class Expert(StrEnum):
