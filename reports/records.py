@@ -1,0 +1,176 @@
+"""What the ledger hands out: rows as frozen dataclasses, JSON parsed into the contracts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from manifests.shot import Shot
+from manifests.stage import Recipe
+from qc.scorecard import Scorecard, Verdict
+from render.order import Delivery, Receipt
+from reports.take import ShotStatus, TakeStatus
+
+
+class EventKind(StrEnum):
+    """What an event tells. Events are words beside the takes' status, never a second status."""
+
+    RESUMED = "resumed"
+    """A night that a dead process left open was taken up again."""
+    ENDED = "ended"
+    """The night is over; `words` say how."""
+    REFUSED = "refused"
+    """A line of the sheet was refused; `data` is the fault."""
+    MACHINE_FAILURE = "machine_failure"
+    """A try at a take failed by machine; `data`: `error` (class name), `attempt` (1-based)."""
+    FINISH_FAILURE = "finish_failure"
+    """A try at finishing an approved take failed; `data` as for a machine failure."""
+    ABANDONED = "abandoned"
+    """Finishing the shot failed for good: the shot is held."""
+    NOTE = "note"
+    """What a person should know; `data` may name `best_take`, the take id worth looking at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightRecord:
+    """A night as it was begun, and its end if it has one."""
+
+    id: str
+    """`2026-11-21`, or `2026-11-21-2` for the second one of that date."""
+    started: datetime
+    """UTC."""
+    arguments_key: str
+    """Equal for equal arguments: an open night with this key is resumed."""
+    arguments: dict[str, Any]
+    flow_run_id: str | None
+    """Of the run that began it; a reference into Prefect, never the truth."""
+    ended: datetime | None
+    """UTC; None while it is open, or was killed and not yet resumed."""
+    words: str
+    """How it ended; empty while it is open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShotRecord:
+    """A shot as it was recorded, last words included."""
+
+    id: int
+    manifest: str
+    """Name of the sheet."""
+    fingerprint: str
+    """`reports.fingerprint.shot_fingerprint` of `shot`."""
+    shot: Shot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One step in a take's life."""
+
+    at: datetime
+    """UTC."""
+    before: TakeStatus | None
+    """None for the first one."""
+    after: TakeStatus
+    night: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeRecord:
+    """A take with its whole history."""
+
+    id: int
+    shot_id: int
+    number: int
+    """1, 2, 3 ... within the shot."""
+    take_id: str
+    recipe: Recipe
+    recipe_fingerprint: str
+    remedy_words: str
+    """What was changed against the take before; empty for the first."""
+    remedy: dict[str, Any] | None
+    transitions: tuple[Transition, ...]
+    """In the order in which they happened; never empty."""
+    receipt: Receipt | None
+    scorecard: Scorecard | None
+    verdict: Verdict | None
+
+    @property
+    def status(self) -> TakeStatus:
+        """Where the take is: the end of its last transition."""
+        return self.transitions[-1].after
+
+    @property
+    def night(self) -> str:
+        """The night that asked for it."""
+        return self.transitions[0].night
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A delivered version."""
+
+    id: int
+    shot_id: int
+    take_id: str
+    version: int
+    """1 for `v001`; counted over all fingerprints of the shot's name."""
+    night: str
+    at: datetime
+    """UTC."""
+    delivery: Delivery
+    sidecar: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """Something that happened beside the takes' status."""
+
+    id: int
+    at: datetime
+    """UTC."""
+    night: str
+    shot_id: int | None
+    take_id: str | None
+    kind: EventKind
+    words: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NightSummary:
+    """A night in numbers; everything is derived."""
+
+    night: str
+    started: datetime
+    ended: datetime | None
+    words: str
+    shots: dict[ShotStatus, int]
+    """Every status, zeros included."""
+    takes: int
+    """Takes that this night asked for."""
+    refused: int
+    """Lines of the sheet that were left out."""
+
+    @property
+    def total(self) -> int:
+        """All shots of the night."""
+        return sum(self.shots.values())
+
+    @property
+    def all_well(self) -> bool:
+        """The night ended, nothing was refused and every shot is approved."""
+        approved = self.shots[ShotStatus.APPROVED]
+        return self.ended is not None and not self.refused and approved == self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `--json`."""
+        return {
+            **asdict(self),
+            "started": self.started.isoformat(),
+            "ended": None if self.ended is None else self.ended.isoformat(),
+            "shots": {str(status): count for status, count in self.shots.items()},
+        }
