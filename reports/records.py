@@ -95,7 +95,9 @@ class TakeRecord:
     transitions: tuple[Transition, ...]
     """In the order in which they happened; never empty."""
     receipt: Receipt | None
+    """None until it is rendered, and for a take that failed before it had a clip."""
     scorecard: Scorecard | None
+    """None until it is judged, and where nothing could be measured."""
     verdict: Verdict | None
 
     @property

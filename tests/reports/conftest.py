@@ -246,7 +246,8 @@ class Maker:
         }
         flicker = 0.0021 if after is TakeStatus.APPROVED else 0.011
         verdict = self.verdict(decisions[after], flicker)
-        card = self.scorecard(flicker_global=flicker)
+        has_clip = ledger.take(take.take_id).receipt is not None
+        card = self.scorecard(flicker_global=flicker) if has_clip else None
         words = "; ".join(verdict.reasons) or "all scores pass"
         ledger.judged(take.take_id, card, verdict, after, night, words)
 

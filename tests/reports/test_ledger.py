@@ -144,6 +144,18 @@ def test_a_step_that_needs_data_is_not_a_bare_move(maker):
             ledger.judged(take.take_id, card, verdict, TakeStatus.FAILED, night, "")
 
 
+def test_a_take_that_turned_to_nan_is_judged_without_a_clip(maker):
+    """T: rendering > rejected, with a verdict and neither receipt nor scores."""
+    with maker.ledger() as ledger:
+        night = maker.begin(ledger)
+        take = maker.add(ledger, ledger.record_shot(night, "shots", maker.shot(), 0).id, night)
+        ledger.move(take.take_id, TakeStatus.RENDERING, night=night, words="")
+        ledger.judged(take.take_id, None, maker.verdict(), TakeStatus.REJECTED, night, "NaN")
+        read = ledger.take(take.take_id)
+    assert read.status is TakeStatus.REJECTED
+    assert (read.receipt, read.scorecard, read.verdict) == (None, None, maker.verdict())
+
+
 def test_history_cannot_be_rewritten(maker):
     """SQL itself refuses to change or delete what happened."""
     with maker.ledger() as ledger:
