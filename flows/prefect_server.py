@@ -37,7 +37,7 @@ def embedded_server(*, port: int, log: Path) -> Iterator[str]:
     port = _free_port(port)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "flows.prefect_server", str(port), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -55,13 +55,12 @@ def _cuda_cards() -> tuple[Device, ...]:
         cards = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            name, uuid = _text(pynvml.nvmlDeviceGetName(handle)), _text(
-                pynvml.nvmlDeviceGetUUID(handle)
+            name, uuid = (
+                _text(pynvml.nvmlDeviceGetName(handle)),
+                _text(pynvml.nvmlDeviceGetUUID(handle)),
             )
             if allowed is None or {str(index), uuid} & set(allowed.split(",")):
-                cards.append(
-                    Device(name=f"{name} #{index}", torch_device="cuda:0", visible=uuid)
-                )
+                cards.append(Device(name=f"{name} #{index}", torch_device="cuda:0", visible=uuid))
         return tuple(cards)
     finally:
         with suppress(pynvml.NVMLError):

@@ -26,6 +26,11 @@ Listener = Callable[[Progress], None]
 class Pool(ABC):
     """Where renders are sent. Every call raises RenderError or QCError, named, or returns."""
 
+    torch_device: str
+    """What the workers call their device: `cpu` or `cuda:0`."""
+    lanes: int
+    """How many takes can be in work at once."""
+
     @abstractmethod
     async def render(self, order: RenderOrder, *, budget: float) -> Receipt:
         """Render a take; after `budget` seconds its worker is restarted and WorkerLost raised."""
@@ -50,6 +55,8 @@ class WorkerPool(Pool):
         self, devices: Sequence[Device], *, threads: int, scratch: Path, listener: Listener
     ) -> None:
         self.devices = tuple(devices)
+        self.lanes = len(self.devices)
+        self.torch_device = self.devices[0].torch_device
         self._threads = threads
         self._scratch = scratch
         self._listener = listener
@@ -162,7 +169,7 @@ class WorkerPool(Pool):
         except TimeoutError as error:
             await self._restart_worker_of(future)
             raise WorkerLost(
-                f"{function} took longer than its budget of {budget:.0f} s; its worker was restarted"
+                f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
             ) from error
         except (KilledWorker, FutureCancelledError, NoValidWorkerError) as error:
             raise WorkerLost(f"the worker process died during {function}") from error

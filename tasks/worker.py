@@ -14,11 +14,13 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from manifests.errors import RushesError
 from qc.scorecard import Scorecard
 from render.backend import Progress, RenderBackend
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
@@ -49,9 +51,7 @@ def score(order: ScoreOrder) -> Scorecard:
     """Measure one clip. Raises QCError, named, when it cannot be measured."""
     from qc.measure import Expected, measure
 
-    expected = Expected(
-        frames=order.frames, width=order.width, height=order.height, fps=order.fps
-    )
+    expected = Expected(frames=order.frames, width=order.width, height=order.height, fps=order.fps)
     return measure(
         order.clip,
         source=order.source,
@@ -127,16 +127,21 @@ def _lpips(weights_dir: Path | None, device: str) -> Any:
 def _main(arguments: list[str]) -> int:
     match arguments:
         case ["doctor"]:
-            result: Any = doctor()
+            work: Callable[[], Any] = doctor
         case ["score"]:
             data = json.load(sys.stdin)
             for key in ("clip", "source", "weights_dir"):
                 data[key] = None if data.get(key) is None else Path(data[key])
-            result = score(ScoreOrder(**data)).to_dict()
+            order = ScoreOrder(**data)
+            work = lambda: score(order).to_dict()  # noqa: E731
         case _:
             print("usage: python -m tasks.worker doctor | score < order.json", file=sys.stderr)
             return 2
-    print(json.dumps(result))
+    try:
+        answer: dict[str, Any] = {"result": work()}
+    except RushesError as error:
+        answer = {"error": type(error).__name__, "words": str(error)}
+    print(json.dumps(answer))
     return 0
 
 

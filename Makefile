@@ -1,0 +1,48 @@
+# Two commands matter: `make demo` and `make test`. Each does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test check-fast lint types contracts docs clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv with the pinned packages
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Rushes needs Python 3.11 or later, this is " + sys.version.split()[0] + "; give PYTHON=python3.12, say") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian, apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@echo "installing the pinned packages into $(VENV) (a few minutes, about 6 GB) ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## a whole night on the bundled sheet, on the CPU
+	@$(BIN)/rushes run manifests/examples/demo/shots.csv --root $(DEMO) --device cpu
+
+test: $(READY)  ## all tests
+	@$(BIN)/python -m pytest -q
+
+check-fast: $(READY)  ## lint, types, contracts and the quick tests
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -m 'not slow' -x
+
+lint: $(READY)  ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: $(READY)  ## who may import whom
+	@$(BIN)/lint-imports
+
+docs: $(READY)  ## write the generated pages again
+	@$(BIN)/python docs/generate.py
+
+clean:  ## remove .venv, caches and the demo's night
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

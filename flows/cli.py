@@ -1,0 +1,262 @@
+"""The command line `rushes`. Thin: each command reads its arguments, calls, prints, exits.
+
+NOTE: nothing heavy is imported at the top: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from manifests.errors import Fault
+    from manifests.shot import Manifest
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="rushes",
+    help="Overnight batch production for AI video: a shot sheet in the evening, approved clips "
+    "and a report in the morning.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Sheets = Annotated[list[Path], typer.Argument(help="Shot sheets, CSV or YAML.", metavar="SHEET...")]
+Root = Annotated[
+    Path, typer.Option("--root", help="Folder of the studio: ledger, takes, deliveries, reports.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; else as in studio.yaml.")
+]
+HERE = Path()
+
+
+@app.command()
+def check(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
+    """Read sheets and name every fault at once; start nothing."""
+    found = _load(sheets, root)
+    faults = [fault for sheet in found for fault in sheet.faults]
+    shots = sum(len(sheet.shots) for sheet in found)
+    if as_json:
+        _print_json({"shots": shots, "faults": [fault.to_dict() for fault in faults]})
+    elif faults:
+        _print_faults(faults)
+    else:
+        _out().print(f"{shots} shots, no fault.", highlight=False)
+    raise typer.Exit(BAD_INPUT if faults else 0)
+
+
+@app.command()
+def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
+    """Show what a night would do: order, stages, start sigmas, times, disk, and refusals."""
+    from flows.show import print_plan
+    from manifests.settings import load_studio
+    from reports.ledger import Ledger
+    from tasks.plan import make_plan
+
+    studio = load_studio(root)
+    found = _load(sheets, root)
+    if studio.ledger_path.exists():
+        with Ledger(studio.ledger_path) as ledger:
+            made = make_plan(found, studio=studio, ledger=ledger)
+    else:
+        made = make_plan(found, studio=studio, ledger=None)
+    if as_json:
+        _print_json(made.to_dict())
+    else:
+        print_plan(made, _out())
+    raise typer.Exit(BAD_INPUT if made.refused else 0)
+
+
+@app.command()
+def run(
+    sheets: Sheets,
+    root: Root = HERE,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Run the good lines of a sheet with bad ones.")
+    ] = False,
+    device: Device = None,
+) -> None:
+    """Run a night: render, score, retake, finish, report. Started again, it goes on."""
+    from flows.run import run_night
+
+    # A stop from the service manager is an interruption like Ctrl-C: finished work is kept.
+    signal.signal(signal.SIGTERM, _interrupt)
+    settings = {} if device is None else {"device": device}
+    code = run_night(sheets, root=root, settings=settings, skip_bad=skip_bad, console=_out())
+    raise typer.Exit(code)
+
+
+@app.command()
+def score(
+    clip: Annotated[Path, typer.Argument(help="Any video file.")],
+    source: Annotated[Path | None, typer.Option(help="Still that frame 0 should show.")] = None,
+    family: Annotated[
+        str, typer.Option(help="Whose thresholds to hold it against: default, pocket, wan.")
+    ] = "default",
+    root: Root = HERE,
+    as_json: Json = False,
+) -> None:
+    """Measure a video file and judge it. Ends with 1 when it would not be approved."""
+    from flows.score import print_score, score_clip
+
+    card, verdict = score_clip(clip, source=source, family=family, root=root)
+    if as_json:
+        _print_json({"scorecard": card.to_dict(), "verdict": verdict.to_dict()})
+    else:
+        print_score(card, verdict, _out())
+    raise typer.Exit(0 if verdict.decision.value == "approve" else 1)
+
+
+@app.command()
+def status(root: Root = HERE, as_json: Json = False) -> None:
+    """What the latest night has done, and what it is doing now."""
+    from flows.status import night_status, print_status
+
+    found = night_status(root)
+    if as_json:
+        _print_json(found)
+    else:
+        print_status(found, _out())
+
+
+@app.command()
+def report(
+    night: Annotated[str | None, typer.Argument(help="A night's name; else the latest.")] = None,
+    root: Root = HERE,
+    client_safe: Annotated[
+        bool, typer.Option("--client-safe", help="Leave out prompts, machine names and paths.")
+    ] = False,
+) -> None:
+    """Write the morning report again, from the ledger; print where it lies."""
+    from flows.status import rewrite_report
+
+    sys.stdout.write(f"{rewrite_report(root, night, client_safe=client_safe)}\n")
+
+
+@app.command()
+def presets(root: Root = HERE, as_json: Json = False) -> None:
+    """List the presets with their stages."""
+    from flows.show import print_rows
+    from flows.status import preset_rows
+
+    rows = preset_rows(root)
+    if as_json:
+        _print_json({"presets": rows})
+    else:
+        print_rows("Presets", rows, _out())
+
+
+@app.command()
+def sigmas(
+    schedule: Annotated[str, typer.Option(help="simple, normal, sgm_uniform, beta ...")] = "simple",
+    steps: Annotated[int, typer.Option(help="Model steps that are run.")] = 20,
+    denoise: Annotated[float, typer.Option(help="0..1; 1 starts from pure noise.")] = 1.0,
+    shift: Annotated[float, typer.Option(help="Shift of the model's schedule.")] = 8.0,
+    as_json: Json = False,
+) -> None:
+    """Print the noise levels of a re-noise stage, so that its start sigma is seen."""
+    from manifests.stage import Schedule
+    from render.schedules import sigmas as levels
+
+    try:
+        named = Schedule(schedule)
+    except ValueError:
+        _refuse(f"no schedule {schedule!r}; there are {', '.join(Schedule)}")
+    try:
+        found = levels(schedule=named, steps=steps, denoise=denoise, shift=shift)
+    except ValueError as error:
+        _refuse(str(error))
+    if as_json:
+        _print_json({"sigmas": [float(level) for level in found]})
+    else:
+        _out().print(" ".join(f"{level:.4f}" for level in found), highlight=False)
+
+
+@app.command()
+def doctor(root: Root = HERE, as_json: Json = False) -> None:
+    """Check this machine for a night, with a remedy for what is missing."""
+    from flows.doctor import examine, print_findings
+
+    findings = examine(root)
+    if as_json:
+        _print_json({"checks": [finding.to_dict() for finding in findings]})
+    else:
+        print_findings(findings, _out())
+    raise typer.Exit(0 if all(finding.well for finding in findings) else 1)
+
+
+def main() -> None:
+    """Entry point: turns named errors into exit codes and words, never into a traceback."""
+    from manifests.errors import BadInput, RushesError
+
+    try:
+        app()
+    except BadInput as error:
+        _end_with_faults(error.faults)
+    except RushesError as error:
+        _err().print(f"[red]{type(error).__name__}:[/]", end=" ")
+        _err().print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        _err().print("Interrupted. What is finished is kept; the same command goes on from here.")
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end_with_faults(faults: Sequence[Fault]) -> NoReturn:
+    if "--json" in sys.argv:
+        _print_json({"faults": [fault.to_dict() for fault in faults]})
+    else:
+        _print_faults(faults)
+        _err().print("Nothing was started.")
+    sys.exit(BAD_INPUT)
+
+
+def _load(sheets: Sequence[Path], root: Path) -> list[Manifest]:
+    from manifests.load import load_manifest
+    from manifests.settings import load_studio
+
+    studio = load_studio(root)
+    return [load_manifest(sheet, studio=studio) for sheet in sheets]
+
+
+def _print_faults(faults: Sequence[Fault]) -> None:
+    from flows.show import print_faults
+
+    print_faults(faults, _err())
+
+
+def _refuse(words: str) -> NoReturn:
+    _err().print(words, style="red", highlight=False, markup=False)
+    sys.exit(BAD_INPUT)
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _out() -> Console:
+    return Console()
+
+
+def _err() -> Console:
+    return Console(stderr=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""`rushes run`: check, plan, then the night; and nothing at all where nothing is left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.prefect_env import prepare
+from flows.progress import watcher_for
+from flows.watch import ProgressFile, Watchers
+from manifests.errors import BadInput
+from manifests.load import load_manifest
+from manifests.settings import Studio, load_studio
+from reports.ledger import Ledger
+from reports.records import NightRecord
+from reports.take import ShotStatus
+from tasks.plan import Plan, disk_fault, make_plan
+
+WELL, NOT_ALL_WELL = 0, 1
+
+
+def run_night(
+    manifests: Sequence[Path],
+    *,
+    root: Path,
+    settings: Mapping[str, Any],
+    skip_bad: bool,
+    console: Console,
+) -> int:
+    """Run, or go on with, a night over these sheets; returns the exit code.
+
+    Raises BadInput when nothing could be started, LedgerBusy when another night runs here.
+    """
+    studio = load_studio(root, **settings)
+    plan, last = _look(manifests, studio, skip_bad)
+    if not plan.open_lines and (last is None or last.ended is not None):
+        return _nothing_to_do(plan, last, studio, console)
+    with ExitStack() as stack:
+        if prepare(studio.state_dir):
+            from flows.prefect_server import embedded_server
+
+            console.print("starting the Prefect server ...", style="dim")
+            log = studio.state_dir / "prefect-server.log"
+            url = stack.enter_context(embedded_server(port=studio.prefect_port, log=log))
+            # NOTE: set before Prefect is imported, which reads it once.
+            os.environ["PREFECT_API_URL"] = f"{url}/api"
+            console.print(f"Prefect UI while the night runs: {url}", highlight=False)
+        result = _run(stack, manifests, studio, settings, skip_bad, console)
+    return _tell(result, studio, console)
+
+
+def _look(
+    manifests: Sequence[Path], studio: Studio, skip_bad: bool
+) -> tuple[Plan, NightRecord | None]:
+    """The plan, and the last night over these sheets; raises BadInput with every fault."""
+    sheets = [load_manifest(path, studio=studio) for path in manifests]
+    faults = [fault for sheet in sheets for fault in sheet.faults]
+    if faults and not (skip_bad and any(sheet.shots for sheet in sheets)):
+        raise BadInput(faults)
+    last = None
+    if not studio.ledger_path.exists():
+        plan = make_plan(sheets, studio=studio, ledger=None)
+    else:
+        with Ledger(studio.ledger_path) as ledger:
+            plan = make_plan(sheets, studio=studio, ledger=ledger)
+            key = arguments_key(manifests, studio.root)
+            nights = [night for night in ledger.nights() if night.arguments_key == key]
+            last = nights[-1] if nights else None
+    fault = disk_fault(plan, studio)
+    if fault is not None:
+        raise BadInput([fault])
+    return plan, last
+
+
+def arguments_key(manifests: Sequence[Path], root: Path) -> str:
+    """Equal for the same sheets in the same root: a night cut short is found again by it."""
+    import hashlib
+    import json
+
+    text = json.dumps([str(root.resolve()), *sorted(str(path.resolve()) for path in manifests)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _run(
+    stack: ExitStack,
+    manifests: Sequence[Path],
+    studio: Studio,
+    settings: Mapping[str, Any],
+    skip_bad: bool,
+    console: Console,
+) -> dict[str, Any]:
+    from flows.night import WATCHER, night
+
+    view = stack.enter_context(watcher_for(console))
+    WATCHER.set(Watchers(view, ProgressFile(studio.state_dir)))
+    return asyncio.run(
+        night(
+            manifests=[path.resolve() for path in manifests],
+            root=studio.root,
+            skip_bad=skip_bad,
+            settings=dict(settings),
+        )
+    )
+
+
+def _tell(result: Mapping[str, Any], studio: Studio, console: Console) -> int:
+    from reports.night_report import build_night_report
+    from reports.terminal import print_night
+
+    with Ledger(studio.ledger_path) as ledger:
+        print_night(build_night_report(ledger, result["night"]), console=console)
+    _last_line(console, result["report"])
+    return _code(result["shots"], result["refused"])
+
+
+def _nothing_to_do(plan: Plan, last: NightRecord | None, studio: Studio, console: Console) -> int:
+    counts = {status.value: 0 for status in ShotStatus}
+    for line in plan.lines:
+        counts[line.status.value] += 1
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.print(f"Nothing to do: {said}.", highlight=False)
+    if last is not None:
+        _last_line(console, str(studio.reports_dir / last.id / "index.html"))
+    return _code(counts, len(plan.refused))
+
+
+def _last_line(console: Console, page: str) -> None:
+    # NOTE: written past rich, which would fold a long path: scripts read this line.
+    console.file.write(f"{page}\n")
+    console.file.flush()
+
+
+def _code(counts: Mapping[str, int], refused: int) -> int:
+    approved = counts[ShotStatus.APPROVED.value]
+    return WELL if approved == sum(counts.values()) and not refused else NOT_ALL_WELL

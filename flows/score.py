@@ -1,0 +1,58 @@
+"""`rushes score`: any video file, measured and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from manifests.settings import load_studio
+from qc.judge import judge
+from qc.metrics import METRICS
+from qc.scorecard import Level, Scorecard, Verdict
+from qc.thresholds import load_thresholds
+from tasks.ask_worker import ask_worker
+
+_COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+
+
+def score_clip(
+    clip: Path, *, source: Path | None, family: str, root: Path
+) -> tuple[Scorecard, Verdict]:
+    """Measure `clip` in a process of its own and judge it. Raises QCError, named."""
+    studio = load_studio(root)
+    thresholds = load_thresholds(family)
+    order = {
+        "clip": str(clip.resolve()),
+        "source": None if source is None else str(source.resolve()),
+        "weights_dir": None if studio.lpips_weights_dir is None else str(studio.lpips_weights_dir),
+    }
+    card = Scorecard.from_dict(ask_worker("score", order, threads=studio.threads))
+    return card, judge(card, thresholds=thresholds)
+
+
+def print_score(card: Scorecard, verdict: Verdict, console: Console) -> None:
+    """The numbers against their limits, worst first, and the rest below."""
+    console.print(
+        f"{card.frames} frames, {card.width}x{card.height}, {card.fps:g} fps; "
+        f"LPIPS backbone: {card.backbone}",
+        highlight=False,
+    )
+    table = Table()
+    for title in ("metric", "value", "limit", ""):
+        table.add_column(title, justify="right" if title in ("value", "limit") else "left")
+    judged = {finding.metric for finding in verdict.findings}
+    for finding in verdict.findings:
+        limit = "" if finding.limit is None else f"{finding.limit:.4g}"
+        words = f"[{_COLOURS[finding.level]}]{escape(finding.words)}[/]"
+        table.add_row(finding.metric, f"{finding.value:.4g}", limit, words)
+    for name, value in sorted(card.metrics.items()):
+        if name not in judged:
+            title = METRICS[name].title if name in METRICS else ""
+            table.add_row(name, f"{value:.4g}", "", f"[dim]{escape(title)}[/]")
+    console.print(table)
+    for problem in card.problems:
+        console.print(f"[red]✗[/] {escape(problem)}", highlight=False)
+    console.print(f"{verdict.decision.value} ({verdict.thresholds})", style="bold")

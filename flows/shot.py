@@ -1,0 +1,87 @@
+"""One shot as a Prefect flow: its own page in the UI, its takes as task runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.states import Completed, Failed
+
+from manifests.errors import RushesError
+from reports.records import TakeRecord
+from reports.take import ShotStatus
+from tasks.desk import Desk, Job, desk
+from tasks.finish_shot import finish_shot
+from tasks.next_action import Action
+from tasks.render_take import render_take
+from tasks.score_take import score_take
+from tasks.steps import action_for, add_take, give_up
+
+
+@flow(name="shot", flow_run_name="{shot}", validate_parameters=False, persist_result=False)
+async def shot_flow(shot: str, shot_id: int) -> Any:
+    """Take a shot as far as it gets tonight. Never raises for what can be written down."""
+    night = desk()
+    job = night.jobs[shot_id]
+    # A shot takes three steps a take and two at the end; more means that a step did nothing.
+    for _ in range(4 * night.studio.max_takes + 4):
+        action, number = action_for(night, job)
+        if action is Action.NOTHING:
+            break
+        try:
+            await _step(night, job, action, number)
+        except Exception as error:
+            # Not a silent fallback: it is in the ledger, by name, and the report shows it.
+            give_up(night, job, action, error)
+            if not isinstance(error, RushesError):
+                raise
+    await _tell(night, job)
+    return _state(night, job)
+
+
+async def _step(night: Desk, job: Job, action: Action, number: int) -> None:
+    match action:
+        case Action.NEW_TAKE | Action.AGAIN:
+            add_take(night, job, again=action is Action.AGAIN)
+        case Action.RENDER:
+            await render_take(job.shot_id, number)
+        case Action.SCORE:
+            await score_take(job.shot_id, number)
+        case Action.FINISH:
+            await finish_shot(job.shot_id, number)
+        case Action.NOTHING:
+            raise AssertionError("nothing is no step")
+
+
+def _state(night: Desk, job: Job) -> Any:
+    status = night.ledger.shot_status(job.shot_id)
+    takes = night.ledger.takes_of(job.shot_id)
+    words = f"take {len(takes)}: {takes[-1].transitions[-1].words}" if takes else "no take"
+    match status:
+        case ShotStatus.APPROVED:
+            return Completed(name="Approved", message=words)
+        case ShotStatus.HELD:
+            return Completed(name="Held", message=words)
+        case _:
+            return Failed(name=status.value.capitalize(), message=words)
+
+
+async def _tell(night: Desk, job: Job) -> None:
+    """A page of the shot for the UI: its takes, and why each was judged as it was."""
+    lines = [f"# {job.shot.id}: {night.ledger.shot_status(job.shot_id)}", ""]
+    for take in night.ledger.takes_of(job.shot_id):
+        lines += [f"## take {take.number}: {take.status}", "", *_take_lines(take), ""]
+    delivery = night.ledger.delivery_of(job.shot_id)
+    if delivery is not None:
+        lines += [f"Delivered as `{delivery.delivery.path}`"]
+    await acreate_markdown_artifact(markdown="\n".join(lines), description=job.shot.title[:200])
+
+
+def _take_lines(take: TakeRecord) -> list[str]:
+    lines = [f"*{take.remedy_words}*"] if take.remedy_words else []
+    if take.verdict is not None:
+        lines += [f"- {reason}" for reason in take.verdict.reasons] or ["- nothing to object to"]
+    if take.receipt is not None:
+        lines += [f"- {take.receipt.seconds:.1f} s on {take.receipt.device}"]
+    return lines

@@ -1,0 +1,94 @@
+"""Tables for the terminal: faults, plans, presets, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from manifests.errors import Fault
+from tasks.plan import Plan, PlanLine
+
+
+def print_faults(faults: Sequence[Fault], console: Console) -> None:
+    """Every fault with its place and its remedy."""
+    for fault in faults:
+        console.print(f"[red]✗[/] {escape(str(fault))}", highlight=False, soft_wrap=True)
+    noun = "fault" if len(faults) == 1 else "faults"
+    console.print(f"{len(faults)} {noun}.", style="bold", highlight=False)
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """The order, the stages of each shot, the estimates, and what is refused."""
+    table = Table(title=f"Plan: {len(plan.open_lines)} of {len(plan.lines)} shots to do")
+    for title in ("#", "shot", "status", "preset", "size", "stages", "about", "disk"):
+        table.add_column(title, justify="right" if title in ("#", "about", "disk") else "left")
+    for number, line in enumerate(plan.lines, start=1):
+        table.add_row(
+            str(number),
+            escape(line.shot.id),
+            line.status.value,
+            escape(line.shot.recipe.preset),
+            _size(line),
+            "\n".join(stage_words(line)),
+            duration(line.estimate.seconds),
+            f"{line.disk_bytes / 1e6:.0f} MB",
+        )
+    console.print(table)
+    for line in plan.lines:
+        for words in (*line.shot.snaps, *line.warnings):
+            console.print(f"[yellow]![/] {escape(line.shot.id)}: {escape(words)}", highlight=False)
+    for basis in sorted({line.estimate.basis for line in plan.open_lines}):
+        console.print(f"times from {basis}", style="dim", highlight=False)
+    console.print(
+        f"One take each: {duration(plan.seconds)}, {plan.disk_bytes / 1e6:.0f} MB of "
+        f"{plan.disk_free / 1e9:.0f} GB free.",
+        highlight=False,
+    )
+    if plan.refused:
+        print_faults(plan.refused, console)
+
+
+def stage_words(line: PlanLine) -> list[str]:
+    """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 σ 1.000`."""
+    words = []
+    for number, planned in enumerate(line.stages, start=1):
+        stage = planned.stage
+        window = f" denoise {stage.denoise:g}" if stage.kind.value == "renoise" else ""
+        expert = f" {stage.expert.value} expert" if stage.expert.value != "auto" else ""
+        words.append(
+            f"{number} {stage.kind.value} {planned.steps} steps cfg {stage.cfg:g}{window} "
+            f"{stage.sampler.value}/{stage.schedule.value} shift {stage.shift:g}"
+            f"{expert} from σ {planned.start_sigma:.3f}"
+        )
+    return words
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def print_rows(title: str, rows: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Rows as a table; their keys are the columns."""
+    table = Table(title=title)
+    made = False
+    for row in rows:
+        if not made:
+            for column in row:
+                table.add_column(column)
+            made = True
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    console.print(table)
+
+
+def _size(line: PlanLine) -> str:
+    recipe = line.shot.recipe
+    return f"{recipe.width}x{recipe.height}\n{recipe.frames} f @ {recipe.fps:g}"

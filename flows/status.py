@@ -1,0 +1,138 @@
+"""`rushes status`, `rushes report` and `rushes presets`: what the ledger and the studio hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from flows.show import print_rows
+from flows.watch import read_progress
+from manifests.errors import BadInput, Fault
+from manifests.preset import list_presets
+from manifests.settings import Studio, load_studio
+from render.schedules import start_sigma
+from reports.errors import LedgerBusy
+from reports.ledger import Ledger
+from reports.lock import sole_writer
+from reports.records import NightRecord
+
+
+def night_status(root: Path) -> dict[str, Any]:
+    """The latest night as plain data: its shots, and what is rendered at this moment."""
+    studio = load_studio(root)
+    with Ledger(_ledger_path(studio)) as ledger:
+        night = _night(ledger, None, studio)
+        shots = []
+        for record in ledger.shot_records(night.id):
+            takes = ledger.takes_of(record.id)
+            delivery = ledger.delivery_of(record.id)
+            shots.append(
+                {
+                    "shot": record.shot.id,
+                    "sheet": record.manifest,
+                    "status": ledger.shot_status(record.id).value,
+                    "takes": [take.status.value for take in takes],
+                    "last": takes[-1].transitions[-1].words if takes else "",
+                    "delivered": None if delivery is None else str(delivery.delivery.path),
+                }
+            )
+    running = _is_running(studio)
+    return {
+        "night": night.id,
+        "started": night.started.isoformat(),
+        "ended": None if night.ended is None else night.ended.isoformat(),
+        "state": "running" if running else "ended" if night.ended else "cut short",
+        "now": read_progress(studio.state_dir) if running else None,
+        "shots": shots,
+    }
+
+
+def print_status(found: dict[str, Any], console: Console) -> None:
+    """The night in the terminal."""
+    console.print(f"night {found['night']}: {found['state']}", style="bold", highlight=False)
+    if found["now"]:
+        now = found["now"]
+        console.print(
+            f"now: {now['take_id']} {now['phase']} "
+            f"{now['stage']}/{now['stages']}, step {now['step']}/{now['steps']}",
+            highlight=False,
+        )
+    rows = [
+        {
+            "shot": shot["shot"],
+            "status": shot["status"],
+            "takes": ", ".join(shot["takes"]),
+            "last": shot["last"],
+        }
+        for shot in found["shots"]
+    ]
+    print_rows("Shots", rows, console)
+    if found["state"] == "cut short":
+        console.print("The night was cut short; the same `rushes run` goes on with it.")
+
+
+def rewrite_report(root: Path, night: str | None, *, client_safe: bool) -> Path:
+    """Write the report of a night (None: the latest) again; returns the path of its page."""
+    from reports.morning import write_morning
+    from reports.night_report import build_night_report
+
+    studio = load_studio(root)
+    with Ledger(_ledger_path(studio)) as ledger:
+        record = _night(ledger, night, studio)
+        built = build_night_report(ledger, record.id)
+    folder = studio.reports_dir / (f"{record.id}-client" if client_safe else record.id)
+    return write_morning(built, folder, client_safe=client_safe)
+
+
+def preset_rows(root: Path) -> list[dict[str, Any]]:
+    """A row for each preset: its name, what it is for, its stages."""
+    rows = []
+    for preset in list_presets(load_studio(root)):
+        stages = "\n".join(
+            f"{stage.kind.value} {stage.steps} steps, cfg {stage.cfg:g}, "
+            f"{stage.sampler.value}/{stage.schedule.value}, from sigma {start_sigma(stage):.3f}"
+            for stage in preset.stages
+        )
+        rows.append({"preset": preset.qualified_name, "title": preset.title, "stages": stages})
+    return rows
+
+
+def _ledger_path(studio: Studio) -> Path:
+    if not studio.ledger_path.exists():
+        raise BadInput(
+            [
+                Fault(
+                    file=studio.ledger_path,
+                    problem="no night has run in this root",
+                    remedy="give --root, or run one: rushes run SHEET",
+                )
+            ]
+        )
+    return studio.ledger_path
+
+
+def _night(ledger: Ledger, name: str | None, studio: Studio) -> NightRecord:
+    nights = ledger.nights()
+    if name is not None:
+        return ledger.night(name)
+    if not nights:
+        raise BadInput(
+            [
+                Fault(
+                    file=studio.ledger_path,
+                    problem="the ledger holds no night",
+                    remedy="run one: rushes run SHEET",
+                )
+            ]
+        )
+    return nights[-1]
+
+
+def _is_running(studio: Studio) -> bool:
+    try:
+        with sole_writer(studio.ledger_path):
+            return False
+    except LedgerBusy:
+        return True

@@ -1,0 +1,74 @@
+"""Who watches a night: the interface, and the file that `rushes status` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from render.backend import Progress
+
+
+class Watcher:
+    """Told what happens in a night; does nothing by itself."""
+
+    def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
+        """The night began or goes on, with these open shots: (id, estimated seconds)."""
+
+    def progress(self, progress: Progress) -> None:
+        """A worker made progress."""
+
+    def shot_done(self, shot: str, status: str, words: str) -> None:
+        """A shot has come as far as it gets tonight."""
+
+
+class Watchers(Watcher):
+    """Several watchers as one."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.began(night_id, shots)
+
+    def progress(self, progress: Progress) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.progress(progress)
+
+    def shot_done(self, shot: str, status: str, words: str) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.shot_done(shot, status, words)
+
+
+class ProgressFile(Watcher):
+    """Keeps `.rushes/progress.json` fresh for other processes, at most once a second."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir / "progress.json"
+        self._written = 0.0
+
+    def progress(self, progress: Progress) -> None:
+        """Write the latest progress. A hint, not the truth: no fsync, lost with a crash."""
+        if time.monotonic() - self._written < 1.0:
+            return
+        self._written = time.monotonic()
+        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({**asdict(progress), "at": time.time()}))
+        temporary.replace(self._path)
+
+
+def read_progress(state_dir: Path, *, fresh_seconds: float = 120.0) -> dict[str, object] | None:
+    """The latest progress of a running night; None when there is none or it is stale."""
+    try:
+        data = json.loads((state_dir / "progress.json").read_text())
+        fresh = time.time() - float(data["at"]) < fresh_seconds
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return data if fresh else None

@@ -1,0 +1,69 @@
+"""The desk: what every task of one night works with. Made by the night flow, found by its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from manifests.settings import Studio
+from manifests.shot import Shot
+from render.order import ModelRef
+from reports.ledger import Ledger
+from tasks.pool import Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A shot of this night, with its place in the ledger."""
+
+    shot_id: int
+    """Key in the ledger."""
+    manifest: str
+    shot: Shot
+    fingerprint: str
+    budget: float
+    """Seconds after which a render is taken for stuck."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Settings, ledger, workers and shots of one night."""
+
+    studio: Studio
+    ledger: Ledger
+    pool: Pool
+    night_id: str
+    torch_device: str
+    """Of the workers: `cpu` or `cuda:0` (each sees only its own card)."""
+    jobs: Mapping[int, Job]
+
+    def model_ref(self, name: str) -> ModelRef:
+        """The model of that name as a worker finds it. The sheet was checked: it is there."""
+        entry = self.studio.models[name]
+        return ModelRef(
+            name=name,
+            family=entry.family,
+            location=str(entry.location),
+            revision=entry.revision,
+        )
+
+
+# NOTE: a context variable, not a parameter: Prefect would walk and hash whatever it is given.
+_DESK: ContextVar[Desk] = ContextVar("desk")
+
+
+def desk() -> Desk:
+    """The desk of the night that is running. Raises LookupError outside one."""
+    return _DESK.get()
+
+
+@contextmanager
+def at_desk(made: Desk) -> Iterator[Desk]:
+    """Let `desk()` find `made` inside the block, in the tasks started there too."""
+    token = _DESK.set(made)
+    try:
+        yield made
+    finally:
+        _DESK.reset(token)

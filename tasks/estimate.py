@@ -1,0 +1,83 @@
+"""How long a take will take and how much it will write: from history where there is some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from manifests.stage import Recipe, Stage, StageKind
+from render.schedules import stage_sigmas
+from reports.ledger_reads import LedgerReads
+
+HISTORY = 30
+"""The latest steps that an estimate looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Seconds of one take, with where the figure comes from."""
+
+    seconds: float
+    basis: str
+    """`history (30 stages)` or `guess (...)`."""
+
+
+def estimate(recipe: Recipe, *, ledger: LedgerReads | None) -> Estimate:
+    """Seconds of one take of this recipe on this machine, model load excluded."""
+    steps = sum(len(stage_sigmas(stage)) - 1 for stage in recipe.stages)
+    if ledger is not None:
+        seen = ledger.step_seconds(
+            model_id=recipe.model_id,
+            width=recipe.width,
+            height=recipe.height,
+            frames=recipe.frames,
+        )[-HISTORY:]
+        if seen:
+            # A tenth more for prompt, decode and writing.
+            basis = f"history ({len(seen)} stages)"
+            return Estimate(seconds=1.1 * steps * median(seen), basis=basis)
+    forwards = sum(_forwards(stage) for stage in recipe.stages)
+    seconds, basis = _guess(recipe)
+    return Estimate(seconds=1.1 * forwards * seconds, basis=basis)
+
+
+def tokens(recipe: Recipe) -> int:
+    """Tokens of the transformer: latent frames x patches of 16x16 pixels."""
+    return ((recipe.frames - 1) // 4 + 1) * (recipe.width // 16) * (recipe.height // 16)
+
+
+def disk_bytes(recipe: Recipe) -> int:
+    """At most so many bytes for one take: raw 16-bit frames and float32 latents of each stage."""
+    pixels = recipe.width * recipe.height * recipe.frames
+    latents = ((recipe.frames - 1) // 4 + 1) * (recipe.width // 8) * (recipe.height // 8) * 32 * 4
+    return 6 * pixels + latents * len(recipe.stages) + pixels
+
+
+def _forwards(stage: Stage) -> int:
+    steps = len(stage_sigmas(stage)) - 1
+    return steps if stage.cfg == 1.0 else 2 * steps
+
+
+def _guess(recipe: Recipe) -> tuple[float, str]:
+    count = tokens(recipe)
+    if recipe.family == "pocket":
+        return count * 2.0e-4, "guess (pocket model on 2 cores)"
+    # One forward of a 14B Wan on one H200, bf16: a fit through 5,120, 20,280 and 32,760 tokens.
+    return count * (5.76e-5 + 1.26e-9 * count), "guess (14B on one H200; other cards are slower)"
+
+
+def start_words(stage: Stage, index: int, start: float) -> str | None:
+    """A warning where a later stage restarts at a noise level that makes no sense."""
+    if index == 0 or stage.kind is StageKind.SPLIT:
+        return None
+    if start < 0.2:
+        return (
+            f"stage {index + 1} restarts at sigma {start:.2f}: it refines almost nothing; "
+            f"use schedule simple, or a higher denoise than {stage.denoise:g}"
+        )
+    if start > 0.95:
+        return (
+            f"stage {index + 1} restarts at sigma {start:.2f}: it throws away what the stages "
+            "before it made; use a lower denoise"
+        )
+    return None

@@ -1,0 +1,200 @@
+"""The plan of a night: what is rendered in which order, how, how long, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import Fault
+from manifests.settings import Studio
+from manifests.shot import Manifest, Shot
+from manifests.stage import Stage
+from render.schedules import stage_sigmas
+from reports.fingerprint import shot_fingerprint
+from reports.ledger_reads import LedgerReads
+from reports.take import ShotStatus
+from tasks.estimate import Estimate, disk_bytes, estimate, start_words
+
+BUDGET_FACTOR = 20.0
+"""A render is taken for stuck after this many times its estimate ..."""
+LEAST_BUDGET = 1800.0
+"""... but never before this many seconds: a first take loads its model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStage:
+    """A stage as the plan shows it."""
+
+    stage: Stage
+    start_sigma: float
+    """Noise level it starts from, 0..1: what decides how much it changes."""
+    steps: int
+    """Model steps it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """A shot in the plan."""
+
+    manifest: str
+    shot: Shot
+    stages: tuple[PlanStage, ...]
+    estimate: Estimate
+    disk_bytes: int
+    """Of one take, at most."""
+    status: ShotStatus
+    """As the ledger has it: what is approved is not rendered again."""
+    warnings: tuple[str, ...]
+
+    @property
+    def budget(self) -> float:
+        """Seconds after which a render of this shot is taken for stuck."""
+        return max(LEAST_BUDGET, BUDGET_FACTOR * self.estimate.seconds)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the night has work on it: neither approved nor waiting for a person."""
+        return self.status not in (ShotStatus.APPROVED, ShotStatus.HELD)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as plain data, for `--json`."""
+        recipe = self.shot.recipe
+        return {
+            "manifest": self.manifest,
+            "shot": self.shot.id,
+            "row": self.shot.row,
+            "status": self.status.value,
+            "preset": recipe.preset,
+            "model": recipe.model,
+            "size": [recipe.width, recipe.height],
+            "frames": recipe.frames,
+            "fps": recipe.fps,
+            "seed": recipe.seed,
+            "recipe_fingerprint": recipe.fingerprint,
+            "stages": [
+                {
+                    "kind": planned.stage.kind.value,
+                    "steps": planned.steps,
+                    "cfg": planned.stage.cfg,
+                    "denoise": planned.stage.denoise,
+                    "sampler": planned.stage.sampler.value,
+                    "schedule": planned.stage.schedule.value,
+                    "shift": planned.stage.shift,
+                    "start_sigma": round(planned.start_sigma, 6),
+                    "expert": planned.stage.expert.value,
+                }
+                for planned in self.stages
+            ],
+            "seconds": round(self.estimate.seconds, 1),
+            "basis": self.estimate.basis,
+            "disk_bytes": self.disk_bytes,
+            "snaps": list(self.shot.snaps),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A night before it runs."""
+
+    lines: tuple[PlanLine, ...]
+    """In the order in which they are rendered."""
+    refused: tuple[Fault, ...]
+    """What of the sheets will not run."""
+    disk_free: int
+    """Bytes free where takes are written."""
+
+    @property
+    def open_lines(self) -> tuple[PlanLine, ...]:
+        """The shots that there is work on."""
+        return tuple(line for line in self.lines if line.is_open)
+
+    @property
+    def seconds(self) -> float:
+        """Of the open shots, one take each."""
+        return sum(line.estimate.seconds for line in self.open_lines)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the open shots, one take each."""
+        return sum(line.disk_bytes for line in self.open_lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain data, for `--json`."""
+        return {
+            "shots": [line.to_dict() for line in self.lines],
+            "refused": [fault.to_dict() for fault in self.refused],
+            "open": len(self.open_lines),
+            "seconds": round(self.seconds, 1),
+            "disk_bytes": self.disk_bytes,
+            "disk_free": self.disk_free,
+        }
+
+
+def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads | None) -> Plan:
+    """Plan these sheets. `ledger` is None where no night has run yet.
+
+    Order: priority (high first), then by model (loading one is minutes), then as in the sheets.
+    """
+    lines = [_line(sheet.name, shot, ledger=ledger) for sheet in sheets for shot in sheet.shots]
+    models = list(dict.fromkeys(line.shot.recipe.model for line in lines))
+    lines.sort(key=lambda line: (-line.shot.priority, models.index(line.shot.recipe.model)))
+    return Plan(
+        lines=tuple(lines),
+        refused=tuple(fault for sheet in sheets for fault in sheet.faults),
+        disk_free=shutil.disk_usage(_nearest(studio.root)).free,
+    )
+
+
+def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
+    """The fault that the disk is too small for the plan; None when it is not."""
+    needed = plan.disk_bytes + int(studio.min_free_gb * 1e9)
+    if plan.disk_free >= needed:
+        return None
+    return Fault(
+        file=studio.root,
+        problem=(
+            f"{plan.disk_free / 1e9:.1f} GB are free, the night may write "
+            f"{plan.disk_bytes / 1e9:.1f} GB and {studio.min_free_gb:g} GB are to stay free"
+        ),
+        remedy="free some space, or give --root on a larger disk",
+    )
+
+
+def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None) -> PlanLine:
+    stages = tuple(_planned(stage) for stage in shot.recipe.stages)
+    sigma_warnings = (
+        start_words(planned.stage, index, planned.start_sigma)
+        for index, planned in enumerate(stages)
+    )
+    return PlanLine(
+        manifest=manifest,
+        shot=shot,
+        stages=stages,
+        estimate=estimate(shot.recipe, ledger=ledger),
+        disk_bytes=disk_bytes(shot.recipe),
+        status=_status(manifest, shot, ledger),
+        warnings=(*shot.warnings, *(words for words in sigma_warnings if words)),
+    )
+
+
+def _planned(stage: Stage) -> PlanStage:
+    sigmas = stage_sigmas(stage)
+    return PlanStage(stage=stage, start_sigma=sigmas[0], steps=len(sigmas) - 1)
+
+
+def _status(manifest: str, shot: Shot, ledger: LedgerReads | None) -> ShotStatus:
+    if ledger is None:
+        return ShotStatus.WAITING
+    known = ledger.find_shot(manifest, shot.id, shot_fingerprint(shot))
+    return ShotStatus.WAITING if known is None else ledger.shot_status(known.id)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest parent that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,95 @@
+"""Render a take. Prefect retries what the machine failed, never what the picture failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import runtime, task
+from prefect.cache_policies import NO_CACHE
+
+from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
+from render.errors import MachineFailure, NonFinite
+from render.order import RenderOrder
+from reports.records import EventKind
+from reports.take import TakeStatus
+from tasks.desk import Desk, Job, desk
+from tasks.judge_take import conclude
+from tasks.naming import take_folder
+
+MACHINE_RETRIES = 2
+"""Further tries of one take after a machine failure, in one night."""
+
+
+async def retry_machine_failures(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether Prefect may try again: only when the machine failed, never the picture."""
+    error = await state.aresult(raise_on_failure=False)
+    return isinstance(error, MachineFailure)
+
+
+@task(
+    name="render",
+    task_run_name="render take {number}",
+    retries=MACHINE_RETRIES,
+    retry_delay_seconds=[2, 15],
+    retry_condition_fn=retry_machine_failures,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+async def render_take(shot_id: int, number: int) -> str:
+    """Render take `number` of a shot; returns how it ended. Raises RenderError."""
+    night = desk()
+    attempt = runtime.task_run.run_count or 1
+    return await render_once(night, night.jobs[shot_id], number, attempt=attempt)
+
+
+async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> str:
+    """One try. Goes on from the take's checkpoints, and writes down how it ended."""
+    take = night.ledger.takes_of(job.shot_id)[number - 1]
+    if take.status is TakeStatus.QUEUED:
+        night.ledger.move(take.take_id, TakeStatus.RENDERING, night=night.night_id, words="")
+    order = RenderOrder(
+        take_id=take.take_id,
+        shot=job.shot.id,
+        take=number,
+        recipe=take.recipe,
+        model=night.model_ref(take.recipe.model),
+        source=None if job.shot.source is None else job.shot.source.path,
+        folder=take_folder(night.studio.takes_dir, take.take_id),
+        device=night.torch_device,
+    )
+    try:
+        receipt = await night.pool.render(order, budget=job.budget)
+    except NonFinite as error:
+        # NaN is a failed picture without a clip: it is judged here, and the policy has its say.
+        conclude(night, job, number, None, nan_verdict(str(error)))
+        return FailureClass.NAN
+    except MachineFailure as error:
+        night.ledger.event(
+            kind=EventKind.MACHINE_FAILURE,
+            words=f"{type(error).__name__}: {error}",
+            night=night.night_id,
+            take_id=take.take_id,
+            data={"error": type(error).__name__, "attempt": attempt},
+        )
+        raise
+    night.ledger.rendered(take.take_id, receipt, night=night.night_id)
+    return TakeStatus.RENDERED
+
+
+def nan_verdict(words: str) -> Verdict:
+    """The verdict over a take whose latents turned to NaN or infinity."""
+    finding = Finding(
+        metric="finite",
+        value=0.0,
+        level=Level.FAIL,
+        limit=1.0,
+        failure=FailureClass.NAN,
+        words=words,
+        severity=1e6,
+    )
+    return Verdict(
+        decision=Decision.RETAKE,
+        failure=FailureClass.NAN,
+        findings=(finding,),
+        thresholds="render",
+    )

@@ -1,0 +1,106 @@
+"""The steps of a shot between Prefect's tasks: what is next, and how a failure is written down."""
+
+from __future__ import annotations
+
+from reports.records import EventKind, TakeRecord
+from reports.take import TakeStatus
+from tasks.desk import Desk, Job
+from tasks.judge_take import after_failure
+from tasks.naming import take_id
+from tasks.next_action import Action, next_action
+from tasks.retake import Hold
+
+
+def action_for(night: Desk, job: Job) -> tuple[Action, int]:
+    """What the shot needs next, and the number of the take it is about (0: none yet)."""
+    takes = night.ledger.takes_of(job.shot_id)
+    last = takes[-1] if takes else None
+    abandoned = night.ledger.events_of(
+        night=night.night_id, shot_id=job.shot_id, kind=EventKind.ABANDONED
+    )
+    action = next_action(
+        [take.status for take in takes],
+        delivered=night.ledger.delivery_of(job.shot_id) is not None,
+        abandoned=bool(abandoned),
+        failed_tonight=last is not None and last.transitions[-1].night == night.night_id,
+    )
+    return action, len(takes)
+
+
+def add_take(night: Desk, job: Job, *, again: bool) -> None:
+    """Put the shot's next take into the ledger, queued.
+
+    The first take is what the sheet asks for; `again` repeats a recipe that the machine failed;
+    otherwise the policy, asked with the same history, gives the same answer as when it judged.
+    """
+    takes = night.ledger.takes_of(job.shot_id)
+    recipe, words, remedy = job.shot.recipe, "", None
+    if takes and again:
+        recipe, remedy = takes[-1].recipe, takes[-1].remedy
+        words = "the same recipe again: the machine failed it before"
+    elif takes:
+        step = after_failure(night, job, takes)
+        assert not isinstance(step, Hold), "a rejected take is one that the policy lets follow"
+        recipe, words, remedy = step.recipe, step.words, {"name": step.remedy.name}
+    number = len(takes) + 1
+    night.ledger.add_take(
+        job.shot_id,
+        take_id=take_id(job.manifest, job.shot.id, job.fingerprint, number),
+        number=number,
+        recipe=recipe,
+        remedy_words=words,
+        remedy=remedy,
+        night=night.night_id,
+    )
+
+
+def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
+    """Write down that a step failed for good, so that the shot rests; returns the words."""
+    words = f"{type(error).__name__}: {error}"
+    take = night.ledger.takes_of(job.shot_id)[-1]
+    match action:
+        case Action.RENDER:
+            # An error before the first try leaves the take queued; only a started one fails.
+            if take.status is TakeStatus.QUEUED:
+                night.ledger.move(
+                    take.take_id, TakeStatus.RENDERING, night=night.night_id, words=""
+                )
+            night.ledger.move(take.take_id, TakeStatus.FAILED, night=night.night_id, words=words)
+        case Action.SCORE:
+            _hold_unscored(night, take, words)
+        case _:
+            night.ledger.event(
+                kind=EventKind.ABANDONED,
+                words=words,
+                night=night.night_id,
+                take_id=take.take_id,
+            )
+    return words
+
+
+def _hold_unscored(night: Desk, take: TakeRecord, words: str) -> None:
+    from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
+
+    finding = Finding(
+        metric="measured",
+        value=0.0,
+        level=Level.FAIL,
+        limit=1.0,
+        failure=FailureClass.UNDECODABLE,
+        words=f"could not be measured: {words}",
+        severity=1e6,
+    )
+    verdict = Verdict(
+        decision=Decision.HOLD,
+        failure=FailureClass.UNDECODABLE,
+        findings=(finding,),
+        thresholds="none: it could not be measured",
+    )
+    night.ledger.judged(
+        take.take_id,
+        scorecard=None,
+        verdict=verdict,
+        after=TakeStatus.HELD,
+        night=night.night_id,
+        words=finding.words,
+    )
