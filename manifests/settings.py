@@ -1,0 +1,280 @@
+"""The studio's settings: command line over environment over studio.yaml over defaults."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from manifests.errors import BadInput, Fault
+from manifests.models import POCKET, ModelSpec, builtin_models
+from manifests.refusal import Refusal
+from manifests.text import closest, suggest
+from manifests.yaml_text import Node, YamlRefusal, read_yaml
+
+SETTINGS_NAME = "studio.yaml"
+_PREFIX = "RUSHES_"
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
+_PATHS = ("presets_dir", "upscale_model", "lpips_weights_dir")
+
+
+class Studio(BaseSettings):
+    """What holds for every night in one root folder. `load_studio` names faults in words."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    root: Path = Field(default_factory=Path.cwd)
+    """Where everything is written; absolute."""
+    default_model: str = POCKET
+    default_preset: str = "two-stage"
+    models: Annotated[dict[str, ModelSpec], Field(default_factory=builtin_models)]
+    """By name; `pocket-wan` is always there."""
+    source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """More folders from which stills, LUTs and LoRAs may come, besides the sheet's and root."""
+    presets_dir: Path | None = None
+    """The studio's own presets: `<family>/<name>.yaml`; they win over the bundled ones."""
+    styles: dict[str, str] = {}
+    """The studio's own style snippets; they win over the bundled ones."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """CPU threads of a worker; None: all cores."""
+    max_takes: Annotated[int, Field(ge=1, le=20)] = 3
+    """Attempts at a shot before a person is asked."""
+    stop_disk_gb: Annotated[float, Field(ge=0)] = 2.0
+    """With less free space than this (10**9 bytes) on the root's disk no take is started."""
+    crf: Annotated[int, Field(ge=0, le=51)] = 18
+    """x264 quality of the review files; lower is better and larger."""
+    upscale_model: Path | None = None
+    """A `.safetensors` upscaler; None: Lanczos."""
+    lpips_weights_dir: Path | None = None
+    """Where LPIPS backbone weights lie; None: the seeded random backbone."""
+    prefect_port: Annotated[int, Field(ge=1024, le=65535)] = 4200
+    """Port of the embedded Prefect server on 127.0.0.1; any free one where it is taken."""
+    keep_takes: bool = True
+    """Keep the lossless clips of takes that were not approved."""
+    keep_latents: bool = False
+    """Keep the latents of each stage after the take is delivered."""
+
+    @property
+    def settings_file(self) -> Path:
+        """Where the settings of this root stand, or would stand."""
+        return self.root / SETTINGS_NAME
+
+    @property
+    def ledger_path(self) -> Path:
+        """SQLite file of what happened."""
+        return self.root / "rushes.db"
+
+    @property
+    def takes_dir(self) -> Path:
+        """Folders of takes."""
+        return self.root / "takes"
+
+    @property
+    def delivered_dir(self) -> Path:
+        """Finished files; nothing in it is ever overwritten."""
+        return self.root / "delivered"
+
+    @property
+    def reports_dir(self) -> Path:
+        """Morning reports."""
+        return self.root / "reports"
+
+    @property
+    def state_dir(self) -> Path:
+        """Locks, logs and what the server keeps."""
+        return self.root / ".rushes"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, environment, studio.yaml of the root."""
+        given = init_settings() | {}
+        root = given.get("root") or env_settings().get("root") or Path.cwd()
+        file = Path(root) / SETTINGS_NAME
+        from_file = _plain(file, _read(file))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
+
+    @field_validator("root", *_PATHS, mode="after")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @field_validator("source_roots", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        folders = value.split(os.pathsep) if isinstance(value, str) else value
+        return [Path(folder).expanduser().absolute() for folder in folders if folder]
+
+    @field_validator("source_roots", mode="after")
+    @classmethod
+    def _there(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        for folder in folders:
+            if not folder.is_dir():
+                raise Refusal(f"the folder {str(folder)!r} is not there", "make it or drop it")
+        return folders
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _with_builtin(cls, value: Any) -> Any:
+        return {**builtin_models(), **value} if isinstance(value, dict) else value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        if not _DEVICE.fullmatch(device):
+            raise Refusal(f"{device!r} is no device", "write auto, cpu, cuda or cuda:0")
+        return device
+
+    @model_validator(mode="after")
+    def _default_model_is_listed(self) -> Self:
+        if self.default_model not in self.models:
+            raise Refusal(
+                f"default_model {self.default_model!r} is not among the models",
+                suggest(self.default_model, self.models),
+            )
+        return self
+
+
+def load_studio(root: Path | None = None, **overrides: Any) -> Studio:
+    """The settings that hold in `root` (default: RUSHES_ROOT, else the current folder).
+
+    `overrides` come from the command line and win; those that are None are left out.
+    Raises BadInput with every fault, each with the place that it came from.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if root is not None:
+        given["root"] = root
+    file = Path(root or os.environ.get(f"{_PREFIX}ROOT") or Path.cwd()) / SETTINGS_NAME
+    node = _read(file)
+    faults = _mistyped_environment()
+    try:
+        studio = Studio(**given)
+    except ValidationError as error:
+        faults += [_fault(item, file, node, given) for item in error.errors()]
+    except SettingsError as error:
+        faults.append(
+            Fault(file=Path("environment"), problem=str(error), remedy="write JSON, or unset it")
+        )
+    if faults:
+        raise BadInput(faults)
+    return studio
+
+
+def _read(file: Path) -> Node | None:
+    """The mapping in studio.yaml, or None where there is no file. Raises BadInput."""
+    try:
+        node = read_yaml(file.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise BadInput([Refusal("is not UTF-8", "save it as UTF-8").at(file)]) from None
+    except OSError as error:
+        refusal = Refusal(f"cannot be read ({error.strerror or error})", "check the file")
+        raise BadInput([refusal.at(file)]) from None
+    except YamlRefusal as refusal:
+        raise BadInput([refusal.at(file, row=refusal.line)]) from None
+    if node is None or node.value is None:
+        return None
+    if not isinstance(node.value, dict):
+        raise BadInput([Refusal("is no mapping", "write `key: value` lines").at(file)])
+    return node
+
+
+def _plain(file: Path, node: Node | None) -> dict[str, Any]:
+    """The settings in the file, its relative paths made to start at its folder."""
+    values: dict[str, Any] = {} if node is None else node.plain()
+    base = file.parent.absolute()
+    for key in _PATHS:
+        if isinstance(values.get(key), str):
+            values[key] = base / Path(values[key]).expanduser()
+    if isinstance(roots := values.get("source_roots"), list):
+        values["source_roots"] = [base / Path(str(root)).expanduser() for root in roots]
+    if isinstance(models := values.get("models"), dict):
+        values["models"] = {name: _located(base, entry) for name, entry in models.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _located(base: Path, entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    entry = {key: value for key, value in entry.items() if value is not None}
+    if isinstance(entry.get("location"), str) and entry.get("revision") is None:
+        entry["location"] = str(base / Path(entry["location"]).expanduser())
+    return entry
+
+
+def _mistyped_environment() -> list[Fault]:
+    """Variables that are nearly a setting. Others with our prefix are left alone."""
+    known = [f"{_PREFIX}{name.upper()}" for name in Studio.model_fields]
+    faults = []
+    for name in sorted(os.environ):
+        base = name.partition("__")[0]
+        if base.startswith(_PREFIX) and base not in known:
+            near = closest(base.removeprefix(_PREFIX), Studio.model_fields)
+            if near is not None:
+                problem = f"{name} is no setting"
+                remedy = f"did you mean {_PREFIX}{near.upper()!s}?"
+                faults.append(
+                    Fault(file=Path("environment"), column=name, problem=problem, remedy=remedy)
+                )
+    return faults
+
+
+def _fault(item: Any, file: Path, node: Node | None, given: dict[str, Any]) -> Fault:
+    """One pydantic error as a fault, with the source it came from."""
+    loc = [part for part in item["loc"] if part != "[key]"]
+    key = ".".join(map(str, loc)) or None
+    refusal = _refusal(item, loc)
+    place, row = file, _line(node, loc)
+    if loc and loc[0] in given:
+        place, row = Path("command line"), None
+    elif loc and any(name.startswith(_PREFIX + str(loc[0]).upper()) for name in os.environ):
+        place, row = Path("environment"), None
+    value = item.get("input") if loc and item["type"] != "missing" else None
+    return refusal.at(place, row=row, column=key, value=value)
+
+
+def _refusal(item: Any, loc: list[Any]) -> Refusal:
+    error = item.get("ctx", {}).get("error")
+    if isinstance(error, Refusal):
+        return error
+    if item["type"] == "extra_forbidden":
+        fields = ModelSpec.model_fields if loc[0] == "models" else Studio.model_fields
+        return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
+    if item["type"] == "missing":
+        return Refusal(f"{loc[-1]!r} is missing", "add it")
+    wanted = item["msg"][:1].lower() + item["msg"][1:]
+    return Refusal(f"{json.dumps(item['input'], default=str)} is refused", wanted)
+
+
+def _line(node: Node | None, loc: list[Any]) -> int | None:
+    """Line of the innermost value that `loc` names in the file."""
+    line = None
+    for part in loc:
+        if node is None or not isinstance(node.value, dict) or part not in node.value:
+            break
+        node = node.value[part]
+        line = node.line
+    return line

@@ -1,0 +1,161 @@
+"""YAML as text: every scalar stays as typed, with its line; `001` is not 1 and `no` is not false.
+
+Read from parser events instead of constructed objects, so that no tag can build anything,
+nothing recurses over hostile nesting, and an alias costs what it stands for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from manifests.refusal import Refusal
+
+_MAX_DEPTH = 12
+_MAX_VALUES = 1_000_000
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_PLAIN_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
+)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value of a YAML file."""
+
+    value: str | list[Node] | dict[str, Node] | None
+    line: int
+    """1-based; of the first line of the value."""
+    size: int = 1
+    """Values in it, itself included, aliases counted for what they stand for."""
+
+    def plain(self) -> Any:
+        """The value as plain lists, dicts, text and None."""
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        if isinstance(self.value, dict):
+            return {key: item.plain() for key, item in self.value.items()}
+        return self.value
+
+
+class YamlRefusal(Refusal):
+    """A YAML file cannot be read, with the line where."""
+
+    def __init__(self, problem: str, remedy: str, line: int | None) -> None:
+        self.line = line
+        super().__init__(problem, remedy)
+
+
+def read_yaml(text: str) -> Node | None:
+    """The one document in `text`, or None for an empty file. Raises YamlRefusal."""
+    try:
+        return _Reader().read(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlRefusal(
+            f"is not valid YAML ({error.problem or error.context})",
+            "mend the line (indent with spaces, quote text that holds ': ' or starts with a sign)",
+            None if mark is None else mark.line + 1,
+        ) from None
+    except yaml.YAMLError as error:
+        raise YamlRefusal(
+            f"is not valid YAML ({str(error).splitlines()[0]})",
+            "remove characters that cannot be printed",
+            None,
+        ) from None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that is still being read."""
+
+    line: int
+    anchor: str | None
+    items: list[Node]
+    is_map: bool
+
+
+class _Reader:
+    """Builds one document from parser events."""
+
+    def __init__(self) -> None:
+        self._open: list[_Open] = []
+        self._anchors: dict[str, Node] = {}
+        self._root: Node | None = None
+        self._documents = 0
+        self._values = 0
+
+    def read(self, text: str) -> Node | None:
+        for event in yaml.parse(text, Loader=_LOADER):
+            assert event.start_mark is not None
+            self._take(event, event.start_mark.line + 1)
+        return self._root
+
+    def _take(self, event: yaml.Event, line: int) -> None:
+        if isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise YamlRefusal("holds a second document", "remove the line '---'", line)
+        elif isinstance(event, yaml.AliasEvent):
+            self._alias(event.anchor or "", line)
+        elif isinstance(event, yaml.ScalarEvent):
+            self._check_tag(event.tag, line)
+            null = event.style in (None, "") and event.value in _NULLS and event.tag is None
+            self._finish(Node(None if null else event.value, line), event.anchor)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._check_tag(event.tag, line)
+            if len(self._open) >= _MAX_DEPTH:
+                raise YamlRefusal("is nested too deep", f"nest at most {_MAX_DEPTH} levels", line)
+            is_map = isinstance(event, yaml.MappingStartEvent)
+            self._open.append(_Open(line, event.anchor, [], is_map))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            done = self._open.pop()
+            self._finish(_mapping(done) if done.is_map else _sequence(done), done.anchor)
+
+    def _alias(self, anchor: str, line: int) -> None:
+        if anchor not in self._anchors:
+            raise YamlRefusal(f"'*{anchor}' stands for nothing", "name an anchor above it", line)
+        self._add(self._anchors[anchor], cost=self._anchors[anchor].size)
+
+    def _finish(self, node: Node, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+        self._add(node)
+
+    def _add(self, node: Node, *, cost: int = 1) -> None:
+        self._values += cost
+        if self._values > _MAX_VALUES:
+            raise YamlRefusal("holds too many values", "split it into several files", node.line)
+        if self._open:
+            self._open[-1].items.append(node)
+        else:
+            self._root = node
+
+    def _check_tag(self, tag: str | None, line: int) -> None:
+        if tag not in _PLAIN_TAGS and tag not in (None, "!"):
+            raise YamlRefusal(f"the tag {tag!r} is not read", "write the value without a tag", line)
+
+
+def _sequence(done: _Open) -> Node:
+    return Node(done.items, done.line, 1 + sum(item.size for item in done.items))
+
+
+def _mapping(done: _Open) -> Node:
+    mapping: dict[str, Node] = {}
+    for key, value in zip(done.items[::2], done.items[1::2], strict=True):
+        if not isinstance(key.value, str):
+            raise YamlRefusal("a key is not text", "write `key: value`", key.line)
+        if key.value == "<<":
+            raise YamlRefusal("merge keys are not read", "put shared values in defaults:", key.line)
+        if key.value in mapping:
+            first = mapping[key.value].line
+            raise YamlRefusal(
+                f"the key {key.value!r} stands twice (line {first} before)",
+                "keep one of them",
+                key.line,
+            )
+        mapping[key.value] = value
+    return Node(mapping, done.line, 1 + sum(node.size for node in mapping.values()))
