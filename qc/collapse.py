@@ -1,0 +1,30 @@
+"""Collapse: the picture falls apart in the last frames.
+
+Largest compensated difference (mean |r|, luma levels) of the last four pairs, over the median of
+the earlier ones + .3. Range 0..; near 1 for a clip that ends as it began.
+Source: the project's defect bench (AUC 1.00).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+VERSION = "1"
+LAST = 4
+"""Pairs that count as the end."""
+_CALM = 0.3
+
+
+def check(residuals: Sequence[float]) -> bool:
+    """Whether there are as many earlier pairs as last ones."""
+    return len(residuals) >= 2 * LAST
+
+
+def reduce(residuals: Sequence[float]) -> dict[str, float]:
+    """`collapse` of a clip from its pairs' mean |r| (as `boiling.compute` gives it)."""
+    if not check(residuals):
+        return {}
+    earlier = float(np.median(residuals[:-LAST]))
+    return {"collapse": float(max(residuals[-LAST:])) / (earlier + _CALM)}

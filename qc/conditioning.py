@@ -1,0 +1,71 @@
+"""Conditioning: does frame 0 look like the source it was made from?
+
+The source is cut and scaled exactly as the renderer does it (`manifests.still.prepare_still`),
+then held against frame 0 at the clip's own size:
+* `conditioning_ssim`: colour SSIM, -1..1, higher is better;
+* `conditioning_psnr`: 10 log10(255^2 / mean squared error), dB, capped at 99 for equal pictures;
+* `conditioning_lpips`: LPIPS, 0.., lower is better (scale depends on the backbone).
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image as PILImage
+
+from manifests.errors import BadInput
+from manifests.source import open_source
+from manifests.still import prepare_still
+from qc.errors import SourceMissing
+from qc.frame import Image
+from qc.ssim import WINDOW, ssim
+
+if TYPE_CHECKING:
+    from qc.lpips import LpipsBackbone
+
+VERSION = "1"
+_BEST = 99.0
+
+
+def load_source(path: Path, *, width: int, height: int) -> Image:
+    """The source as frame 0 should be: (height, width, 3) uint8.
+
+    Raises:
+        SourceMissing: it is not there or cannot be read as a picture.
+    """
+    try:
+        return prepared(open_source(path), width=width, height=height)
+    except BadInput as error:
+        raise SourceMissing(str(error)) from error
+
+
+def prepared(picture: PILImage.Image, *, width: int, height: int) -> Image:
+    """An RGB picture as frame 0 should be: (height, width, 3) uint8."""
+    still = prepare_still(picture, width=width, height=height)
+    return np.ascontiguousarray(np.asarray(still.convert("RGB"), np.uint8))
+
+
+def check(source: Image, frame: Image) -> None:
+    """Raise ValueError when source and frame differ in size."""
+    if source.shape != frame.shape:
+        raise ValueError(f"source {source.shape} and frame {frame.shape}: one size only")
+
+
+def compute(source: Image, frame: Image, *, lpips: LpipsBackbone | None = None) -> dict[str, float]:
+    """The metrics of the prepared source against frame 0, both (H, W, 3) uint8."""
+    check(source, frame)
+    result = {"conditioning_psnr": psnr(source, frame)}
+    if min(source.shape[:2]) >= WINDOW:
+        result["conditioning_ssim"] = ssim(source, frame)
+    if lpips is not None and lpips.measures(source):
+        result["conditioning_lpips"] = lpips.distance(lpips.embed(source), lpips.embed(frame))
+    return result
+
+
+def psnr(first: Image, second: Image) -> float:
+    """Peak signal to noise ratio of two uint8 images, dB, at most 99."""
+    error = float(np.mean((first.astype(np.float32) - second) ** 2, dtype=np.float64))
+    return min(_BEST, 10 * math.log10(255**2 / error)) if error > 0 else _BEST

@@ -1,0 +1,79 @@
+"""Hard faults: what is wrong with the file whatever its pictures look like.
+
+* `decode_faults`: how many things went wrong while decoding (0 for a sound file);
+* `length_error`: |frames - expected|, frames;
+* `size_error`: |width - expected| + |height - expected|, pixels;
+* `fps_error`: |fps / expected - 1|;
+* `non_finite`: share of pixel values that were NaN or infinite (float frames only, 0..1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION = "1"
+FPS_TOLERANCE = 0.005
+"""Relative: 23.976 and 24 differ by .001 and pass for the same; 24 and 25 do not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What was ordered; None: not checked."""
+
+    frames: int | None = None
+    width: int | None = None
+    """Pixels."""
+    height: int | None = None
+    """Pixels."""
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What came."""
+
+    frames: int
+    width: int
+    height: int
+    fps: float
+    problems: tuple[str, ...] = ()
+    """What the decoder said."""
+    variable_rate: bool = False
+    non_finite: float = 0.0
+    """Largest share of NaN or infinite values of a frame, 0..1."""
+
+
+def check(expected: Expected) -> None:
+    """Raise ValueError on an expectation that no clip can meet."""
+    for name in ("frames", "width", "height", "fps"):
+        value = getattr(expected, name)
+        if value is not None and value <= 0:
+            raise ValueError(f"expected {name} {value}: must be above 0")
+
+
+def compute(found: Found, expected: Expected | None) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The metrics, and every fault in words: `25 frames, 17 expected`."""
+    metrics = {"decode_faults": float(len(found.problems)), "non_finite": found.non_finite}
+    problems = list(found.problems)
+    if found.non_finite > 0:
+        problems.append(f"NaN or infinity in {found.non_finite:.1%} of a frame's values")
+    if expected is None:
+        return metrics, tuple(problems)
+    check(expected)
+    if expected.frames is not None:
+        metrics["length_error"] = float(abs(found.frames - expected.frames))
+        if metrics["length_error"]:
+            problems.append(f"{found.frames} frames, {expected.frames} expected")
+    width, height = expected.width or found.width, expected.height or found.height
+    if expected.width is not None or expected.height is not None:
+        metrics["size_error"] = float(abs(found.width - width) + abs(found.height - height))
+        if metrics["size_error"]:
+            problems.append(f"{found.width}x{found.height}, {width}x{height} expected")
+    if expected.fps is not None:
+        metrics["fps_error"] = abs(found.fps / expected.fps - 1)
+        if metrics["fps_error"] > FPS_TOLERANCE:
+            problems.append(f"{found.fps:.3f} frames a second, {expected.fps:g} expected")
+        if found.variable_rate:
+            metrics["fps_error"] = max(metrics["fps_error"], 1.0)
+            problems.append("frames are held for different times (variable frame rate)")
+    return metrics, tuple(problems)

@@ -1,0 +1,190 @@
+"""LPIPS: perceptual distance by a network's features. The only module that knows `lpips`.
+
+Zhang, Isola, Efros, Shechtman, Wang, "The Unreasonable Effectiveness of Deep Features as a
+Perceptual Metric", CVPR 2018; AlexNet, version 0.1. Range 0..; 0 for equal images.
+
+LPIPS is a squared distance between embeddings: with f_l the channel-normalised features of
+layer l, w_l >= 0 its learned weights and H_l W_l its size,
+
+    e_l = sqrt(w_l / (H_l W_l)) f_l,    d(a, b) = sum_l |e_l(a) - e_l(b)|^2
+
+so each frame is embedded once and any pair costs one subtraction. Parity with `lpips`: 1e-4.
+
+The AlexNet trunk must be brought (nothing is ever downloaded): put one of `TRUNK_FILES` into the
+folder given as `weights_dir`. Without a folder the trunk is random with seed 0; its distances
+order pictures much as the trained one's do, but its scale is its own, and every scorecard says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lpips as reference
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from qc.errors import BackboneUnavailable
+from qc.frame import Image
+
+VERSION = "1 (lpips 0.1)"
+TRUNK_FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth", "alexnet.safetensors")
+"""Looked for in this order: torchvision's own files (the name ends in the first eight digits of
+their SHA-256, which is checked) or the same tensors, under torchvision's names, as safetensors."""
+RANDOM = "alex, random, seed 0 (uncalibrated)"
+SMALLEST = 32
+"""Pixels: AlexNet has no features for an image with a shorter side."""
+_SEED = 0
+_SELF_TEST = 0.319756
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """One image as LPIPS sees it."""
+
+    layers: tuple[torch.Tensor, ...]
+    """Per layer (C_l, H_l, W_l), weighted so that LPIPS is their squared distance."""
+
+
+class LpipsBackbone:
+    """LPIPS with one set of weights on one device, self-tested when it is made."""
+
+    def __init__(self, network: reference.LPIPS, *, name: str, device: str) -> None:
+        self.name = name
+        """As it stands in scorecards: `alex (trained)` or the name of the random one."""
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+        self._roots = [
+            layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
+        ]
+
+    def measures(self, image: Image) -> bool:
+        """Whether `image` (H, W, 3) is large enough to be embedded."""
+        return min(image.shape[:2]) >= SMALLEST
+
+    @torch.inference_mode()
+    def embed(self, image: Image) -> Embedding:
+        """Embedding of `image` (H, W, 3) uint8. Raises ValueError under 32 px."""
+        if image.ndim != 3 or image.shape[2] != 3 or not self.measures(image):
+            raise ValueError(f"LPIPS of shape {image.shape}: wants (H, W, 3), at least 32 px")
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        scaled = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+        features = self.network.net(self.network.scaling_layer(scaled))
+        return Embedding(
+            layers=tuple(
+                reference.normalize_tensor(layer)[0]
+                * (root / (layer.shape[2] * layer.shape[3]) ** 0.5)
+                for layer, root in zip(features, self._roots, strict=True)
+            )
+        )
+
+    @torch.inference_mode()
+    def distance(self, first: Embedding, second: Embedding) -> float:
+        """LPIPS of two embedded images of one size, 0... Symmetric."""
+        return float(
+            sum((a - b).square().sum() for a, b in zip(first.layers, second.layers, strict=True))
+        )
+
+
+def check(values: Sequence[float]) -> bool:
+    """Whether there are distances to reduce."""
+    return len(values) > 0
+
+
+def reduce(values: Sequence[float]) -> dict[str, float]:
+    """Mean of a clip's consecutive distances, and its spike: the largest over the median."""
+    if not check(values):
+        return {}
+    middle = float(np.median(values))
+    result = {"lpips_mean": float(np.mean(values))}
+    if middle > 1e-5:
+        result["lpips_spike"] = float(np.max(values)) / middle
+    return result
+
+
+def load_backbone(*, weights_dir: Path | None, device: str = "cpu") -> LpipsBackbone:
+    """The trained backbone from `weights_dir`, or without a folder the seeded random one.
+
+    Raises:
+        BackboneUnavailable: the folder has no weights, they are damaged, or the self-test
+            differs from its stored value. Never falls back to the random one by itself.
+    """
+    network = _random_network()
+    name = RANDOM
+    if weights_dir is not None:
+        trunk, name = _trained_trunk(weights_dir)
+        _put(network, trunk, weights_dir)
+    backbone = LpipsBackbone(network, name=name, device=device)
+    _self_test(backbone)
+    return backbone
+
+
+def self_test_value(backbone: LpipsBackbone) -> float:
+    """LPIPS of two fixed 64x64 pictures: a ramp, and the ramp turned upside down."""
+    ramp = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    turned = np.ascontiguousarray(ramp[::-1])
+    return backbone.distance(backbone.embed(ramp), backbone.embed(turned))
+
+
+def _random_network() -> reference.LPIPS:
+    """AlexNet with torch's own initialisation from seed 0, and LPIPS' bundled linear layers."""
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), quiet:
+        warnings.simplefilter("ignore")
+        torch.manual_seed(_SEED)
+        return reference.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+
+
+def _trained_trunk(folder: Path) -> tuple[dict[str, torch.Tensor], str]:
+    for file_name in TRUNK_FILES:
+        path = folder / file_name
+        if path.is_file():
+            break
+    else:
+        raise BackboneUnavailable(
+            f"{folder}: no LPIPS weights; put {' or '.join(TRUNK_FILES)} there, "
+            "or leave weights_dir unset for the random backbone"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path), f"alex (trained, sha256 {digest[:8]})"
+        if not digest.startswith(path.stem.rsplit("-", 1)[1]):
+            raise BackboneUnavailable(
+                f"{path}: damaged: its SHA-256 begins with {digest[:8]}; fetch it again"
+            )
+        return torch.load(path, map_location="cpu", weights_only=True), "alex (trained)"
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        raise BackboneUnavailable(f"{path}: cannot be read: {error}") from error
+
+
+def _put(network: reference.LPIPS, trunk: dict[str, torch.Tensor], folder: Path) -> None:
+    """Load torchvision's `features.N.*` into the slices of LPIPS' AlexNet."""
+    wanted = network.net.state_dict()
+    given = {f"features.{key.split('.', 1)[1]}": key for key in wanted}
+    missing = sorted(set(given) - set(trunk))
+    if missing:
+        raise BackboneUnavailable(f"{folder}: weights without {', '.join(missing)}: not an AlexNet")
+    wrong = [name for name, key in given.items() if trunk[name].shape != wanted[key].shape]
+    if wrong:
+        raise BackboneUnavailable(f"{folder}: weights of another shape: {', '.join(wrong)}")
+    network.net.load_state_dict({key: trunk[name].float() for name, key in given.items()})
+
+
+def _self_test(backbone: LpipsBackbone) -> None:
+    """Weights that are silently missing give random scores: compare with a known one."""
+    value = self_test_value(backbone)
+    if not np.isfinite(value) or value <= 0:
+        raise BackboneUnavailable(f"LPIPS self-test of {backbone.name} gave {value}")
+    if backbone.name == RANDOM and abs(value - _SELF_TEST) > _TOLERANCE * _SELF_TEST:
+        raise BackboneUnavailable(
+            f"LPIPS self-test gave {value:.6f}, {_SELF_TEST:.6f} expected: this torch "
+            f"({torch.__version__}) draws other random weights, scores would not compare"
+        )

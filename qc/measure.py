@@ -1,0 +1,277 @@
+"""One pass over a clip: every metric, constant memory, one scorecard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from qc import (
+    black,
+    blur,
+    boiling,
+    collapse,
+    colour_drift,
+    conditioning,
+    cut,
+    faults,
+    flicker,
+    flow,
+    frozen,
+    motion,
+    saturation,
+    ssim,
+    tracking,
+    video,
+)
+from qc.faults import Expected, Found
+from qc.frame import Frame, Image, prepare, single_frames
+from qc.scorecard import Scorecard
+
+if TYPE_CHECKING:
+    from qc.lpips import Embedding, LpipsBackbone
+
+Tell = Callable[[int, int | None], None]
+"""Told after each frame: frames measured, frames announced (None: unknown)."""
+
+_HALF_FROM = 240
+
+
+def measure(
+    clip: Path,
+    *,
+    source: Path | None,
+    expected: Expected | None,
+    lpips: LpipsBackbone | None,
+    tell: Tell | None = None,
+) -> Scorecard:
+    """The scorecard of a video file, decoded once.
+
+    Without `source` the conditioning metrics are left out, and colours are held against frame 0.
+    Without `lpips` its metrics are left out. A file that decodes in part is measured in part;
+    what is wrong with it stands in `problems`.
+
+    Raises:
+        NotAVideo: `clip` cannot be decoded as video at all.
+        SourceMissing: `source` cannot be read.
+    """
+    with video.Video(clip) as opened:
+        info = opened.info
+        still = None
+        if source is not None:
+            still = conditioning.load_source(source, width=info.width, height=info.height)
+        run = _Pass(source=still, lpips=lpips)
+        for frame in opened.frames():
+            run.add(frame)
+            if tell is not None:
+                tell(opened.decoded, info.announced)
+        found = Found(
+            frames=opened.decoded,
+            width=info.width,
+            height=info.height,
+            fps=opened.fps,
+            problems=opened.problems,
+            variable_rate=opened.variable_rate,
+        )
+    decoder = f"{video.VERSION} (PyAV {version('av')}, {info.codec}, {info.pixel_format}, "
+    return run.scorecard(found, expected=expected, versions={"decoder": f"{decoder}{info.colour})"})
+
+
+def measure_frames(
+    frames: Iterable[npt.NDArray[np.generic]],
+    *,
+    fps: float,
+    source: Image | None = None,
+    expected: Expected | None = None,
+    lpips: LpipsBackbone | None = None,
+    tell: Tell | None = None,
+) -> Scorecard:
+    """The scorecard of frames in memory: equal to that of a lossless file with these frames.
+
+    `frames`: (H, W, 3) frames or (N, H, W, 3) chunks, uint8 0..255 or float 0..1.
+    `source`: (H, W, 3) uint8, prepared as `conditioning.prepared` does.
+
+    Raises:
+        ValueError: frames of another shape or type, or that change size.
+    """
+    run = _Pass(source=source, lpips=lpips)
+    worst = 0.0
+    for frame, broken in single_frames(frames):
+        worst = max(worst, broken)
+        run.add(frame)
+        if tell is not None:
+            tell(run.count, None)
+    height, width = run.size
+    problems = () if run.count else ("no frame was given",)
+    found = Found(
+        frames=run.count, width=width, height=height, fps=fps, non_finite=worst, problems=problems
+    )
+    return run.scorecard(found, expected=expected, versions={})
+
+
+class _Pass:
+    """State of one pass: the last frame's forms and one float or so per frame and metric."""
+
+    def __init__(self, *, source: Image | None, lpips: LpipsBackbone | None) -> None:
+        self.count = 0
+        self.size = (0, 0)
+        self._source = source
+        self._lpips = lpips
+        self._flow = flow.FlowEstimator()
+        self._sharpness = blur.Sharpness()
+        self._tracker: tracking.Tracker | None = None
+        self._reference: npt.NDArray[np.float32] | None = None
+        self._last: Frame | None = None
+        self._last_moments: ssim.Moments | None = None
+        self._last_histogram: cut.Histogram | None = None
+        self._last_embedding: Embedding | None = None
+        self._conditioning: dict[str, float] = {}
+        self._luma: list[tuple[float, float]] = []
+        self._difference: list[float] = []
+        self._ssim: list[float] = []
+        self._lpips_steps: list[float] = []
+        self._cut: list[float] = []
+        self._motion: list[float] = []
+        self._flicker: list[tuple[float, flicker.Tiles]] = []
+        self._boiling: list[tuple[float, float]] = []
+        self._drift: list[float] = []
+        self._saturation: list[float] = []
+
+    def add(self, rgb: Image) -> None:
+        """Measure the next frame (H, W, 3) uint8."""
+        if self.count == 0:
+            self._begin(rgb)
+        elif rgb.shape[:2] != self.size:
+            raise ValueError(f"frame {self.count} is {rgb.shape[:2]}, the first was {self.size}")
+        frame = prepare(rgb, index=self.count)
+        self._luma.append(black.compute(frame))
+        pair = None
+        if self._last is not None:
+            self._difference.append(frozen.compute(self._last, frame))
+            if frame.trackable:
+                pair = self._flow.compute(self._last, frame)
+                self._compensated(pair)
+        self._neighbours(frame, pair)
+        self._tracked(frame, pair)
+        self._last = frame
+        self.count += 1
+
+    def scorecard(
+        self, found: Found, *, expected: Expected | None, versions: dict[str, str]
+    ) -> Scorecard:
+        """Everything measured so far as a scorecard."""
+        metrics, problems = faults.compute(found, expected)
+        brightness = float(np.mean([mean for mean, _ in self._luma])) if self._luma else 0.0
+        for part in (
+            black.reduce(self._luma),
+            frozen.reduce(self._difference),
+            cut.reduce(self._cut),
+            self._conditioning,
+            flicker.reduce(self._flicker, brightness=brightness),
+            boiling.reduce(self._boiling),
+            saturation.reduce(self._saturation),
+            colour_drift.reduce(self._drift),
+            collapse.reduce([left for left, _ in self._boiling]),
+            self._sharpness.reduce(),
+            motion.reduce(self._motion),
+            ssim.reduce(self._ssim),
+            _reduce_lpips(self._lpips_steps),
+        ):
+            metrics.update(part)
+        return Scorecard(
+            frames=found.frames,
+            width=found.width,
+            height=found.height,
+            fps=found.fps,
+            metrics=metrics,
+            versions={**_versions(), **versions},
+            backbone="none" if self._lpips is None else self._lpips.name,
+            problems=problems,
+            curves=self._curves(),
+        )
+
+    def _begin(self, rgb: Image) -> None:
+        self.size = (rgb.shape[0], rgb.shape[1])
+        if self._source is not None:
+            self._conditioning = conditioning.compute(self._source, rgb, lpips=self._lpips)
+
+    def _compensated(self, pair: flow.Pair) -> None:
+        self._motion.append(motion.compute(pair))
+        self._flicker.append(flicker.compute(pair))
+        self._boiling.append(boiling.compute(pair))
+
+    def _neighbours(self, frame: Frame, pair: flow.Pair | None) -> None:
+        histogram = cut.histogram(frame)
+        if self._last_histogram is not None:
+            self._cut.append(cut.compute(self._last_histogram, histogram, pair))
+        self._last_histogram = histogram
+        if min(frame.luma.shape) >= ssim.WINDOW:
+            moments = ssim.moments(frame.luma)
+            if self._last_moments is not None:
+                self._ssim.append(ssim.compute(self._last_moments, moments))
+            self._last_moments = moments
+        small = _for_lpips(frame)
+        if self._lpips is not None and self._lpips.measures(small):
+            embedding = self._lpips.embed(small)
+            if self._last_embedding is not None:
+                self._lpips_steps.append(self._lpips.distance(self._last_embedding, embedding))
+            self._last_embedding = embedding
+
+    def _tracked(self, frame: Frame, pair: flow.Pair | None) -> None:
+        if not frame.trackable:
+            return
+        if self._tracker is None or self._reference is None:
+            self._tracker = tracking.Tracker(frame)
+            first = frame if self._source is None else prepare(self._source, index=0)
+            self._reference = tracking.colours(first.rgb, self._tracker.start)
+        elif pair is not None:
+            self._tracker.step(pair)
+        if self._tracker.enough:
+            now = tracking.colours(frame.rgb, self._tracker.now)
+            alive = self._tracker.alive
+            self._drift.append(colour_drift.compute(self._reference, now, alive))
+            self._saturation.append(saturation.compute(self._reference, now, alive))
+        self._sharpness.add(frame, self._tracker)
+
+    def _curves(self) -> dict[str, tuple[float, ...]]:
+        curves = {
+            "luma": tuple(mean for mean, _ in self._luma),
+            "motion": tuple(self._motion),
+            "flicker": tuple(whole for whole, _ in self._flicker),
+            "ssim": tuple(self._ssim),
+            "lpips": tuple(self._lpips_steps),
+            "drift": tuple(self._drift),
+        }
+        return {name: values for name, values in curves.items() if values}
+
+
+def _for_lpips(frame: Frame) -> Image:
+    """Half size from 240 px on: neighbours are looked at for spikes only, at a quarter the cost."""
+    height, width = frame.rgb.shape[:2]
+    if min(height, width) < _HALF_FROM:
+        return frame.rgb
+    half = cv2.resize(frame.rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8)
+
+
+def _reduce_lpips(steps: list[float]) -> dict[str, float]:
+    if not steps:
+        return {}
+    # Imported here, where a backbone was given: measuring without LPIPS needs no torch.
+    from qc.lpips import reduce
+
+    return reduce(steps)
+
+
+def _versions() -> dict[str, str]:
+    modules = (
+        black, blur, boiling, collapse, colour_drift, conditioning, cut, faults,
+        flicker, flow, frozen, motion, saturation, ssim, tracking,
+    )  # fmt: skip
+    versions = {module.__name__.rsplit(".", 1)[1]: module.VERSION for module in modules}
+    return {**versions, "flow": f"{flow.VERSION} (DIS medium, OpenCV {cv2.__version__})"}

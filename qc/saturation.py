@@ -1,0 +1,43 @@
+"""Oversaturation: colours stronger (or weaker) than the source's, as a CFG too high makes them.
+
+Per frame, ln((C + 2) / (C_source + 2)), C being the mean chroma sqrt(a^2 + b^2) of Lab over the
+tracked points and C_source that of the same points in the source (frame 0 without one); the 2
+keeps grey pictures from being measured by their noise. The clip's value is the 90th percentile
+of its absolute value over frames. Range 0..; .2 is 22 % more colour or 18 % less.
+Source: the project's defect bench (AUC .99).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+VERSION = "1"
+_GREY = 2.0
+
+
+def check(alive: npt.NDArray[np.bool_]) -> bool:
+    """Whether any point is still followed."""
+    return bool(alive.any())
+
+
+def compute(
+    reference: npt.NDArray[np.float32],
+    now: npt.NDArray[np.float32],
+    alive: npt.NDArray[np.bool_],
+) -> float:
+    """Signed log ratio of chroma over the points (h, w, 3) Lab that are `alive` (h, w)."""
+    if not check(alive):
+        return 0.0
+    return float(np.log((_chroma(now[alive]) + _GREY) / (_chroma(reference[alive]) + _GREY)))
+
+
+def reduce(values: Sequence[float]) -> dict[str, float]:
+    """`saturation_shift` of a clip (absolute)."""
+    return {"saturation_shift": float(np.percentile(np.abs(values), 90))} if values else {}
+
+
+def _chroma(lab: npt.NDArray[np.float32]) -> float:
+    return float(np.hypot(lab[:, 1], lab[:, 2]).mean())

@@ -1,0 +1,111 @@
+"""SSIM: structural similarity, equal to scikit-image's gaussian variant to 1e-5.
+
+Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
+Similarity", IEEE TIP 13(4), 2004. Gaussian 11x11, sigma 1.5, K1 .01, K2 .03, L 255, sample
+covariance (121/120), 5 px cropped at each edge. Range -1..1; 1 for equal images.
+
+Three filterings a pair instead of five, two of them shared by every pair a frame is in, and no
+difference of large squares (v_d is the variance of the difference, so that
+2 cov(a, b) = v_a + v_b - v_d):
+
+    z = x - mean(x),  m = G(z) + mean(x),  v = (G(z^2) - G(z)^2) 121/120
+    S = (1 - (m_a - m_b)^2 / (m_a^2 + m_b^2 + C1)) (1 - v_d / (v_a + v_b + C2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+VERSION = "1"
+WINDOW = 11
+"""Pixels: an image with a shorter side has no SSIM."""
+_SIGMA = 1.5
+_CROP = WINDOW // 2
+_C1 = (0.01 * 255) ** 2
+_C2 = (0.03 * 255) ** 2
+_SAMPLE = WINDOW**2 / (WINDOW**2 - 1)
+
+
+def _kernel() -> npt.NDArray[np.float32]:
+    x = np.arange(WINDOW) - _CROP
+    weights = np.exp(-0.5 * (x / _SIGMA) ** 2)
+    kernel = (weights / weights.sum()).astype(np.float32)
+    # NOTE: a float32 kernel that sums to 1 - 6e-8 costs more than all other rounding together.
+    kernel[_CROP] += np.float32(1 - kernel.sum(dtype=np.float64))
+    return kernel
+
+
+_KERNEL = _kernel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """What one image brings to every SSIM it takes part in."""
+
+    centred: npt.NDArray[np.float32]
+    """z: the image minus its mean, (H, W) or (H, W, C)."""
+    local: npt.NDArray[np.float32]
+    """G(z)."""
+    mean: npt.NDArray[np.float32]
+    """Local mean, levels."""
+    variance: npt.NDArray[np.float32]
+    """Local sample variance, >= 0."""
+
+
+def check(image: npt.NDArray[np.generic]) -> None:
+    """Raise ValueError unless `image` is (H, W) or (H, W, C) and at least 11 px each way."""
+    if image.ndim not in {2, 3} or min(image.shape[:2]) < WINDOW:
+        raise ValueError(f"SSIM of shape {image.shape}: wants at least {WINDOW}x{WINDOW} pixels")
+
+
+def moments(image: npt.NDArray[np.generic]) -> Moments:
+    """Moments of `image` (H, W) or (H, W, C) in 0..255, uint8 or float."""
+    check(image)
+    values = image.astype(np.float32)
+    # In float64: a float32 running mean of a large plane is off in the fourth digit.
+    offset = values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+    centred = values - offset
+    local = _blur(centred)
+    variance = np.maximum((_blur(centred * centred) - local * local) * np.float32(_SAMPLE), 0)
+    return Moments(centred=centred, local=local, mean=local + offset, variance=variance)
+
+
+def compute(first: Moments, second: Moments) -> float:
+    """SSIM of two images of one shape, -1..1; over channels it is the mean of each one's SSIM.
+
+    Symmetric. Raises ValueError when the shapes differ.
+    """
+    if first.centred.shape != second.centred.shape:
+        raise ValueError(f"SSIM of {first.centred.shape} and {second.centred.shape}: one size only")
+    apart = first.centred - second.centred
+    local = first.local - second.local
+    spread = np.maximum((_blur(apart * apart) - local * local) * np.float32(_SAMPLE), 0)
+    means = first.mean - second.mean
+    luminance = 1 - means * means / (
+        first.mean * first.mean + second.mean * second.mean + np.float32(_C1)
+    )
+    structure = 1 - spread / (first.variance + second.variance + np.float32(_C2))
+    inner = (luminance * structure)[_CROP:-_CROP, _CROP:-_CROP]
+    return float(inner.mean(dtype=np.float64))
+
+
+def reduce(values: Sequence[float]) -> dict[str, float]:
+    """Mean and lowest SSIM of a clip's consecutive pairs: they tell motion, not quality."""
+    if not values:
+        return {}
+    return {"ssim_mean": float(np.mean(values)), "ssim_min": float(np.min(values))}
+
+
+def ssim(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> float:
+    """SSIM of two images (H, W) or (H, W, C) in 0..255; see the module for the variant."""
+    return compute(moments(first), moments(second))
+
+
+def _blur(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    blurred = cv2.sepFilter2D(plane, cv2.CV_32F, _KERNEL, _KERNEL, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(blurred, np.float32).reshape(plane.shape)

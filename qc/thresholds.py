@@ -1,0 +1,189 @@
+"""What a number may be: the bundled table, per family of models, and a studio's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from manifests.errors import BadInput, Fault
+from manifests.text import suggest
+from qc.metrics import METRICS
+from qc.scorecard import FailureClass
+
+_TABLE = Path(__file__).with_name("thresholds.yaml")
+_DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What one metric may be."""
+
+    metric: str
+    failure: FailureClass
+    says: str
+    """What is wrong beyond the limit, for a person: `goes dark for a moment`."""
+    label: str = ""
+    """What the number is called in those words; empty: nothing."""
+    hard: bool = False
+    """A gate: outranks every soft failure."""
+    warn: float | None = None
+    """Beyond it the take is kept, and ranked lower; None: no warning."""
+    fail: float | None = None
+    """Beyond it the take is made again; None: it never fails."""
+
+    @property
+    def higher_is_worse(self) -> bool:
+        """Whether beyond means above."""
+        return METRICS[self.metric].higher_is_worse
+
+    def beyond(self, value: float, limit: float | None) -> bool:
+        """Whether `value` is on the wrong side of `limit`; the limit itself is still good."""
+        if limit is None:
+            return False
+        return value > limit if self.higher_is_worse else value < limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """A table of limits, hard gates first, and the name it goes by in verdicts."""
+
+    name: str
+    """`default 2026-11-21`, `pocket 2026-11-21, studio: flicker fail 0.009`."""
+    limits: tuple[Limit, ...]
+
+    def __iter__(self) -> Iterator[Limit]:
+        return iter(self.limits)
+
+    def __getitem__(self, metric: str) -> Limit:
+        for limit in self.limits:
+            if limit.metric == metric:
+                return limit
+        raise KeyError(metric)
+
+
+class _Change(BaseModel):
+    """What a family's section or a studio may change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    warn: float | None = None
+    fail: float | None = None
+
+
+class _Entry(_Change):
+    """A whole entry of the default section."""
+
+    failure: FailureClass
+    says: str
+    label: str = ""
+    hard: bool = False
+
+
+def load_thresholds(
+    family: str,
+    overrides: Mapping[str, Mapping[str, float | None]] | None = None,
+    *,
+    where: Path = Path("studio.yaml"),
+) -> Thresholds:
+    """The limits for clips of a model family; families without a section get the default ones.
+
+    `overrides`: metric -> {`warn`: x, `fail`: y}; a value of None (`null`) lifts that limit.
+    `where`: the file they were read from, for the messages.
+
+    Raises:
+        BadInput: overrides that name an unknown metric or key, or are no numbers; all at once.
+    """
+    version, limits, sections = _table()
+    chosen = {**limits}
+    for metric, change in sections.get(family, {}).items():
+        chosen[metric] = _changed(chosen[metric], change)
+    name = f"{family if family in sections else _DEFAULT} {version}"
+    faults: list[Fault] = []
+    told: list[str] = []
+    for metric, given in (overrides or {}).items():
+        checked = _check_override(metric, given, where=where, faults=faults)
+        if checked is not None:
+            chosen[metric] = _changed(chosen[metric], checked)
+            told += [f"{metric} {key} {checked[key]}" for key in sorted(checked)]
+    faults += _crossed(chosen, overrides or {}, where)
+    if faults:
+        raise BadInput(faults)
+    if told:
+        name += ", studio: " + "; ".join(told)
+    return Thresholds(name=name, limits=tuple(chosen.values()))
+
+
+@cache
+def _table() -> tuple[str, dict[str, Limit], dict[str, dict[str, dict[str, float | None]]]]:
+    """Version, the default limits, and per family what differs."""
+    data = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    version = data.pop("version")
+    limits = {
+        metric: Limit(metric=metric, **dict(_Entry.model_validate(entry)))
+        for metric, entry in data.pop(_DEFAULT).items()
+    }
+    sections = {
+        family: {
+            metric: _Change.model_validate(change).model_dump(exclude_unset=True)
+            for metric, change in section.items()
+        }
+        for family, section in data.items()
+    }
+    return version, limits, sections
+
+
+def _changed(limit: Limit, change: Mapping[str, float | None]) -> Limit:
+    return replace(limit, **change)  # type: ignore[arg-type]  # only warn and fail are in it
+
+
+def _check_override(
+    metric: str, given: Any, *, where: Path, faults: list[Fault]
+) -> dict[str, float | None] | None:
+    known = _table()[1]
+    column = f"thresholds.{metric}"
+    if metric not in known:
+        problem, remedy = f"there is no limit on {metric!r}", suggest(metric, known)
+        faults.append(Fault(file=where, column=column, problem=problem, remedy=remedy))
+        return None
+    try:
+        return _Change.model_validate(given).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        for item in error.errors():
+            key = ".".join([column, *map(str, item["loc"])])
+            faults.append(
+                Fault(
+                    file=where,
+                    column=key,
+                    value=str(item["input"])[:80],
+                    problem=item["msg"],
+                    remedy="give warn and fail as numbers, or null to lift a limit",
+                )
+            )
+        return None
+
+
+def _crossed(
+    limits: Mapping[str, Limit], overrides: Mapping[str, object], where: Path
+) -> list[Fault]:
+    """Limits that would fail before they warn."""
+    faults = []
+    for metric in overrides:
+        limit = limits.get(metric)
+        if limit is None or limit.warn is None or limit.fail is None:
+            continue
+        if limit.warn != limit.fail and limit.beyond(limit.warn, limit.fail):
+            order = "below" if limit.higher_is_worse else "above"
+            faults.append(
+                Fault(
+                    file=where,
+                    column=f"thresholds.{metric}",
+                    problem=f"it would fail at {limit.fail:g} before it warns at {limit.warn:g}",
+                    remedy=f"give a warn {order} {limit.fail:g}, or null",
+                )
+            )
+    return faults

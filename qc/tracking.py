@@ -1,0 +1,70 @@
+"""Points carried along by the flow from the first frame: the same place of the scene, later.
+
+Comparing a place with itself, and not frame with frame, lets a pan show new content without it
+being taken for a change of colour or sharpness.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from qc.flow import Pair, inside, sample
+from qc.frame import Frame, Image
+
+VERSION = "1"
+ROWS, COLUMNS = 24, 40
+LEAST = 0.1
+"""Share of points that must still be followed for a frame to be measured."""
+_COARSE = 4
+
+Points = npt.NDArray[np.float32]
+"""(24, 40, 2): x, y in pixels of the analysis frame."""
+
+
+class Tracker:
+    """A grid of points on frame 0 and where each one is now; constant memory."""
+
+    def __init__(self, first: Frame) -> None:
+        height, width = first.luma.shape
+        x = (np.arange(COLUMNS, dtype=np.float32) + 0.5) * width / COLUMNS - 0.5
+        y = (np.arange(ROWS, dtype=np.float32) + 0.5) * height / ROWS - 0.5
+        self.start: Points = np.dstack(np.meshgrid(x, y)).astype(np.float32)
+        self.now: Points = self.start.copy()
+        self.alive: npt.NDArray[np.bool_] = np.ones((ROWS, COLUMNS), bool)
+
+    def step(self, pair: Pair) -> None:
+        """Carry every point over one pair; what cannot be followed is lost for good."""
+        at = self.now / np.float32(pair.step)
+        seen = sample(pair.seen.view(np.uint8), at, nearest=True) > 0
+        self.now = self.now + sample(pair.flow, at) * np.float32(pair.step)
+        self.alive &= seen & inside(self.now, pair.before.luma.shape)
+
+    @property
+    def enough(self) -> bool:
+        """Whether at least a tenth of the points are still followed."""
+        return float(self.alive.mean()) >= LEAST
+
+    @property
+    def scale(self) -> float:
+        """How much larger the scene is now than in frame 0 (zoom), by the points' spread."""
+        if not self.enough:
+            return 1.0
+        before = self.start[self.alive].std(axis=0)
+        after = self.now[self.alive].std(axis=0)
+        return float(np.clip((after.sum() + 1e-3) / (before.sum() + 1e-3), 0.1, 10.0))
+
+
+def colours(rgb: Image, points: Points) -> npt.NDArray[np.float32]:
+    """CIE Lab (D65) at `points` of `rgb` (H, W, 3) uint8, each the mean of 4 x 4 pixels.
+
+    Shape (24, 40, 3): L 0..100, a and b about -128..127.
+    """
+    height, width = rgb.shape[:2]
+    small = (max(1, width // _COARSE), max(1, height // _COARSE))
+    coarse = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
+    ratio = np.array([small[0] / width, small[1] / height], np.float32)
+    at = ((points + 0.5) * ratio - 0.5).astype(np.float32)
+    values = sample(coarse.astype(np.float32) / np.float32(255), at)
+    return np.asarray(cv2.cvtColor(values, cv2.COLOR_RGB2LAB), np.float32)
