@@ -1,0 +1,141 @@
+"""A backend that speaks the real order and receipt, and renders a moving photograph in no time.
+
+Words in the prompt make it misbehave, once per take folder where `once` is said:
+`[die once]` kills its own process, `[oom once]` runs out of memory, `[oom]` always does,
+`[nan]` turns to NaN at the first seed, `[frozen]` gives a still at the first seed,
+`[slow]` takes half a second for each stage, `[no model]` cannot load its model.
+Every stage that is really computed is a line in `work.log` of the take's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from manifests.files import sha256_file, write_atomic
+from manifests.stage import Recipe
+from render.backend import Progress, RenderBackend, Tell
+from render.clip import write_clip
+from render.errors import ModelUnavailable, NonFinite, OutOfMemory
+from render.order import Receipt, RenderOrder, StageReceipt
+
+
+class FakeBackend(RenderBackend):
+    """Renders by sliding a window over the source."""
+
+    def render(self, order: RenderOrder, *, tell: Tell) -> Receipt:
+        """See `RenderBackend.render`: resumes from stage files, returns a finished clip at once."""
+        order.folder.mkdir(parents=True, exist_ok=True)
+        done = order.folder / "receipt.json"
+        if done.exists():
+            receipt = Receipt.from_dict(json.loads(done.read_text()))
+            if receipt.clip_sha256 == sha256_file(receipt.clip):
+                return receipt
+        self._misbehave(order)
+        stages = tuple(self._stage(order, index, tell) for index in range(len(order.recipe.stages)))
+        tell(Progress(take_id=order.take_id, phase="decode"))
+        clip = order.folder / "clip.mkv"
+        write_clip([_frames(order)], clip, fps=order.recipe.fps)
+        receipt = _receipt(order, clip, stages)
+        write_atomic(done, json.dumps(receipt.to_dict()))
+        return receipt
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _misbehave(self, order: RenderOrder) -> None:
+        prompt, first_time = order.recipe.prompt, not (order.folder / "tried").exists()
+        (order.folder / "tried").touch()
+        if "[die once]" in prompt and first_time:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "[oom]" in prompt or ("[oom once]" in prompt and first_time):
+            raise OutOfMemory("the card has 0 bytes free; take fewer frames")
+        if "[no model]" in prompt:
+            raise ModelUnavailable("no such folder; correct studio.yaml")
+        if "[nan]" in prompt and order.take == 1:
+            raise NonFinite("stage 1, step 2: latents hold NaN")
+
+    def _stage(self, order: RenderOrder, index: int, tell: Tell) -> StageReceipt:
+        stage = order.recipe.stages[index]
+        path = order.folder / f"stage{index + 1}.safetensors"
+        resumed = path.exists()
+        if not resumed:
+            with (order.folder / "work.log").open("a") as log:
+                log.write(f"stage {index + 1}\n")
+            if "[slow]" in order.recipe.prompt:
+                time.sleep(0.5)
+            write_atomic(path, f"{order.recipe.fingerprint} {index}")
+        tell(
+            Progress(
+                take_id=order.take_id,
+                phase="stage",
+                stage=index + 1,
+                stages=len(order.recipe.stages),
+                step=stage.steps,
+                steps=stage.steps,
+            )
+        )
+        return StageReceipt(
+            index=index,
+            start_sigma=1.0,
+            steps=stage.steps,
+            seed=order.recipe.seed + stage.seed_offset,
+            seconds=0.0 if resumed else 0.01,
+            resumed=resumed,
+            latents=path,
+            latents_sha256=sha256_file(path),
+            latents_std=1.0,
+        )
+
+
+def _frames(order: RenderOrder) -> np.ndarray:
+    """float32 (T, H, W, 3): a slow pan over the source, or a still when told to freeze."""
+    recipe = order.recipe
+    picture = _picture(order.source, recipe)
+    still = "[frozen]" in recipe.prompt and order.take == 1
+    frames = []
+    for index in range(recipe.frames):
+        x = 0 if still else index
+        frames.append(picture[: recipe.height, x : x + recipe.width])
+    return np.stack(frames)
+
+
+def _picture(source: Path | None, recipe: Recipe) -> np.ndarray:
+    size = (recipe.width + recipe.frames, recipe.height)
+    if source is None:
+        rng = np.random.default_rng(recipe.seed)
+        noise = (rng.random((12, 16, 3)) * 255).astype(np.uint8)
+        image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    else:
+        image = Image.open(source).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(image, dtype=np.float32) / 255.0
+
+
+def _receipt(order: RenderOrder, clip: Path, stages: tuple[StageReceipt, ...]) -> Receipt:
+    return Receipt(
+        take_id=order.take_id,
+        recipe_fingerprint=order.recipe.fingerprint,
+        clip=clip,
+        clip_sha256=sha256_file(clip),
+        frames=order.recipe.frames,
+        width=order.recipe.width,
+        height=order.recipe.height,
+        fps=order.recipe.fps,
+        stages=stages,
+        seconds=0.1,
+        load_seconds=0.0,
+        encode_seconds=0.0,
+        decode_seconds=0.0,
+        peak_memory=1,
+        device="fake",
+        versions={"fake": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]},
+    )
+
+

@@ -1,0 +1,93 @@
+"""A pool without processes: the fake backend renders here, and scorecards are scripted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fake_backend import FakeBackend
+
+from manifests.files import sha256_file
+from qc.scorecard import Scorecard
+from render.backend import Progress
+from render.errors import WorkerLost
+from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
+from tasks.pool import Listener, Pool
+
+CLEAN: dict[str, float] = {"frozen": 0.0, "black": 0.0, "length_error": 0.0, "cut": 0.03}
+"""A clip with nothing against it."""
+
+
+class FakePool(Pool):
+    """Renders at once; `scripts` says, by shot, which metrics each take gets on top of CLEAN."""
+
+    torch_device = "cpu"
+    lanes = 2
+
+    def __init__(
+        self, scripts: dict[str, list[dict[str, float]]] | None = None, listener: Listener = print
+    ) -> None:
+        self.scripts = scripts or {}
+        self.rendered: list[str] = []
+        self.finished: list[str] = []
+        self._backend = FakeBackend()
+        self._listener = listener
+
+    async def __aenter__(self) -> FakePool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def render(self, order: RenderOrder, *, budget: float) -> Receipt:
+        """The fake backend, in this process; a death is what the pool would make of it."""
+        self.rendered.append(order.take_id)
+        if "[die once]" in order.recipe.prompt and not (order.folder / "tried").exists():
+            order.folder.mkdir(parents=True, exist_ok=True)
+            (order.folder / "tried").touch()
+            raise WorkerLost("the worker process died during render")
+        return self._backend.render(order, tell=self._tell)
+
+    async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
+        """What the script says about this shot's next take."""
+        shot = order.clip.parts[-4]
+        script = self.scripts.get(shot, [])
+        extra = script.pop(0) if script else {}
+        assert order.frames is not None
+        assert order.width is not None
+        assert order.height is not None
+        assert order.fps is not None
+        return Scorecard(
+            frames=order.frames,
+            width=order.width,
+            height=order.height,
+            fps=order.fps,
+            metrics={**CLEAN, **extra},
+            versions={},
+            backbone="none",
+        )
+
+    async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
+        """The lossless clip itself, under the name of the review file."""
+        self.finished.append(order.take_id)
+        shutil.copyfile(order.clip, order.destination)
+        return Delivery(
+            path=order.destination,
+            sha256=sha256_file(order.destination),
+            width=1,
+            height=1,
+            frames=1,
+            fps=8,
+            upscaler="none",
+            grade="none",
+            checks=(),
+            strip=None,
+            seconds=0.0,
+        )
+
+    async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
+        """Names only."""
+        return clip.with_name("strip.jpg"), clip.with_name("preview.mp4")
+
+    def _tell(self, progress: Progress) -> None:
+        self._listener(progress)

@@ -1,0 +1,159 @@
+"""Laws and examples of the retake policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.remedy import Remedy, load_remedies, next_seed
+from manifests.stage import Recipe, Stage, StageKind
+from qc.scorecard import FailureClass
+from tasks.retake import Attempt, Hold, Retake, decide
+
+RANGES = {"cfg": (1.5, 5.0), "denoise": (0.25, 0.6), "steps": (4.0, 30.0)}
+
+
+def recipe(*, cfg: float = 3.0, denoise: float = 0.45, stages: int = 2, seed: int = 7) -> Recipe:
+    first = Stage(kind=StageKind.RENOISE, steps=12, cfg=cfg, shift=3.0)
+    later = [
+        replace(first, denoise=denoise, steps=10, seed_offset=index) for index in range(1, stages)
+    ]
+    return Recipe(
+        preset="pocket/two-stage",
+        family="pocket",
+        model="pocket-wan",
+        model_id="sha256:0",
+        prompt="pan left",
+        negative="",
+        width=128,
+        height=128,
+        frames=17,
+        fps=8.0,
+        seed=seed,
+        stages=(first, *later),
+    )
+
+
+def follow(failures: list[FailureClass], *, max_takes: int = 3, start: Recipe | None = None):
+    """Recipes of the takes that are made when take after take fails so."""
+    attempts: list[Attempt] = []
+    current, remedy = start or recipe(), None
+    made = [current]
+    for failure in failures:
+        attempts.append(Attempt(recipe=current, failure=failure, remedy=remedy))
+        step = decide(attempts, remedies=load_remedies(), ranges=RANGES, max_takes=max_takes)
+        if isinstance(step, Hold):
+            break
+        current, remedy = step.recipe, step.remedy.name
+        made.append(current)
+    return made
+
+
+failing = st.lists(st.sampled_from(list(FailureClass)), min_size=1, max_size=8)
+recipes = st.builds(
+    recipe,
+    cfg=st.floats(1.0, 12.0),
+    denoise=st.floats(0.1, 0.9),
+    stages=st.integers(1, 3),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+@given(failing, recipes, st.integers(1, 5))
+@settings(deadline=None, max_examples=80)
+def test_takes_are_bounded(failures: list[FailureClass], start: Recipe, most: int) -> None:
+    """However takes fail, no shot gets more takes than it may have."""
+    assert len(follow(failures, start=start, max_takes=most)) <= most
+
+
+@given(failing, recipes)
+@settings(deadline=None, max_examples=80)
+def test_no_recipe_is_rendered_twice(failures: list[FailureClass], start: Recipe) -> None:
+    """The policy never goes back to a recipe that was tried: it cannot oscillate."""
+    made = [made.fingerprint for made in follow(failures, start=start, max_takes=6)]
+    assert len(set(made)) == len(made)
+
+
+@given(failing, recipes)
+@settings(deadline=None, max_examples=80)
+def test_values_stay_in_the_preset_s_ranges_or_come_nearer(
+    failures: list[FailureClass], start: Recipe
+) -> None:
+    """A value inside the preset's range stays inside; one outside never moves further out."""
+    takes = follow(failures, start=start, max_takes=6)
+    for before, after in zip(takes, takes[1:], strict=False):
+        for old, new in zip(before.stages, after.stages, strict=False):
+            for name, (least, most) in RANGES.items():
+                assert min(least, getattr(old, name)) <= getattr(new, name)
+                assert getattr(new, name) <= max(most, getattr(old, name))
+
+
+def test_the_policy_gives_the_same_answer_to_the_same_history() -> None:
+    """A night that was killed and asks again is told the same."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FROZEN, remedy=None)
+    answers = [
+        decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3) for _ in range(2)
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_oversaturation_turns_guidance_down_in_every_stage() -> None:
+    """CFG falls by a third, toward the preset's range, and the seed stays."""
+    _, second = follow([FailureClass.OVERSATURATED], start=recipe(cfg=9.0))
+    assert [stage.cfg for stage in second.stages] == [6.003, 6.003]
+    assert second.seed == recipe().seed
+
+
+def test_a_frozen_clip_gets_a_new_seed_first() -> None:
+    """Frozen: a new seed, and nothing else is touched."""
+    first, second = follow([FailureClass.FROZEN])
+    assert second == first.with_seed(next_seed(first.seed, 2))
+
+
+def test_rule_and_seed_alternate() -> None:
+    """Flicker twice: first less denoise, then another seed with what was learned."""
+    first, second, third = follow([FailureClass.FLICKER, FailureClass.FLICKER])
+    assert second.stages[1].denoise == pytest.approx(0.35)
+    assert second.seed == first.seed
+    assert third.stages == second.stages
+    assert third.seed != second.seed
+
+
+def test_what_no_recipe_can_mend_is_held_at_once() -> None:
+    """A wrong length is held after one take: sampling again gives it again."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.WRONG_LENGTH, remedy=None)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
+    assert step == Hold(words="wrong length is nothing that another take mends")
+
+
+def test_the_words_name_every_value_that_changed() -> None:
+    """The report can say what was done: class, remedy, values."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FLICKER, remedy=None)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
+    assert isinstance(step, Retake)
+    assert step.words == (
+        "flicker: denoise of the later stages down by 0.10 (stage 2 denoise 0.45 -> 0.35)"
+    )
+
+
+def test_every_class_of_failure_has_its_line_in_the_table() -> None:
+    """The table of remedies and the classes of failure are the same set."""
+    assert set(load_remedies()) == set(FailureClass)
+
+
+def test_a_distilled_model_keeps_its_guidance() -> None:
+    """CFG 1 means no guidance to turn: a remedy leaves it."""
+    remedy = Remedy.model_validate({"name": "x", "words": "x", "change": {"cfg": {"add": 0.5}}})
+    before = recipe(cfg=1.0)
+    assert remedy.apply(before, ranges=RANGES, take=2) == before
+
+
+def test_dropping_the_last_stage_keeps_at_least_one() -> None:
+    """A remedy that drops a stage never leaves a recipe without one."""
+    remedy = Remedy(name="x", words="x", drop="last")
+    once = remedy.apply(recipe(stages=2), ranges=RANGES, take=2)
+    assert len(once.stages) == 1
+    assert remedy.apply(once, ranges=RANGES, take=3) == once
