@@ -111,6 +111,7 @@ def _header(cells: list[str], row: int, sheet: Sheet) -> dict[int, str]:
 
 def _row(cells: list[str], row: int, columns: dict[int, str], sheet: Sheet) -> None:
     found: dict[str, str] = {}
+    faults = len(sheet.row_faults)
     for place, cell in enumerate(cells):
         if not cell:
             continue
@@ -125,7 +126,7 @@ def _row(cells: list[str], row: int, columns: dict[int, str], sheet: Sheet) -> N
             sheet.row_faults.append(
                 refusal.at(sheet.file, row=row, shot=found.get("shot"), value=cell)
             )
-    sheet.rows.append(RawRow(row=row, cells=found))
+    sheet.rows.append(RawRow(row=row, cells=found, faulty=len(sheet.row_faults) > faults))
 
 
 def _no_header(cells: list[str] | None = None) -> Refusal:

@@ -132,7 +132,7 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio) -> Preset:
         fps=text.fps,
         negative=" ".join(text.negative.split()),
         stages=tuple(stages),
-        ranges=dict(text.ranges),
+        ranges={str(key): limits for key, limits in text.ranges.items()},
     )
 
 
@@ -219,7 +219,7 @@ def _breaks(stages: tuple[StageText, ...]) -> Iterable[tuple[int, Refusal]]:
             yield (
                 index,
                 Refusal(
-                    f"starts at step {stage.start_step}, the stage before ends at {before.end_step}",
+                    f"starts at step {stage.start_step}, the one before ends at {before.end_step}",
                     f"write start_step: {before.end_step}",
                 ),
             )

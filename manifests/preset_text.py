@@ -223,11 +223,8 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
 def _line(node: Node, loc: list[Any]) -> int | None:
     line = node.line
     for part in loc:
-        if isinstance(node.value, dict) and part in node.value:
-            node = node.value[part]
-        elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        else:
+        inner = node.inner(part)
+        if inner is None:
             break
-        line = node.line
+        node, line = inner, inner.line
     return line

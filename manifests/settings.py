@@ -273,8 +273,8 @@ def _line(node: Node | None, loc: list[Any]) -> int | None:
     """Line of the innermost value that `loc` names in the file."""
     line = None
     for part in loc:
-        if node is None or not isinstance(node.value, dict) or part not in node.value:
+        node = None if node is None else node.inner(part)
+        if node is None:
             break
-        node = node.value[part]
         line = node.line
     return line

@@ -69,6 +69,8 @@ class RawRow:
     """As a spreadsheet counts; for YAML, the line of the entry."""
     cells: dict[str, Any]
     """Column -> cell: text, or for YAML lists and mappings of text. Empty cells are left out."""
+    faulty: bool = False
+    """The sheet's `row_faults` hold one of this row."""
 
 
 @dataclass(slots=True)

@@ -73,7 +73,7 @@ def _row(entry: Node, sheet: Sheet) -> None:
         sheet.row_faults.append(
             refusal.at(sheet.file, row=entry.line, shot=shot, column=key, value=key)
         )
-    sheet.rows.append(RawRow(row=entry.line, cells=cells))
+    sheet.rows.append(RawRow(row=entry.line, cells=cells, faulty=bool(faults)))
 
 
 def _cells(mapping: dict[str, Node]) -> tuple[dict[str, object], list[tuple[str, Refusal, int]]]:

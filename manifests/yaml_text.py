@@ -40,6 +40,14 @@ class Node:
             return {key: item.plain() for key, item in self.value.items()}
         return self.value
 
+    def inner(self, part: object) -> Node | None:
+        """The value under a key, or at an index; None where there is none."""
+        if isinstance(self.value, dict) and isinstance(part, str):
+            return self.value.get(part)
+        if isinstance(self.value, list) and isinstance(part, int) and part < len(self.value):
+            return self.value[part]
+        return None
+
 
 class YamlRefusal(Refusal):
     """A YAML file cannot be read, with the line where."""

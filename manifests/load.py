@@ -1,0 +1,187 @@
+"""Manifests: CSV and YAML sheets read into shots, with every fault of every row at once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from manifests.csv_sheet import read_csv
+from manifests.errors import Fault
+from manifests.library import Library
+from manifests.refusal import Refusal
+from manifests.resolve import Resolver
+from manifests.row import RowValues, ShotRow, parse_defaults, parse_row
+from manifests.settings import Studio
+from manifests.sheet import MAX_BYTES, RawRow, Sheet
+from manifests.shot import Manifest, Shot
+from manifests.text import closest
+from manifests.yaml_sheet import read_yaml_sheet
+
+_CSV = (".csv", ".tsv")
+_YAML = (".yaml", ".yml")
+_NAME = re.compile(r"\w[\w .()+-]{0,99}")
+_SAVE = "save it as 'CSV UTF-8 (comma delimited)'"
+
+
+def load_manifest(path: Path, *, studio: Studio) -> Manifest:
+    """The sheet in `path`: the shots that are good, and every fault of the file and the others.
+
+    Never raises for what the sheet holds. Where the file or its header is at fault, no row can
+    be trusted and `shots` is empty. Symlinks are followed and must end inside the sheet's
+    folder, the studio's root or its `source_roots`.
+    """
+    sheet, data = _read_sheet(path)
+    name = path.stem
+    if not _NAME.fullmatch(name):
+        sheet.refuse(Refusal(f"{name!r} cannot name a folder", "use letters, digits, _ and -"))
+    library = Library(folder=path.absolute().parent, studio=studio)
+    defaults = _defaults(sheet)
+    faults, shots, seen = list(sheet.row_faults), dict[int, Shot](), dict[str, list[int]]()
+    for index, raw in enumerate(sheet.rows):
+        row, found = _row(raw, defaults, sheet)
+        resolver = Resolver(library=library, manifest=name, row=raw.row)
+        shot = resolver.shot(row)
+        bad = {fault.column for fault in found}
+        found += _place([met for met in resolver.refused if met[0] not in bad], raw, sheet)
+        if "shot" in raw.cells and not any(fault.column == "shot" for fault in found):
+            seen.setdefault(row.shot.casefold(), []).append(index)
+        if shot is not None and not found and not raw.faulty:
+            shots[index] = shot
+        faults += found
+    for index, fault in _twice(sheet, seen):
+        shots.pop(index, None)
+        faults += [] if fault is None else [fault]
+    faults.sort(key=lambda fault: fault.row or 0)
+    return Manifest(
+        path=path.absolute(),
+        name=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        shots=() if sheet.faults else tuple(shots.values()),
+        faults=(*sheet.faults, *library.broken(), *faults),
+    )
+
+
+def read_rows(path: Path) -> tuple[tuple[ShotRow, ...], tuple[Fault, ...]]:
+    """The rows of a sheet as typed, defaults applied, and the faults of their cells.
+
+    Files that the rows name are not looked at.
+    """
+    sheet, _ = _read_sheet(path)
+    defaults = _defaults(sheet)
+    rows, faults = [], [*sheet.faults, *sheet.row_faults]
+    for raw in sheet.rows:
+        row, found = _row(raw, defaults, sheet)
+        faults += found
+        if not found:
+            rows.append(row)
+    return tuple(rows), tuple(faults)
+
+
+def _read_sheet(path: Path) -> tuple[Sheet, bytes]:
+    sheet = Sheet(path)
+    try:
+        data = _bytes(path)
+    except Refusal as refusal:
+        sheet.refuse(refusal)
+        return sheet, b""
+    try:
+        text = _decode(data)
+        suffix = path.suffix.lower()
+        if suffix in _CSV:
+            read_csv(text, sheet)
+        elif suffix in _YAML:
+            read_yaml_sheet(text, sheet)
+        else:
+            sheet.refuse(Refusal("is no .csv, .tsv or .yaml file", f"{_SAVE}, or as .yaml"))
+        if not sheet.rows and not sheet.faults and not sheet.row_faults:
+            sheet.refuse(Refusal("holds no shots", "add a row for each shot"))
+    except Refusal as refusal:
+        sheet.refuse(refusal)
+    return sheet, data
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            near = path.parent.is_dir() and closest(
+                path.name, (p.name for p in path.parent.iterdir())
+            )
+            raise Refusal("is not there", f"did you mean {near!r}?" if near else "check the name")
+        if not path.is_file():
+            raise Refusal("is not a file", "name a .csv or .yaml file")
+        if path.stat().st_size > MAX_BYTES:
+            raise Refusal(f"is larger than {MAX_BYTES // 2**20} MiB", "split it")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal(f"cannot be read ({error})", "check the file") from None
+
+
+def _decode(data: bytes) -> str:
+    """The text of a UTF-8 file, with or without BOM. Raises Refusal."""
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise Refusal("is a spreadsheet's own file, no CSV", _SAVE)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal("is UTF-16", _SAVE)
+    if b"\0" in data:
+        raise Refusal("holds zero bytes: it is no text", _SAVE)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Refusal(
+            f"is not UTF-8 (byte 0x{data[error.start]:02X} on line {line}); "
+            "a spreadsheet saved it in an older encoding",
+            _SAVE,
+        ) from None
+
+
+def _defaults(sheet: Sheet) -> RowValues:
+    if sheet.defaults is None:
+        return RowValues()
+    defaults, refused = parse_defaults(sheet.defaults.cells)
+    sheet.faults += _place(refused, sheet.defaults, sheet, prefix="defaults.")
+    return defaults
+
+
+def _row(raw: RawRow, defaults: RowValues, sheet: Sheet) -> tuple[ShotRow, list[Fault]]:
+    """The row over the defaults, and the faults of its cells."""
+    row, refused = parse_row(raw.cells)
+    row = row.over(defaults)
+    given = set(raw.cells) | set(defaults.said())
+    if not given & {"prompt", "source"}:
+        refused.append(("prompt", Refusal("has neither prompt nor source", "write one of them")))
+    return row, _place(refused, raw, sheet)
+
+
+def _place(
+    refused: Iterable[tuple[str, Refusal]], raw: RawRow, sheet: Sheet, *, prefix: str = ""
+) -> list[Fault]:
+    name = raw.cells.get("shot")
+    return [
+        refusal.at(
+            sheet.file,
+            row=raw.row,
+            shot=name if isinstance(name, str) else None,
+            column=prefix + column,
+            value=raw.cells.get(column),
+        )
+        for column, refusal in refused
+    ]
+
+
+def _twice(sheet: Sheet, seen: dict[str, list[int]]) -> Iterator[tuple[int, Fault | None]]:
+    """Rows by index whose name stands in several, and a fault for each but the first."""
+    for indices in seen.values():
+        if len(indices) == 1:
+            continue
+        first = sheet.rows[indices[0]].row
+        yield indices[0], None
+        for index in indices[1:]:
+            raw = sheet.rows[index]
+            name = str(raw.cells["shot"])
+            refusal = Refusal(f"{name!r} is in row {first} already", "give each shot its own name")
+            yield index, refusal.at(sheet.file, row=raw.row, shot=name, column="shot", value=name)

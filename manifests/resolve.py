@@ -1,0 +1,248 @@
+"""From a row to a shot: studio < preset < manifest defaults < row, every value explicit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec, TypeVar
+
+from manifests.library import Library, Unusable
+from manifests.models import Model
+from manifests.preset import Preset
+from manifests.refusal import Refusal
+from manifests.row import ShotRow
+from manifests.shot import FinishSpec, Shot, Source
+from manifests.size import (
+    Fitted,
+    check_side,
+    choose_size,
+    crop_warning,
+    fit_frames,
+    other_side,
+    snap_sides,
+)
+from manifests.stage import Lora, Recipe, Stage, StageKind
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_MANY_LORAS = 2
+_WHOLE_DENOISE = 0.999
+
+
+def derive_seed(*, manifest: str, shot: str) -> int:
+    """The seed of a shot that names none: the same sheet gives the same takes, 0..2**32-1."""
+    return int.from_bytes(hashlib.sha256(f"{manifest}/{shot}".encode()).digest()[:4], "big")
+
+
+@dataclass
+class Resolver:
+    """Turns rows into shots; one for each row, so that it can hold the row's refusals."""
+
+    library: Library
+    manifest: str
+    """Name of the manifest."""
+    row: int
+    refused: list[tuple[str, Refusal]] = field(default_factory=list)
+    """(column, why), in the order in which they were met."""
+    unusable: bool = False
+    """A model or preset that the row needs is broken; the library holds the faults."""
+
+    def shot(self, row: ShotRow) -> Shot | None:
+        """The shot, or None where something was refused."""
+        library = self.library
+        model = self._try("model", self._model, row)
+        preset = None if model is None else self._try("preset", self._preset, row, model)
+        source = self._try("source", library.source, row.source) if row.source else None
+        snippet = self._try("style", library.style, row.style) if row.style else None
+        loras = [self._try("loras", library.lora, ref) for ref in row.loras or ()]
+        finish = self._finish(row)
+        if model is None or preset is None:
+            return None
+        self._try("source", _check_start, row, model)
+        asked = row.frames or preset.frames
+        frames = self._try("frames", fit_frames, asked, family=model.family)
+        size = self._size(row, preset, model, source)
+        if self.refused or self.unusable or frames is None or size is None:
+            return None
+        added = [lora for lora in loras if lora is not None]
+        return Shot(
+            id=row.shot,
+            row=self.row,
+            recipe=self._recipe(row, model, preset, source, frames[0], size, added, snippet),
+            source=source,
+            finish=finish,
+            priority=row.priority or 0,
+            title=row.prompt or "",
+            style=row.style or None,
+            notes=row.notes or "",
+            snaps=frames[1] + size.snaps,
+            warnings=tuple(_warnings(preset, source, size, added)),
+        )
+
+    def _try(
+        self, column: str, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        try:
+            return read(*args, **kwargs)
+        except Refusal as refusal:
+            self.refused.append((column, refusal))
+        except Unusable:
+            self.unusable = True
+        return None
+
+    def _model(self, row: ShotRow) -> Model:
+        studio = self.library.studio
+        name = row.model
+        if name is None:
+            family, _, preset_name = (row.preset or studio.default_preset).rpartition("/")
+            family = family or studio.models[studio.default_model].family
+            preset = self.library.preset(family, preset_name, row=self.row)
+            name = preset.model or self._model_of(family)
+        return self.library.model(name, row=self.row)
+
+    def _model_of(self, family: str) -> str:
+        """The studio's model for a family: the default one, else the first."""
+        studio = self.library.studio
+        names = [name for name, spec in studio.models.items() if spec.family == family]
+        if studio.default_model in names:
+            return studio.default_model
+        if not names:
+            raise Refusal(
+                f"the studio has no model of the family {family}",
+                "add one under models: in studio.yaml",
+            )
+        return names[0]
+
+    def _preset(self, row: ShotRow, model: Model) -> Preset:
+        given = row.preset or self.library.studio.default_preset
+        family, _, name = given.rpartition("/")
+        if family and family != model.family.name:
+            raise Refusal(
+                f"{given!r} is a preset for {family}, and {model.name!r} is of {model.family.name}",
+                f"choose a preset for {model.family.name}, or another model",
+            )
+        preset = self.library.preset(model.family.name, name, row=self.row)
+        if preset.needs_experts and model.boundary is None:
+            raise Refusal(
+                f"{preset.qualified_name} needs two experts, and {model.name!r} has one",
+                "choose another preset, or a model with transformer_2 (a hub model: add boundary:)",
+            )
+        return preset
+
+    def _finish(self, row: ShotRow) -> FinishSpec:
+        library = self.library
+        grade = upscale = None
+        if row.grade is not None:
+            grade = self._try("grade", library.grade, row.grade, shot=row.shot)
+        if row.upscale is not None:
+            upscale = self._try("upscale", library.upscale, row.upscale)
+        return FinishSpec(grade=grade, upscale=upscale, crf=library.studio.crf)
+
+    def _size(
+        self, row: ShotRow, preset: Preset, model: Model, source: Source | None
+    ) -> Fitted | None:
+        family, multiple = model.family, model.size_multiple
+        for column, side in (("width", row.width), ("height", row.height)):
+            if side is not None:
+                self._try(column, check_side, side, family=family)
+        if any(column in ("width", "height") for column, _ in self.refused):
+            return None
+        asked = (preset.width, preset.height)
+        shape = asked if source is None else (source.width, source.height)
+        if row.width is not None and row.height is not None:
+            return snap_sides(row.width, row.height, family=family, multiple=multiple)
+        if row.width is not None:
+            width, height, snaps = other_side(
+                row.width,
+                aspect=shape[1] / shape[0],
+                names=("width", "height"),
+                family=family,
+                multiple=multiple,
+            )
+            return Fitted(width, height, snaps)
+        if row.height is not None:
+            height, width, snaps = other_side(
+                row.height,
+                aspect=shape[0] / shape[1],
+                names=("height", "width"),
+                family=family,
+                multiple=multiple,
+            )
+            return Fitted(width, height, snaps)
+        if source is None:
+            return snap_sides(*asked, family=family, multiple=multiple)
+        return choose_size(preset=asked, source=shape, family=family, multiple=multiple)
+
+    def _recipe(
+        self,
+        row: ShotRow,
+        model: Model,
+        preset: Preset,
+        source: Source | None,
+        frames: int,
+        size: Fitted,
+        loras: list[Lora],
+        snippet: str | None,
+    ) -> Recipe:
+        derived = derive_seed(manifest=self.manifest, shot=row.shot)
+        return Recipe(
+            preset=preset.qualified_name,
+            family=model.family.name,
+            model=model.name,
+            model_id=model.model_id,
+            prompt=_with_style(row.prompt or "", snippet),
+            negative=preset.negative if row.negative is None else row.negative,
+            width=size.width,
+            height=size.height,
+            frames=frames,
+            fps=preset.fps if row.fps is None else row.fps,
+            seed=derived if row.seed is None else row.seed,
+            stages=tuple(_with_loras(stage, loras) for stage in preset.stages),
+            source_sha256=None if source is None else source.sha256,
+            precision=model.precision,
+            vae_precision=model.vae_precision,
+            boundary=model.boundary,
+        )
+
+
+def _check_start(row: ShotRow, model: Model) -> None:
+    if model.task == "i2v" and not row.source:
+        raise Refusal(f"{model.name!r} films a still, and none is given", "name one in `source`")
+    if model.task == "t2v" and row.source:
+        raise Refusal(
+            f"{model.name!r} renders from text alone", "clear the cell, or choose an i2v model"
+        )
+
+
+def _with_style(prompt: str, snippet: str | None) -> str:
+    if snippet is None:
+        return prompt
+    return f"{prompt.rstrip(' ,.;')}, {snippet}" if prompt else snippet
+
+
+def _with_loras(stage: Stage, loras: list[Lora]) -> Stage:
+    """The stage with the row's LoRAs after its own; for the same file the row's strength holds."""
+    named = {lora.path for lora in loras}
+    kept = tuple(lora for lora in stage.loras if lora.path not in named)
+    return replace(stage, loras=kept + tuple(loras))
+
+
+def _warnings(preset: Preset, source: Source | None, size: Fitted, loras: list[Lora]) -> list[str]:
+    said = []
+    if source is not None:
+        still, frame = (source.width, source.height), (size.width, size.height)
+        crop = crop_warning(size=frame, source=still)
+        if crop is not None:
+            said.append(crop)
+        if still[0] < frame[0] or still[1] < frame[1]:
+            said.append(f"the source ({still[0]}x{still[1]}) is enlarged to {frame[0]}x{frame[1]}")
+    for index, stage in enumerate(preset.stages):
+        whole = stage.kind is StageKind.RENOISE and stage.denoise >= _WHOLE_DENOISE
+        if index and whole:
+            said.append(
+                f"stage {index + 1} has denoise {stage.denoise:g}: it throws the stages before away"
+            )
+    if len(loras) > _MANY_LORAS:
+        said.append(f"{len(loras)} LoRAs at once: more than {_MANY_LORAS} often conflict")
+    return said
