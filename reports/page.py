@@ -1,0 +1,230 @@
+"""What the page shows of each shot: the report's lines turned into what the templates print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qc.metrics import CURVES
+from qc.scorecard import Finding, Level
+from reports.charts import Slice, Spark, slices, spark
+from reports.lines import NightReport, ShotLine, TakeLine
+from reports.media import Shelf, Wanted, relative_url
+from reports.take import ShotStatus, TakeStatus
+from reports.timing import PhaseSeconds
+from reports.words import metric_title
+
+FIRST_SCORES = 6
+"""Scores shown at once; failures and warnings always, the others behind a fold."""
+REEL = 6
+"""Strips in the page's head."""
+
+JPEG, MP4 = "image/jpeg", "video/mp4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeView:
+    """A take on the page."""
+
+    line: TakeLine
+    status: TakeStatus
+    strip: str | None
+    """URL."""
+    slices: tuple[Slice, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One metric over the takes of a shot."""
+
+    title: str
+    metric: str
+    values: tuple[Finding | None, ...]
+    """One per take; None where it was not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveView:
+    """A per-frame curve of the take that is shown."""
+
+    title: str
+    unit: str
+    meaning: str
+    spark: Spark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShotView:
+    """A shot on the page."""
+
+    line: ShotLine
+    order: int
+    anchor: str
+    needs_you: bool
+    film: str | None
+    """URL of what plays."""
+    film_words: str
+    """What it is: `delivered file`, `preview of take 2`."""
+    strip: str | None
+    """URL."""
+    delivered_link: str | None
+    sidecar_link: str | None
+    takes: tuple[TakeView, ...]
+    comparisons: tuple[Comparison, ...]
+    first_scores: tuple[Finding, ...]
+    more_scores: tuple[Finding, ...]
+    curves: tuple[CurveView, ...]
+    worst: float
+    """Severity of the worst finding of the take that is shown."""
+    seconds: float
+    """Machine time over all takes and the finish."""
+
+
+def wanted_media(report: NightReport) -> list[Wanted]:
+    """Every file the page would show, the most useful first: the byte budget ends somewhere."""
+    needy = [line for line in report.shots if line.status is not ShotStatus.APPROVED]
+    others = [line for line in report.shots if line.status is ShotStatus.APPROVED]
+    lines = needy + others
+    strips = [line.strip for line in lines]
+    films = [film for line in lines for film in _films(line)[:1]]
+    takes = [take.strip for line in lines for take in line.takes]
+    rest = [film for line in lines for film in _films(line)[1:]]
+    return [
+        *(Wanted(path=path, mime=JPEG) for path in strips if path is not None),
+        *(Wanted(path=path, mime=MP4) for path, _ in films),
+        *(Wanted(path=path, mime=JPEG) for path in takes if path is not None),
+        *(Wanted(path=path, mime=MP4) for path, _ in rest),
+    ]
+
+
+def shot_views(report: NightReport, shelf: Shelf, *, folder: Path) -> tuple[ShotView, ...]:
+    """The shots as the templates print them."""
+    needy = {need.shot_id for need in report.needs}
+    return tuple(
+        _view(line, order, shelf, needs_you=line.record.id in needy, folder=_link(report, folder))
+        for order, line in enumerate(report.shots)
+    )
+
+
+def reel(views: Sequence[ShotView]) -> list[ShotView]:
+    """A few shots for the page's head: embedded strips of approved ones, else of any."""
+    shown = [view for view in views if view.strip and view.strip.startswith("data:")]
+    approved = [view for view in shown if view.line.status is ShotStatus.APPROVED]
+    return (approved or shown)[:REEL]
+
+
+def _link(report: NightReport, folder: Path) -> Path | None:
+    return None if report.client_safe else folder
+
+
+def _view(
+    line: ShotLine, order: int, shelf: Shelf, *, needs_you: bool, folder: Path | None
+) -> ShotView:
+    findings = () if line.best is None else line.best.findings
+    always = sum(finding.level is not Level.PASS for finding in findings)
+    shown = max(always, FIRST_SCORES)
+    film, film_words = _film(line, shelf)
+    finish = _finish(line)
+    longest = max((_seconds(take, line, finish) for take in line.takes), default=0.0)
+    return ShotView(
+        line=line,
+        order=order,
+        anchor=f"shot-{line.record.id}",
+        needs_you=needs_you,
+        film=film,
+        film_words=film_words,
+        strip=shelf.url(line.strip),
+        delivered_link=None
+        if line.delivery is None or folder is None
+        else relative_url(line.delivery.delivery.path, folder),
+        sidecar_link=None
+        if line.delivery is None or folder is None
+        else relative_url(line.delivery.sidecar, folder),
+        takes=tuple(_take_view(take, line, shelf, finish, longest) for take in line.takes),
+        comparisons=tuple(_comparisons(line)),
+        first_scores=findings[:shown],
+        more_scores=findings[shown:],
+        curves=tuple(_curves(line)),
+        worst=findings[0].severity if findings else 0.0,
+        seconds=sum(_seconds(take, line, finish) for take in line.takes),
+    )
+
+
+def _take_view(
+    take: TakeLine,
+    line: ShotLine,
+    shelf: Shelf,
+    finish: tuple[PhaseSeconds, ...],
+    longest: float,
+) -> TakeView:
+    phases = _phases(take, line, finish)
+    return TakeView(
+        line=take,
+        status=take.record.status,
+        strip=shelf.url(take.strip),
+        slices=slices(phases, whole=longest),
+        seconds=sum(phase.seconds for phase in phases),
+    )
+
+
+def _phases(
+    take: TakeLine, line: ShotLine, finish: tuple[PhaseSeconds, ...]
+) -> tuple[PhaseSeconds, ...]:
+    return take.phases + (finish if take is line.best else ())
+
+
+def _seconds(take: TakeLine, line: ShotLine, finish: tuple[PhaseSeconds, ...]) -> float:
+    return sum(phase.seconds for phase in _phases(take, line, finish))
+
+
+def _finish(line: ShotLine) -> tuple[PhaseSeconds, ...]:
+    if line.delivery is None:
+        return ()
+    return (PhaseSeconds(phase="finish", seconds=line.delivery.delivery.seconds),)
+
+
+def _films(line: ShotLine) -> list[tuple[Path, str]]:
+    films = [] if line.film is None else [(line.film, "delivered file")]
+    if line.best is not None and line.best.preview is not None:
+        films.append((line.best.preview, f"take {line.best.record.number}, before the finish"))
+    return films
+
+
+def _film(line: ShotLine, shelf: Shelf) -> tuple[str | None, str]:
+    found = [(url, words) for path, words in _films(line) if (url := shelf.url(path))]
+    inside = [(url, words) for url, words in found if url.startswith("data:")]
+    best = inside or found
+    return best[0] if best else (None, "")
+
+
+def _comparisons(line: ShotLine) -> Iterator[Comparison]:
+    """Metrics that failed in some take of a shot that was retaken, over all its takes."""
+    if len(line.takes) < 2:
+        return
+    names = dict.fromkeys(
+        finding.metric
+        for take in line.takes
+        for finding in take.findings
+        if finding.level is Level.FAIL
+    )
+    for name in names:
+        values = tuple(
+            next((f for f in take.findings if f.metric == name), None) for take in line.takes
+        )
+        yield Comparison(title=metric_title(name), metric=name, values=values)
+
+
+def _curves(line: ShotLine) -> Iterator[CurveView]:
+    card = None if line.best is None else line.best.record.scorecard
+    for name, values in ((card.curves or {}) if card is not None else {}).items():
+        drawn = spark(values)
+        known = CURVES.get(name)
+        if drawn is not None:
+            yield CurveView(
+                title=known.title if known else metric_title(name),
+                unit=known.unit if known else "",
+                meaning=known.meaning if known else "",
+                spark=drawn,
+            )
