@@ -29,6 +29,7 @@ from render.video import (
     frame_rate,
     open_video,
 )
+from render.yuv import rgb_values, to_rgb
 
 PIX_FMT = "gbrp12le"
 STEPS = 4095
@@ -103,7 +104,7 @@ def read_clip(path: Path) -> Iterator[Frame]:
     """
     with open_video(path) as (facts, pictures):
         for picture in pictures:
-            yield _to_rgb(picture, facts.tags)
+            yield rgb_values(picture) if picture.format.is_rgb else to_rgb(picture, facts.tags)
 
 
 def clip_info(path: Path) -> ClipInfo:
@@ -147,34 +148,6 @@ def _codes(frame: Frame) -> NDArray[np.uint16]:
     """0..1 to the codes 0..4095, rounded to the nearest."""
     values = np.clip(frame.astype(np.float32, copy=False), 0, 1) * np.float32(STEPS)
     return np.ascontiguousarray(np.rint(values).astype(np.uint16))
-
-
-def _to_rgb(picture: av.VideoFrame, tags: ColourTags) -> Frame:
-    if not (picture.format.is_rgb and picture.format.name.startswith("gbrp")):
-        picture = _as_gbrp16(picture, tags)
-    bits = picture.format.components[0].bits
-    codes = picture.to_ndarray()
-    return codes.astype(np.float32) / np.float32(2**bits - 1)
-
-
-def _as_gbrp16(picture: av.VideoFrame, tags: ColourTags) -> av.VideoFrame:
-    from av.video.reformatter import ColorRange, Interpolation
-
-    is_rgb = picture.format.is_rgb
-    full = is_rgb if tags.full_range is None else tags.full_range
-    matrix = tags.matrix if tags.matrix in (1, 4, 5, 7, 9) else 5 if tags.matrix == 6 else 1
-    return picture.reformat(
-        format="gbrp16le",
-        src_colorspace=matrix,
-        dst_colorspace=matrix,
-        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.BICUBIC
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.BITEXACT,
-        threads=1,
-    )
 
 
 def _planned(width: int, height: int, rate: Fraction) -> StreamFacts:

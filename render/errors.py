@@ -9,7 +9,11 @@ RenderError (RushesError)
 ├── SourceUnreadable      the still vanished or cannot be decoded any more
 ├── StaleCheckpoint       a checkpoint belongs to another recipe: it is ignored, by name
 ├── ClipUnreadable        a file that should be a clip cannot be decoded
-└── NonFinite             NaN or infinity in latents or frames: a picture failure
+├── NonFinite             NaN or infinity in latents or frames: a picture failure
+├── GradeUnusable         a grade's LUT vanished, changed or is no LUT, or its numbers make no CDL
+├── DeliveryFlawed        the review file failed a check; it was not published
+├── VersionExists         a delivered version is there already and is never overwritten
+└── PublishUnsupported    the file system cannot publish without the risk of overwriting
 """
 
 from __future__ import annotations
@@ -55,3 +59,19 @@ class ClipUnreadable(RenderError):
 
 class NonFinite(RenderError):
     """NaN or infinity in latents or frames: the take failed as a picture."""
+
+
+class GradeUnusable(RenderError):
+    """A grade's LUT vanished, changed or is no LUT, or its numbers make no CDL."""
+
+
+class DeliveryFlawed(RenderError):
+    """The review file failed a check after the grade; it was not published."""
+
+
+class VersionExists(RenderError):
+    """A delivered version is there already; nothing published is ever overwritten."""
+
+
+class PublishUnsupported(RenderError):
+    """The file system offers no way to publish without the risk of overwriting."""

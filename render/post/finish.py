@@ -1,0 +1,107 @@
+"""Finish: an approved take becomes a delivered version.
+
+Frames run one by one through the whole chain, from the lossless clip over upscale and grade to
+the encoder, so that memory does not grow with length. The file is checked before it is published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from manifests.files import sha256_file
+from render.backend import Progress, Tell
+from render.clip import ClipInfo, Frame, clip_info, read_clip
+from render.order import Delivery, FinishOrder
+from render.post.check import Witness, inspect
+from render.post.colour import Grader, describe
+from render.post.encode import write_review
+from render.post.pictures import Pictures, picture, write_pictures
+from render.post.publish import new_version
+from render.post.upscale import Upscaler
+from render.video import disk_full_named
+
+__all__ = ["Pictures", "finish", "picture"]
+
+
+def finish(order: FinishOrder, *, tell: Tell) -> Delivery:
+    """Upscale, grade, encode, check and publish one take.
+
+    Strip and preview of the finished picture are written beside the clip, into the take's folder.
+    `order.destination` appears last and whole; when it is there already nothing is done.
+
+    Raises:
+        VersionExists: the destination is there; nothing published is overwritten.
+        ClipUnreadable, NonFinite: the clip cannot be finished.
+        GradeUnusable, ModelUnavailable: LUT or upscaling model is missing, changed or unfit.
+        DeliveryFlawed: the file failed a check and was not published.
+        DiskFull, OutOfMemory: the machine failed, not the picture.
+    """
+    started = time.monotonic()
+    with disk_full_named(order.destination), new_version(order.destination) as temporary:
+        info = clip_info(order.clip)
+        spec = order.finish
+        upscaler = Upscaler(spec.upscale, width=info.width, height=info.height, device=order.device)
+        chain = _Chain(
+            order=order, info=info, upscaler=upscaler, grader=Grader(spec.grade), tell=tell
+        )
+        width, height = upscaler.size
+        words = upscaler.words
+        witness = Witness()
+        try:
+            write_review(chain.frames(witness), temporary, rate=info.rate, crf=spec.crf)
+        finally:
+            upscaler.close()
+        checks = inspect(
+            temporary,
+            frames=info.frames,
+            width=width,
+            height=height,
+            rate=info.rate,
+            witness=witness,
+        )
+        pictures = write_pictures(temporary, order.clip.parent)
+        digest = sha256_file(temporary)
+    return Delivery(
+        path=order.destination,
+        sha256=digest,
+        width=width,
+        height=height,
+        frames=info.frames,
+        fps=info.fps,
+        upscaler=words,
+        grade=describe(spec.grade),
+        checks=checks,
+        strip=pictures.strip,
+        seconds=time.monotonic() - started,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chain:
+    """The clip's frames on their way to the encoder, and the telling of it."""
+
+    order: FinishOrder
+    info: ClipInfo
+    upscaler: Upscaler
+    grader: Grader
+    tell: Tell
+
+    def frames(self, witness: Witness) -> Iterator[Frame]:
+        """Finished frames one by one, each seen by the witness."""
+        for done, frame in enumerate(read_clip(self.order.clip), 1):
+            large = self.upscaler.apply(frame)
+            if self.upscaler.changes:
+                self._tell("upscale", done)
+            graded = self.grader.apply(large)
+            if self.grader.changes:
+                self._tell("grade", done)
+            witness.see(large, graded)
+            yield graded
+            self._tell("encode-video", done)
+
+    def _tell(self, phase: str, done: int) -> None:
+        self.tell(
+            Progress(take_id=self.order.take_id, phase=phase, step=done, steps=self.info.frames)
+        )
