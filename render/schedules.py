@@ -199,9 +199,9 @@ def _linear_quadratic(steps: int, shift: float, threshold: float = 0.025) -> Lev
     slope = threshold / linear_steps
     linear = slope * np.arange(linear_steps)
     curvature = (1.0 - threshold - slope * quadratic_steps) / quadratic_steps**2
-    k = np.arange(quadratic_steps + 1)
+    k = np.arange(quadratic_steps)
     quadratic = threshold + slope * k + curvature * k**2
-    return 1.0 - np.concatenate([linear, quadratic])
+    return _with_zero(1.0 - np.concatenate([linear, quadratic]))
 
 
 def _kl_optimal(steps: int, shift: float) -> Levels:

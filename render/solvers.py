@@ -49,6 +49,7 @@ class Euler(Solver):
     """`x + (sigma_next - sigma) * v`: exact where the velocity is constant."""
 
     def step(self, x: Tensor, v: Tensor, *, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        """One straight step along `v`."""
         return x + (sigma_next - sigma) * v
 
 
@@ -64,6 +65,7 @@ class DPMpp2M(Solver):
         self._sigma: Tensor | None = None
 
     def step(self, x: Tensor, v: Tensor, *, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        """Second order from the second step on; first order at the start and down to 0."""
         x0 = x - sigma * v
         target = x0
         h = sigma.log() - sigma_next.log()
@@ -74,11 +76,13 @@ class DPMpp2M(Solver):
         return (sigma_next / sigma) * x - torch.expm1(-h) * target
 
     def state(self) -> History:
+        """The clean picture `x0` of the step before, and its noise level `sigma`."""
         if self._x0 is None or self._sigma is None:
             return {}
         return {"x0": self._x0, "sigma": self._sigma}
 
     def load_state(self, history: Mapping[str, Tensor]) -> None:
+        """Go on from `x0` and `sigma`; an empty history starts over at first order."""
         if history and set(history) != {"x0", "sigma"}:
             raise ValueError(f"DPMpp2M remembers x0 and sigma, got {sorted(history)}")
         self._x0, self._sigma = history.get("x0"), history.get("sigma")

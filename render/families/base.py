@@ -1,0 +1,138 @@
+"""What a family of models has to know, and what the stage loop asks of a loaded one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from manifests.stage import Expert, Lora, Recipe
+from render.order import ModelRef
+
+Frames = NDArray[np.float32]
+"""float32 (T, H, W, 3), RGB, 0..1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCondition:
+    """What the model is told about the still, encoded once for a take."""
+
+    latents: Tensor
+    """float32 (1, C, T, h, w): joined to the latents channel by channel, or mixed into them."""
+    mask: Tensor | None = None
+    """float32 (1, 1, T, h, w): 0 where `latents` are given and 1 where they are made; set only
+    for models that mix (Wan 2.2 TI2V-5B)."""
+    embeds: Tensor | None = None
+    """(1, L, D) of the image encoder, for models that have one (Wan 2.1 I2V)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """What stays the same for all stages of a take."""
+
+    prompt: Tensor
+    """(1, L, D) text embeddings."""
+    negative: Tensor | None = None
+    """(1, L, D); None when no stage uses guidance."""
+    image: ImageCondition | None = None
+    """None for text-to-video."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where in a stage the model is asked."""
+
+    sigma: Tensor
+    """float32 scalar on the CPU, 0..1; the model is told `1000*sigma`."""
+    expert: Expert
+    step: int
+    """0-based, within the stage."""
+    steps: int
+
+
+class LoadedModel(ABC):
+    """A model on its device: everything the stage loop and the backend need."""
+
+    device: torch.device
+
+    @abstractmethod
+    def check(self, recipe: Recipe) -> None:
+        """Raise ModelUnavailable when the recipe asks for what this model cannot do."""
+
+    @abstractmethod
+    def latent_shape(self, *, width: int, height: int, frames: int) -> tuple[int, ...]:
+        """(1, C, T, h, w) of a clip."""
+
+    @abstractmethod
+    def encode_text(self, text: str) -> Tensor:
+        """Text embeddings (1, L, D), in the transformer's precision."""
+
+    @abstractmethod
+    def encode_still(self, still: Image.Image, *, frames: int) -> ImageCondition:
+        """What the stock pipeline tells the model about `still` (RGB, already of clip size)."""
+
+    @abstractmethod
+    def encoded(self) -> None:
+        """Text and still are encoded for this take: their encoders may leave the device."""
+
+    @abstractmethod
+    def load_loras(self, loras: Sequence[Lora]) -> None:
+        """Have exactly these LoRAs loaded, none of them in use yet; the others are forgotten.
+
+        Raises:
+            ModelUnavailable: a file is missing, damaged, changed, or does not fit the model.
+        """
+
+    @abstractmethod
+    def use_loras(self, loras: Sequence[Lora]) -> None:
+        """Sample with exactly these loaded LoRAs from now on; none means the bare model."""
+
+    @abstractmethod
+    def velocity(
+        self, x: Tensor, at: Position, text: Tensor, *, image: ImageCondition | None, branch: str
+    ) -> Tensor:
+        """The model's velocity at `x`, float32, of the shape of `x` (1, C, T, h, w).
+
+        `branch` is `cond` or `uncond`: step caches keep a memory for each.
+        """
+
+    @abstractmethod
+    def finish_latents(self, x: Tensor, image: ImageCondition | None) -> Tensor:
+        """Latents as they are decoded, after the last stage of a take."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Iterator[Frames]:
+        """Frames of a clip in order, chunk by chunk, as they are decoded. Raises NonFinite."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """Which model to load, and how. Equal requests mean the same warm model."""
+
+    model: ModelRef
+    precision: str
+    vae_precision: str
+    device: str
+    image_to_video: bool
+    """Whether the take has a still."""
+    boundary: float | None
+    """Noise level where experts change; None: as the model's folder says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One family of models."""
+
+    name: str
+    load: Callable[[LoadRequest], LoadedModel]
+    """Raises ModelUnavailable, naming the path and what to do."""

@@ -1,0 +1,122 @@
+"""Loading a Wan model: the right class, from files on this machine, or a named refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from diffusers import WanImageToVideoPipeline, WanPipeline
+
+from render.errors import ModelUnavailable
+from render.families.base import LoadRequest
+from render.families.folder import check_weights, model_folder, number, read_index
+from render.families.wan import WanModel
+from render.memory import is_out_of_memory
+
+PIPELINES: MappingProxyType[str, Any] = MappingProxyType(
+    {"WanPipeline": WanPipeline, "WanImageToVideoPipeline": WanImageToVideoPipeline}
+)
+"""Classes a model's folder may name. Never the generic loader: it may ignore what it is given."""
+
+DTYPES: MappingProxyType[str, torch.dtype] = MappingProxyType(
+    {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+)
+
+
+def load_wan(request: LoadRequest) -> WanModel:
+    """Load a Wan model's folder, weights in host memory until they are used.
+
+    Raises ModelUnavailable, naming the path and what to do.
+    """
+    name = request.model.name
+    folder = model_folder(request.model)
+    index = read_index(folder, name=name)
+    declared = str(index.get("_class_name"))
+    if declared not in PIPELINES:
+        raise ModelUnavailable(
+            f"model {name}: {folder} holds a {declared}, not a Wan model; "
+            f"name its family right, or choose a folder of {' or '.join(PIPELINES)}"
+        )
+    pipe = _from_folder(PIPELINES[declared], folder, request)
+    for component in ("transformer", "transformer_2", "vae"):
+        module = getattr(pipe, component, None)
+        if module is not None:
+            check_weights(module, folder / component, name=name)
+    pipe = _for_task(pipe, request)
+    own = number(pipe.config, "boundary_ratio")
+    return WanModel(pipe, request, boundary=_boundary(pipe, request, own))
+
+
+def _from_folder(pipeline: Any, folder: Path, request: LoadRequest) -> Any:
+    transformer = _dtype(request, request.precision)
+    # NOTE: UMT5 overflows in float16; bfloat16 has the range and the same size.
+    text = torch.bfloat16 if transformer is torch.float16 else transformer
+    dtypes = {
+        "default": transformer,
+        "text_encoder": text,
+        "image_encoder": torch.float32,
+        "vae": _dtype(request, request.vae_precision),
+    }
+    try:
+        pipe = pipeline.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, dtype=dtypes
+        )
+    except Exception as error:  # every library beneath has its own; all mean: not loadable here
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ModelUnavailable(
+            f"model {request.model.name}: {folder} cannot be loaded ({reason}); "
+            "download or copy the model again"
+        ) from error
+    if pipe.transformer is None:
+        raise ModelUnavailable(
+            f"model {request.model.name}: {folder} has no transformer; download the model again"
+        )
+    for module in pipe.components.values():
+        if isinstance(module, torch.nn.Module):
+            module.requires_grad_(False).eval()
+    return pipe
+
+
+def _dtype(request: LoadRequest, precision: str) -> torch.dtype:
+    if precision not in DTYPES:
+        raise ModelUnavailable(
+            f"model {request.model.name}: precision {precision!r} is unknown; "
+            f"write {', '.join(DTYPES)}"
+        )
+    return DTYPES[precision]
+
+
+def _for_task(pipe: Any, request: LoadRequest) -> Any:
+    """The pipeline for a take with or without a still. Raises ModelUnavailable if it cannot."""
+    name, mixes = request.model.name, bool(pipe.config.expand_timesteps)
+    text_only = pipe.transformer.config.in_channels == pipe.vae.config.z_dim
+    if request.image_to_video and text_only and not mixes:
+        raise ModelUnavailable(
+            f"model {name} renders from text alone; take the source out of the sheet, "
+            "or choose an image-to-video model"
+        )
+    if not request.image_to_video and not text_only:
+        raise ModelUnavailable(
+            f"model {name} renders from a still; give the shot a source, "
+            "or choose a text-to-video model"
+        )
+    if request.image_to_video and not isinstance(pipe, WanImageToVideoPipeline):
+        # TI2V-5B is published as a WanPipeline and serves both tasks with the same weights.
+        config = {"boundary_ratio": pipe.config.boundary_ratio, "expand_timesteps": mixes}
+        pipe = WanImageToVideoPipeline(**pipe.components, **config)
+    return pipe
+
+
+def _boundary(pipe: Any, request: LoadRequest, own: float | None) -> float | None:
+    if pipe.transformer_2 is not None:
+        return own if request.boundary is None else request.boundary
+    if request.boundary is not None:
+        raise ModelUnavailable(
+            f"model {request.model.name} has one transformer, the recipe changes experts at "
+            f"{request.boundary:g}; choose a model with two, or take `boundary` out"
+        )
+    return None

@@ -1,0 +1,184 @@
+"""Memory of the card and of the process: what is resident, how it is freed, how it peaked.
+
+The rule is the simplest safe one: a module comes to the card when it is used; when it would not
+fit beside what is there, the modules used longest ago leave first; a module that does not fit an
+empty card is run block by block from host memory. On a CPU all of it does nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import gc
+import resource
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from render.errors import DiskFull, OutOfMemory, WorkerLost
+
+HEADROOM_SHARE = 0.15
+"""Share of the card kept free of weights, for activations: a guess until takes are measured."""
+HEADROOM_LEAST = 2 * 1024**3
+"""And at least this many bytes."""
+
+
+class Residence:
+    """Which modules are on the device, used longest ago first."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._resident: list[nn.Module] = []
+        self._streamed: list[nn.Module] = []
+
+    def bring(self, module: nn.Module) -> None:
+        """Have `module` ready to run on the device."""
+        if self._device.type != "cuda" or module in self._streamed:
+            return
+        if module in self._resident:
+            self._resident.remove(module)
+        else:
+            self._make_room(module_bytes(module))
+            if module_bytes(module) + self._headroom() > free_bytes(self._device):
+                self._stream(module)
+                return
+            _move(module, self._device)
+        self._resident.append(module)
+
+    def send_away(self, module: nn.Module) -> None:
+        """Move `module` to host memory and give its memory back to the card."""
+        if module in self._resident:
+            self._resident.remove(module)
+            _move(module, torch.device("cpu"))
+            release(self._device)
+
+    def _make_room(self, wanted: int) -> None:
+        while self._resident and wanted + self._headroom() > free_bytes(self._device):
+            self.send_away(self._resident[0])
+
+    def _headroom(self) -> int:
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        return max(HEADROOM_LEAST, int(total * HEADROOM_SHARE))
+
+    def _stream(self, module: nn.Module) -> None:
+        from diffusers.hooks.group_offloading import apply_group_offloading
+
+        with torch.inference_mode(False):
+            apply_group_offloading(
+                module,
+                onload_device=self._device,
+                offload_device=torch.device("cpu"),
+                offload_type="leaf_level" if not hasattr(module, "blocks") else "block_level",
+                num_blocks_per_group=None if not hasattr(module, "blocks") else 1,
+            )
+        self._streamed.append(module)
+
+
+def _move(module: nn.Module, device: torch.device) -> None:
+    # NOTE: parameters moved inside inference mode could not be given LoRA layers afterwards.
+    with torch.inference_mode(False):
+        module.to(device)
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Bytes of the card that can still be had, torch's own reserve included."""
+    free, _ = torch.cuda.mem_get_info(device)
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + reserve
+
+
+def release(device: torch.device) -> None:
+    """Give unused memory back: Python's, the card's, and the C library's."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # Long nights grow: glibc keeps freed pages unless it is told.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def start_peak(device: torch.device) -> None:
+    """Begin to watch the peak anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak since `start_peak`: of the card on CUDA, else of the process (RSS).
+
+    Where the system cannot start the count anew (no Linux), the peak is the process's own.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        high_water = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(high_water.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def machine_failures_named(place: str, device: torch.device) -> Iterator[None]:
+    """Turn what torch and the system raise when a machine gives out into named errors.
+
+    Raises:
+        OutOfMemory: of the card or of the host; the cache has been freed.
+        DiskFull: no space is left.
+        WorkerLost: the card's context is broken: only a new process can use it again.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        named = _named(error, place, device)
+        if named is None:
+            raise
+        # The frames hold the tensors that filled the memory: let them go before it is freed.
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(named, OutOfMemory):
+            error.__traceback__ = None
+            release(device)
+        raise named from error
+
+
+def _named(error: Exception, place: str, device: torch.device) -> Exception | None:
+    text = str(error)
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            f"{place}: out of memory on {device}: {text.splitlines()[0] if text else 'no room'}; "
+            "render fewer frames or a smaller size, or close other programs"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{place}: no space left: {text}; free some or choose another folder")
+    lost: Any = getattr(torch, "AcceleratorError", ())
+    if isinstance(error, lost) or "CUDA error" in text:
+        return WorkerLost(f"{place}: the card failed ({text.splitlines()[0]}); start a new worker")
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or the system ran out of memory, on the card or the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text  # the CPU allocator raises a bare RuntimeError
+        or "not enough memory" in text
+        or "CUDA out of memory" in text
+        or "CUBLAS_STATUS_ALLOC_FAILED" in text
+    )

@@ -1,0 +1,177 @@
+"""The stage loop: latents through a chain of sampling stages, with no decode between them.
+
+Notation of the flow-matching papers: `x` the noisy latents, `x0` the clean ones, `v` the
+velocity (noise - x0), sigma the share of noise in `x`. Latents are float32 and stay in the
+model's normalised space from the first stage to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from manifests.stage import Expert, Recipe, Stage, StageKind
+from render.errors import NonFinite
+from render.families.base import Conditioning, LoadedModel, Position
+from render.schedules import stage_sigmas
+from render.solvers import SOLVERS, History, Solver
+
+CHECK_EVERY = 4
+"""Steps between looks for NaN: a look makes the card wait, a lost night costs more."""
+
+StepDone = Callable[[int, int], None]
+"""Told after each step: steps done, steps in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latents:
+    """What one stage hands to the next."""
+
+    x: Tensor
+    """float32 (1, C, T, h, w)."""
+    sigma: float
+    """Noise still in `x`: 0 after a whole stage, more when a split hands on its leftover."""
+    history: History = field(default_factory=dict)
+    """What the solver remembers, for a split that goes on where this stage stopped."""
+
+
+def run_chain_stage(
+    recipe: Recipe,
+    index: int,
+    before: Latents | None,
+    *,
+    model: LoadedModel,
+    conditioning: Conditioning,
+    step_done: StepDone = lambda done, steps: None,
+) -> Latents:
+    """Run stage `index` of `recipe` on what the stage before handed on (None before the first).
+
+    Raises:
+        NonFinite: the latents hold NaN or infinity.
+        ValueError: the stage cannot follow the one before it.
+    """
+    stage = recipe.stages[index]
+    levels = stage_sigmas(stage)
+    shape = model.latent_shape(width=recipe.width, height=recipe.height, frames=recipe.frames)
+    noise = draw_noise(shape, seed=recipe.seed + stage.seed_offset) if adds_noise(stage) else None
+    solver = SOLVERS[stage.sampler].make()
+    if before is not None and goes_on(recipe, index):
+        solver.load_state({name: kept.to(model.device) for name, kept in before.history.items()})
+    x = enter_stage(before, noise=noise, sigma=levels[0], shape=shape).to(model.device)
+    x = run_stage(
+        x,
+        sigmas=levels,
+        cfg=stage.cfg,
+        expert=stage.expert,
+        solver=solver,
+        model=model,
+        conditioning=conditioning,
+        step_done=step_done,
+        label=f"stage {index + 1} of {len(recipe.stages)}",
+    )
+    return Latents(x=x, sigma=levels[-1], history=solver.state() if levels[-1] > 0 else {})
+
+
+def run_stage(
+    x: Tensor,
+    *,
+    sigmas: Sequence[float],
+    cfg: float,
+    solver: Solver,
+    model: LoadedModel,
+    conditioning: Conditioning,
+    expert: Expert = Expert.AUTO,
+    step_done: StepDone = lambda done, steps: None,
+    label: str = "stage",
+) -> Tensor:
+    """Sample `x` (float32, noise already at `sigmas[0]`) down through `sigmas`.
+
+    Raises NonFinite when the latents hold NaN or infinity.
+    """
+    s = torch.tensor(sigmas, dtype=torch.float32)
+    steps = len(s) - 1
+    for i, (sigma, sigma_next) in enumerate(pairwise(s)):
+        at = Position(sigma=sigma, expert=expert, step=i, steps=steps)
+        v = guided_velocity(x, at, cfg=cfg, model=model, conditioning=conditioning)
+        x = solver.step(x, v, sigma=sigma, sigma_next=sigma_next)
+        if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
+            check_finite(x, f"{label}, step {i + 1} of {steps}")
+        step_done(i + 1, steps)
+    return x
+
+
+def guided_velocity(
+    x: Tensor, at: Position, *, cfg: float, model: LoadedModel, conditioning: Conditioning
+) -> Tensor:
+    """Classifier-free guidance, `u + cfg*(v - u)`; cfg 1 is `v` and never asks for `u`."""
+    v = model.velocity(x, at, conditioning.prompt, image=conditioning.image, branch="cond")
+    if cfg == 1.0:
+        return v
+    if conditioning.negative is None:
+        raise ValueError(f"CFG {cfg:g} needs the embeddings of the negative prompt")
+    u = model.velocity(x, at, conditioning.negative, image=conditioning.image, branch="uncond")
+    return u + cfg * (v - u)
+
+
+def draw_noise(shape: Sequence[int], *, seed: int) -> Tensor:
+    """Standard normal noise, float32, drawn on the CPU so that no card changes the take."""
+    return torch.randn(tuple(shape), generator=torch.Generator("cpu").manual_seed(seed))
+
+
+def enter_stage(
+    before: Latents | None, *, noise: Tensor | None, sigma: float, shape: Sequence[int]
+) -> Tensor:
+    """Latents at noise level `sigma`: `sigma*noise + (1 - sigma)*x0`.
+
+    A split that goes on at the very level where the stage before stopped, without fresh noise,
+    takes `x` raw: scaling by 1 would be exact on paper, not in float32. In every other case `x`
+    is first read as the clean picture that its leftover noise hides, `x / (1 - leftover)`, as
+    between two ComfyUI samplers.
+    """
+    if before is not None and noise is None and before.sigma == sigma:
+        return before.x
+    x0 = torch.zeros(tuple(shape)) if before is None else before.x
+    if before is not None and before.sigma > 0:
+        x0 = x0 / (1.0 - before.sigma)
+    fresh = torch.zeros_like(x0) if noise is None else noise.to(x0.device)
+    level = torch.tensor(sigma, dtype=torch.float32)
+    return level * fresh + (1.0 - level) * x0
+
+
+def adds_noise(stage: Stage) -> bool:
+    """Whether a stage draws noise: a re-noise stage always, a split when it says so."""
+    return stage.kind is StageKind.RENOISE or stage.add_noise
+
+
+def goes_on(recipe: Recipe, index: int) -> bool:
+    """Whether stage `index` is the next window of the schedule that the stage before ran.
+
+    Then the solver keeps its history over the cut, so that a schedule in parts is the schedule
+    in one, bit for bit, whatever else changes there (expert, CFG, LoRAs). Anywhere else the
+    solver starts over.
+    """
+    if index == 0:
+        return False
+    before, stage = recipe.stages[index - 1], recipe.stages[index]
+    return (
+        stage.kind is before.kind is StageKind.SPLIT
+        and not stage.add_noise
+        and before.leftover_noise
+        and stage.start_step == before.end_step
+        and (stage.sampler, stage.schedule, stage.steps, stage.shift)
+        == (before.sampler, before.schedule, before.steps, before.shift)
+    )
+
+
+def check_finite(x: Tensor, place: str) -> None:
+    """Raise NonFinite, naming `place`, if any value of `x` is NaN or infinite."""
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).sum())
+        raise NonFinite(
+            f"{place}: {bad} of {x.numel()} latent values are NaN or infinite; "
+            "render it in a higher precision, then with a new seed"
+        )
