@@ -2,7 +2,7 @@
 
 * `black`: share of frames whose brightest luma is at most 20. 0..1.
 * `luma_dip`: max over frames of 1 - Y_t / min(median Y before, median Y after), the medians over
-  up to 48 frames to each side. A dip has to come back: a slow pan into the dark, or a cut to a
+  up to 12 frames to each side. A dip has to come back: a slow pan into the dark, or a cut to a
   darker place, is none. 0..1.
 * `luma_flash`: the same upwards: 1 - max(median before, median after) / Y_t.
 Y_t is the frame's mean luma, 0..255. Source: the project's defect bench (AUC 1.00), there with
@@ -20,7 +20,7 @@ from qc.frame import Frame
 VERSION = "1"
 PEAK = 20.0
 """Luma: a frame with nothing brighter is black."""
-_REACH = 48
+_REACH = 12
 _DARKEST = 1.0
 
 
@@ -40,15 +40,10 @@ def reduce(values: Sequence[tuple[float, float]]) -> dict[str, float]:
         return {}
     means = np.maximum([mean for mean, _ in values], _DARKEST)
     result = {"black": float(np.mean([peak <= PEAK for _, peak in values]))}
-    if len(means) < 2:
-        return result
     dips, flashes = [0.0], [0.0]
-    for at, level in enumerate(means):
-        sides = [
-            float(np.median(side))
-            for side in (means[max(0, at - _REACH) : at], means[at + 1 : at + 1 + _REACH])
-            if len(side)
-        ]
-        dips.append(1 - level / min(sides))
-        flashes.append(1 - max(sides) / level)
+    for at in range(1, len(means) - 1):
+        before = float(np.median(means[max(0, at - _REACH) : at]))
+        after = float(np.median(means[at + 1 : at + 1 + _REACH]))
+        dips.append(1 - means[at] / min(before, after))
+        flashes.append(1 - max(before, after) / means[at])
     return {**result, "luma_dip": float(max(dips)), "luma_flash": float(max(flashes))}

@@ -1,7 +1,7 @@
 """Collapse: the picture falls apart in the last frames.
 
-Largest compensated difference (mean |r|, luma levels) of the last four pairs, over the median of
-the earlier ones + .3. Range 0..; near 1 for a clip that ends as it began.
+Largest compensated difference (mean |r'| of `qc.boiling`, luma levels) of the last four pairs, over
+the median of the earlier ones + .3. Range 0..; near 1 for a clip that ends as it began.
 Source: the project's defect bench (AUC 1.00).
 """
 
@@ -23,7 +23,7 @@ def check(residuals: Sequence[float]) -> bool:
 
 
 def reduce(residuals: Sequence[float]) -> dict[str, float]:
-    """`collapse` of a clip from its pairs' mean |r| (as `boiling.compute` gives it)."""
+    """`collapse` of a clip from its pairs' mean |r'|, as `boiling.residual` gives it."""
     if not check(residuals):
         return {}
     earlier = float(np.median(residuals[:-LAST]))

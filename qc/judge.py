@@ -115,7 +115,12 @@ def _words(limit: Limit, value: float, crossed: float | None, level: Level) -> s
 
 
 def _order(limit: Limit, finding: Finding) -> tuple[int, int, int, float]:
-    """Worst first: level, gates in the order of their classes, then severity."""
-    gate = limit.hard and finding.level is Level.FAIL
+    """Worst first: level; gates in the order of their classes; conditioning; the rest.
+
+    A clip of something else than its source is told so before its colours are held against it.
+    """
+    failed = finding.level is Level.FAIL
+    gate = limit.hard and failed
     kind = _CLASSES.index(limit.failure) if gate else 0
-    return (_LEVELS.index(finding.level), 0 if gate else 1, kind, -finding.severity)
+    first = 0 if gate else 1 if failed and limit.failure is FailureClass.CONDITIONING else 2
+    return (_LEVELS.index(finding.level), first, kind, -finding.severity)

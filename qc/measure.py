@@ -128,7 +128,7 @@ class _Pass:
         self._reference: npt.NDArray[np.float32] | None = None
         self._last: Frame | None = None
         self._last_moments: ssim.Moments | None = None
-        self._last_histogram: cut.Histogram | None = None
+        self._last_look: cut.Look | None = None
         self._last_embedding: Embedding | None = None
         self._conditioning: dict[str, float] = {}
         self._luma: list[tuple[float, float]] = []
@@ -206,10 +206,10 @@ class _Pass:
         self._boiling.append(boiling.compute(pair))
 
     def _neighbours(self, frame: Frame, pair: flow.Pair | None) -> None:
-        histogram = cut.histogram(frame)
-        if self._last_histogram is not None:
-            self._cut.append(cut.compute(self._last_histogram, histogram, pair))
-        self._last_histogram = histogram
+        look = cut.look(frame)
+        if self._last_look is not None:
+            self._cut.append(cut.compute(self._last_look, look, pair))
+        self._last_look = look
         if min(frame.luma.shape) >= ssim.WINDOW:
             moments = ssim.moments(frame.luma)
             if self._last_moments is not None:
