@@ -62,13 +62,13 @@ def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
     """Show what a night would do: order, stages, start sigmas, times, disk, and refusals."""
     from flows.show import print_plan
     from manifests.settings import load_studio
-    from reports.ledger import Ledger
+    from reports.ledger_reads import LedgerReads
     from tasks.plan import make_plan
 
     studio = load_studio(root)
     found = _load(sheets, root)
     if studio.ledger_path.exists():
-        with Ledger(studio.ledger_path) as ledger:
+        with LedgerReads(studio.ledger_path) as ledger:
             made = make_plan(found, studio=studio, ledger=ledger)
     else:
         made = make_plan(found, studio=studio, ledger=None)

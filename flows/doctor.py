@@ -101,12 +101,12 @@ def _disk(studio: Studio) -> Finding:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e9
-    well = free > studio.min_free_gb
+    well = free > studio.stop_disk_gb
     return Finding(
         name="disk",
         well=well,
         words=f"{free:.0f} GB free",
-        remedy="" if well else f"free some: at least {studio.min_free_gb:g} GB are to stay free",
+        remedy="" if well else f"free some: at least {studio.stop_disk_gb:g} GB are to stay free",
     )
 
 

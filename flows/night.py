@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import datetime
@@ -14,20 +15,18 @@ from typing import Any
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 
-from flows.run import arguments_key
 from flows.shot import shot_flow
 from flows.watch import Watcher
-from manifests.errors import BadInput, Fault
+from manifests.errors import BadInput
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
 from render.backend import Progress
-from reports.fingerprint import shot_fingerprint
-from reports.ledger import Ledger
 from reports.lock import sole_writer
-from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
+from tasks import night_book
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_devices
+from tasks.naming import arguments_key
 from tasks.plan import Plan, make_plan
 from tasks.pool import Pool, WorkerPool
 from tasks.report_night import report_night
@@ -46,7 +45,7 @@ def worker_pool(studio: Studio, listener: Callable[[Progress], None]) -> WorkerP
     """The pool of this machine's devices."""
     return WorkerPool(
         find_devices(studio.device),
-        threads=studio.threads,
+        threads=studio.threads or os.cpu_count() or 1,
         scratch=studio.state_dir / "workers",
         listener=listener,
     )
@@ -82,70 +81,22 @@ async def night(
         raise BadInput(faults)
     async with AsyncExitStack() as stack:
         stack.enter_context(sole_writer(studio.ledger_path))
-        ledger = stack.enter_context(Ledger(studio.ledger_path))
-        record = _begin(ledger, manifests, studio, skip_bad)
+        ledger = stack.enter_context(night_book.open_ledger(studio.ledger_path))
+        record = night_book.begin(
+            ledger,
+            key=arguments_key(manifests, studio.root),
+            arguments={"manifests": [str(path) for path in manifests], "skip_bad": skip_bad},
+            flow_run_id=str(runtime.flow_run.id),
+        )
+        night_book.note_refused(ledger, record, faults)
         plan = make_plan(sheets, studio=studio, ledger=ledger)
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, WATCHER.get().progress))
-        desk = _lay_desk(studio, ledger, pool, record, plan)
-        _note_refused(ledger, record, faults)
+        desk = night_book.lay_desk(studio, ledger, pool, record, plan)
         stack.enter_context(at_desk(desk))
         await _run_shots(desk, plan)
-        counts = _counts(desk)
-        ledger.end_night(record.id, _ending(counts))
+        counts = night_book.end(desk)
         page = await report_night()
     return {"night": record.id, "shots": counts, "refused": len(faults), "report": page}
-
-
-def _begin(
-    ledger: Ledger, manifests: Sequence[Path], studio: Studio, skip_bad: bool
-) -> NightRecord:
-    """A new night, or the one that was cut short with the same arguments."""
-    key = arguments_key(manifests, studio.root)
-    flow_run_id = str(runtime.flow_run.id)
-    record = ledger.open_night(key)
-    if record is not None:
-        ledger.resume_night(record.id, flow_run_id=flow_run_id)
-        ledger.recover(record.id)
-        return record
-    record = ledger.begin_night(
-        night_id=ledger.next_night_id(datetime.now().astimezone().date()),
-        arguments_key=key,
-        arguments={"manifests": [str(path) for path in manifests], "skip_bad": skip_bad},
-        flow_run_id=flow_run_id,
-    )
-    # Another night, over other sheets, may have died with some of these takes in its hands.
-    ledger.recover(record.id)
-    return record
-
-
-def _lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, plan: Plan) -> Desk:
-    jobs = {}
-    for position, line in enumerate(plan.lines):
-        known = ledger.record_shot(record.id, line.manifest, line.shot, position)
-        jobs[known.id] = Job(
-            shot_id=known.id,
-            manifest=line.manifest,
-            shot=line.shot,
-            fingerprint=shot_fingerprint(line.shot),
-            budget=line.budget,
-        )
-    return Desk(
-        studio=studio,
-        ledger=ledger,
-        pool=pool,
-        night_id=record.id,
-        torch_device=pool.torch_device,
-        jobs=jobs,
-    )
-
-
-def _note_refused(ledger: Ledger, record: NightRecord, faults: Sequence[Fault]) -> None:
-    known = {str(event.data) for event in ledger.events_of(night=record.id, kind=EventKind.REFUSED)}
-    for fault in faults:
-        if str(fault.to_dict()) not in known:
-            ledger.event(
-                kind=EventKind.REFUSED, words=str(fault), night=record.id, data=fault.to_dict()
-            )
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
@@ -176,12 +127,7 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
     )
     for job, result in zip(desk.jobs.values(), results, strict=True):
         if isinstance(result, Exception):
-            desk.ledger.event(
-                kind=EventKind.NOTE,
-                words=f"its flow broke: {type(result).__name__}: {result}",
-                night=desk.night_id,
-                shot_id=job.shot_id,
-            )
+            night_book.note_broken(desk, job, result)
     await table.write(now=True)
 
 
@@ -210,14 +156,3 @@ class _Table:
             "preset": job.shot.recipe.preset,
             "last": takes[-1].transitions[-1].words if takes else "",
         }
-
-
-def _counts(desk: Desk) -> dict[str, int]:
-    counts = {status.value: 0 for status in ShotStatus}
-    for job in desk.jobs.values():
-        counts[desk.ledger.shot_status(job.shot_id)] += 1
-    return counts
-
-
-def _ending(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "no shots"

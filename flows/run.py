@@ -17,9 +17,10 @@ from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
-from reports.ledger import Ledger
+from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
+from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan
 
 WELL, NOT_ALL_WELL = 0, 1
@@ -67,7 +68,7 @@ def _look(
     if not studio.ledger_path.exists():
         plan = make_plan(sheets, studio=studio, ledger=None)
     else:
-        with Ledger(studio.ledger_path) as ledger:
+        with LedgerReads(studio.ledger_path) as ledger:
             plan = make_plan(sheets, studio=studio, ledger=ledger)
             key = arguments_key(manifests, studio.root)
             nights = [night for night in ledger.nights() if night.arguments_key == key]
@@ -76,15 +77,6 @@ def _look(
     if fault is not None:
         raise BadInput([fault])
     return plan, last
-
-
-def arguments_key(manifests: Sequence[Path], root: Path) -> str:
-    """Equal for the same sheets in the same root: a night cut short is found again by it."""
-    import hashlib
-    import json
-
-    text = json.dumps([str(root.resolve()), *sorted(str(path.resolve()) for path in manifests)])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _run(
@@ -111,10 +103,10 @@ def _run(
 
 def _tell(result: Mapping[str, Any], studio: Studio, console: Console) -> int:
     from reports.night_report import build_night_report
-    from reports.terminal import print_night
+    from reports.terminal import print_summary
 
-    with Ledger(studio.ledger_path) as ledger:
-        print_night(build_night_report(ledger, result["night"]), console=console)
+    with LedgerReads(studio.ledger_path) as ledger:
+        print_summary(build_night_report(ledger, result["night"]), console)
     _last_line(console, result["report"])
     return _code(result["shots"], result["refused"])
 

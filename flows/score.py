@@ -29,7 +29,7 @@ def score_clip(
         "source": None if source is None else str(source.resolve()),
         "weights_dir": None if studio.lpips_weights_dir is None else str(studio.lpips_weights_dir),
     }
-    card = Scorecard.from_dict(ask_worker("score", order, threads=studio.threads))
+    card = Scorecard.from_dict(ask_worker("score", order, threads=studio.threads or 0))
     return card, judge(card, thresholds=thresholds)
 
 

@@ -14,7 +14,7 @@ from manifests.preset import list_presets
 from manifests.settings import Studio, load_studio
 from render.schedules import start_sigma
 from reports.errors import LedgerBusy
-from reports.ledger import Ledger
+from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer
 from reports.records import NightRecord
 
@@ -22,7 +22,7 @@ from reports.records import NightRecord
 def night_status(root: Path) -> dict[str, Any]:
     """The latest night as plain data: its shots, and what is rendered at this moment."""
     studio = load_studio(root)
-    with Ledger(_ledger_path(studio)) as ledger:
+    with LedgerReads(_ledger_path(studio)) as ledger:
         night = _night(ledger, None, studio)
         shots = []
         for record in ledger.shot_records(night.id):
@@ -79,7 +79,7 @@ def rewrite_report(root: Path, night: str | None, *, client_safe: bool) -> Path:
     from reports.night_report import build_night_report
 
     studio = load_studio(root)
-    with Ledger(_ledger_path(studio)) as ledger:
+    with LedgerReads(_ledger_path(studio)) as ledger:
         record = _night(ledger, night, studio)
         built = build_night_report(ledger, record.id)
     folder = studio.reports_dir / (f"{record.id}-client" if client_safe else record.id)
@@ -113,7 +113,7 @@ def _ledger_path(studio: Studio) -> Path:
     return studio.ledger_path
 
 
-def _night(ledger: Ledger, name: str | None, studio: Studio) -> NightRecord:
+def _night(ledger: LedgerReads, name: str | None, studio: Studio) -> NightRecord:
     nights = ledger.nights()
     if name is not None:
         return ledger.night(name)

@@ -15,7 +15,7 @@ from manifests.errors import BadInput
 from manifests.refusal import Refusal
 from manifests.shot import Source
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """Pillow's names of the formats that are read."""
 
 MAX_PIXELS = 100_000_000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -26,3 +29,9 @@ def delivery_path(delivered_dir: Path, manifest: str, shot: str, version: int) -
 def sidecar_path(delivery: Path) -> Path:
     """The sidecar beside a review file: same name, `.json`."""
     return delivery.with_suffix(".json")
+
+
+def arguments_key(manifests: Sequence[Path], root: Path) -> str:
+    """Equal for the same sheets in the same root: a night cut short is found again by it."""
+    text = json.dumps([str(root.resolve()), *sorted(str(path.resolve()) for path in manifests)])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -151,14 +151,14 @@ def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads
 
 def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
     """The fault that the disk is too small for the plan; None when it is not."""
-    needed = plan.disk_bytes + int(studio.min_free_gb * 1e9)
+    needed = plan.disk_bytes + int(studio.stop_disk_gb * 1e9)
     if plan.disk_free >= needed:
         return None
     return Fault(
         file=studio.root,
         problem=(
             f"{plan.disk_free / 1e9:.1f} GB are free, the night may write "
-            f"{plan.disk_bytes / 1e9:.1f} GB and {studio.min_free_gb:g} GB are to stay free"
+            f"{plan.disk_bytes / 1e9:.1f} GB and {studio.stop_disk_gb:g} GB are to stay free"
         ),
         remedy="free some space, or give --root on a larger disk",
     )

@@ -30,7 +30,7 @@ async def retry_machine_failures(_task: Any, _run: Any, state: Any) -> bool:
     name="render",
     task_run_name="render take {number}",
     retries=MACHINE_RETRIES,
-    retry_delay_seconds=[2, 15],
+    retry_delay_seconds=[1, 5],
     retry_condition_fn=retry_machine_failures,
     cache_policy=NO_CACHE,
     persist_result=False,

@@ -49,7 +49,8 @@ def render(order: RenderOrder) -> Receipt:
 
 def score(order: ScoreOrder) -> Scorecard:
     """Measure one clip. Raises QCError, named, when it cannot be measured."""
-    from qc.measure import Expected, measure
+    from qc.faults import Expected
+    from qc.measure import measure
 
     expected = Expected(frames=order.frames, width=order.width, height=order.height, fps=order.fps)
     return measure(

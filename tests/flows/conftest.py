@@ -1,0 +1,73 @@
+"""Sheets, roots and a Prefect server for the tests of the night."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from flows.prefect_env import prepare
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The real Prefect API over a throw-away database."""
+    prepare(tmp_path_factory.mktemp("prefect"))
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+
+class Studio:
+    """A root with a photograph, and sheets written into it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        photograph = Path(__file__).parents[2] / "manifests/examples/demo/stills"
+        with Image.open(sorted(photograph.glob("*.*"))[0]) as image:
+            image.convert("RGB").resize((192, 192)).save(root / "still.png")
+
+    def sheet(self, rows: Sequence[dict[str, Any]], name: str = "shots.csv") -> Path:
+        """Write a sheet; every row gets the photograph and the single-stage preset."""
+        base = {"source": "still.png", "preset": "single", "prompt": "pan left"}
+        filled = [{**base, **row} for row in rows]
+        path = self.root / name
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=sorted({key for row in filled for key in row}))
+            writer.writeheader()
+            writer.writerows(filled)
+        return path
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    """An empty root with one photograph."""
+    return Studio(tmp_path)
+
+
+@pytest.fixture
+def fake_workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Environment in which real worker processes run the fake backend."""
+    fakes = str(Path(__file__).parents[1] / "fakes")
+    values = {
+        "RUSHES_BACKEND": "fake_backend:FakeBackend",
+        "PYTHONPATH": os.pathsep.join([fakes, str(Path(__file__).parents[2])]),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    return {**os.environ, **values}

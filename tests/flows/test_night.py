@@ -1,0 +1,176 @@
+"""The whole night through the real Prefect API, with a pool of fakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_pool import FakePool
+
+from manifests.errors import BadInput
+from reports.ledger_reads import LedgerReads
+from reports.records import EventKind
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+
+FROZEN = {"frozen": 1.0}
+
+
+async def run(
+    sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False
+) -> dict[str, Any]:
+    from flows.night import POOL, night
+
+    token = POOL.set(lambda _studio, _listener: pool)
+    try:
+        return await night(manifests=[sheet], root=root, skip_bad=skip_bad)
+    finally:
+        POOL.reset(token)
+
+
+def night_of(studio: Any, rows: list[dict[str, Any]], pool: FakePool) -> dict[str, Any]:
+    import asyncio
+
+    return asyncio.run(run(studio.sheet(rows), studio.root, pool))
+
+
+def ledger(studio: Any) -> LedgerReads:
+    return LedgerReads(studio.root / "rushes.db", must_exist=True)
+
+
+def statuses(studio: Any, shot: str) -> list[str]:
+    with ledger(studio) as book:
+        last = book.nights()[-1]
+        (record,) = [each for each in book.shot_records(last.id) if each.shot.id == shot]
+        return [take.status.value for take in book.takes_of(record.id)]
+
+
+def test_a_good_shot_is_delivered_with_its_sidecar(studio: Any) -> None:
+    """One take, approved, delivered as v001; the sidecar tells recipe, scores and hashes."""
+    result = night_of(studio, [{"shot": "001"}], FakePool())
+    assert result["shots"]["approved"] == 1
+    sidecar = json.loads((studio.root / "delivered/shots/001/001_v001.json").read_text())
+    assert sidecar["shot"] == "001"
+    assert sidecar["takes"][0]["verdict"]["decision"] == "approve"
+    assert sidecar["recipe"]["frames"] == 17
+    assert (studio.root / "delivered/shots/001/001_v001.mp4").exists()
+    assert Path(result["report"]).exists()
+
+
+def test_a_failed_picture_is_retaken_with_a_remedy(studio: Any) -> None:
+    """Take 1 frozen, take 2 good: rejected with its reason, then approved with another seed."""
+    pool = FakePool({"sh0010": [FROZEN]})
+    night_of(studio, [{"shot": "sh0010"}], pool)
+    assert statuses(studio, "sh0010") == ["rejected", "approved"]
+    with ledger(studio) as book:
+        first, second = book.takes_of(1)
+    assert "frozen: a new seed" in second.remedy_words
+    assert second.recipe.seed != first.recipe.seed
+
+
+def test_a_shot_that_keeps_failing_is_held_with_its_best_take(studio: Any) -> None:
+    """After three takes a person is asked, and told which take is the best."""
+    pool = FakePool({"sh0010": [{"frozen": 1.0}, {"frozen": 0.6}, {"frozen": 0.9}]})
+    result = night_of(studio, [{"shot": "sh0010"}], pool)
+    assert result["shots"]["held"] == 1
+    assert statuses(studio, "sh0010") == ["rejected", "rejected", "held"]
+    with ledger(studio) as book:
+        (note,) = book.events_of(kind=EventKind.NOTE)
+    assert note.data["best_take"].endswith("/t2")
+
+
+def test_nan_is_a_failed_picture_not_a_failed_machine(studio: Any) -> None:
+    """NaN is judged without a clip, and the next take goes on with a remedy."""
+    night_of(studio, [{"shot": "sh0010", "prompt": "pan left [nan]"}], FakePool())
+    assert statuses(studio, "sh0010") == ["rejected", "approved"]
+
+
+def test_a_machine_failure_is_the_same_take_again(studio: Any) -> None:
+    """A worker that dies once costs a try, not a take; the ledger holds the failure by name."""
+    night_of(studio, [{"shot": "sh0010", "prompt": "pan left [die once]"}], FakePool())
+    assert statuses(studio, "sh0010") == ["approved"]
+    with ledger(studio) as book:
+        (event,) = book.events_of(kind=EventKind.MACHINE_FAILURE)
+    assert event.data == {"error": "WorkerLost", "attempt": 1}
+
+
+def test_a_machine_that_keeps_failing_fails_the_shot_and_the_night_goes_on(studio: Any) -> None:
+    """Three tries out of memory: failed, by name; the next shot is delivered."""
+    rows = [{"shot": "a", "prompt": "pan left [oom]"}, {"shot": "b"}]
+    result = night_of(studio, rows, FakePool())
+    assert (result["shots"]["failed"], result["shots"]["approved"]) == (1, 1)
+    with ledger(studio) as book:
+        assert len(book.events_of(kind=EventKind.MACHINE_FAILURE)) == 3
+
+
+def test_what_a_retry_cannot_mend_is_not_retried(studio: Any) -> None:
+    """A model that is not there fails its shot at the first try."""
+    pool = FakePool()
+    result = night_of(studio, [{"shot": "a", "prompt": "pan left [no model]"}], pool)
+    assert result["shots"]["failed"] == 1
+    assert len(pool.rendered) == 1
+
+
+def test_the_next_night_tries_what_the_machine_failed_and_nothing_else(studio: Any) -> None:
+    """A second night renders the failed shot again and leaves the approved one alone."""
+    rows = [{"shot": "a", "prompt": "pan left [oom]"}, {"shot": "b"}]
+    night_of(studio, rows, FakePool())
+    pool = FakePool()
+    night_of(studio, rows, pool)
+    assert {take.split("/")[1] for take in pool.rendered} == {"a"}
+
+
+def test_a_changed_row_is_new_work_and_a_new_version(studio: Any) -> None:
+    """Another prompt for a delivered shot: v002 beside v001, which is as it was."""
+    night_of(studio, [{"shot": "a"}], FakePool())
+    first = studio.root / "delivered/shots/a/a_v001.mp4"
+    before = first.stat().st_mtime_ns
+    night_of(studio, [{"shot": "a", "prompt": "zoom in"}], FakePool())
+    assert first.stat().st_mtime_ns == before
+    assert (studio.root / "delivered/shots/a/a_v002.mp4").exists()
+
+
+def test_a_bad_row_starts_nothing(studio: Any) -> None:
+    """Without skip_bad nothing is rendered, and every fault is named."""
+    sheet = studio.sheet([{"shot": "a"}, {"shot": "b", "frames": "many"}])
+    pool = FakePool()
+    import asyncio
+
+    with pytest.raises(BadInput, match="frames"):
+        asyncio.run(run(sheet, studio.root, pool))
+    assert pool.rendered == []
+
+
+def test_skip_bad_runs_the_good_rows_and_records_the_others(studio: Any) -> None:
+    """With skip_bad the good row is delivered and the refused one is in the ledger."""
+    import asyncio
+
+    sheet = studio.sheet([{"shot": "a"}, {"shot": "b", "frames": "many"}])
+    result = asyncio.run(run(sheet, studio.root, FakePool(), skip_bad=True))
+    assert (result["shots"]["approved"], result["refused"]) == (1, 1)
+    with ledger(studio) as book:
+        (refused,) = book.events_of(kind=EventKind.REFUSED)
+    assert refused.data["column"] == "frames"
+
+
+def test_prefect_shows_names_that_a_person_can_read(studio: Any) -> None:
+    """The UI lists the night, the shot and its takes by name, and the tags say what they are."""
+    import asyncio
+
+    from prefect import get_client
+
+    async def names() -> tuple[set[str], set[str], set[str]]:
+        async with get_client() as client:
+            flows = await client.read_flow_runs()
+            tasks = await client.read_task_runs()
+        tags = {tag for run in flows for tag in run.tags}
+        return {run.name for run in flows}, {run.name for run in tasks}, tags
+
+    night_of(studio, [{"shot": "seq010_sh0020"}], FakePool({"seq010_sh0020": [FROZEN]}))
+    flow_names, task_names, tags = asyncio.run(names())
+    assert "seq010_sh0020" in flow_names
+    assert any(name.startswith("night 20") and name.endswith("shots") for name in flow_names)
+    assert {"render take 1", "score take 1", "render take 2", "finish take 2"} <= task_names
+    assert {"sheet:shots", "preset:pocket/single"} <= tags
