@@ -85,9 +85,9 @@ def _on_disk(path: Path | None) -> Path | None:
 def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
     failures = tuple(
         Failure(
-            error=str(event.data.get("error") or event.kind),
+            error=_error_name(event),
             attempt=_attempt(event.data.get("attempt")),
-            words=event.words,
+            words=event.words.removeprefix(f"{_error_name(event)}: "),
         )
         for event in events
         if event.take_id == take.take_id
@@ -101,6 +101,11 @@ def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
         preview=preview,
         phases=() if take.receipt is None else phases_of(take.receipt),
     )
+
+
+def _error_name(event: EventRecord) -> str:
+    named, _, _ = event.words.partition(":")
+    return str(event.data.get("error") or (named if named.isidentifier() else event.kind))
 
 
 def _attempt(value: object) -> int | None:

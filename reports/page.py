@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from qc.metrics import CURVES
 from qc.scorecard import Finding, Level
@@ -17,8 +20,10 @@ from reports.words import metric_title
 
 FIRST_SCORES = 6
 """Scores shown at once; failures and warnings always, the others behind a fold."""
-REEL = 6
-"""Strips in the page's head."""
+REEL = 8
+"""Shots in the page's head, at most."""
+REEL_ASPECT = 18.0
+"""Width of the head's reel by its height, on a usual screen."""
 
 JPEG, MP4 = "image/jpeg", "video/mp4"
 
@@ -31,6 +36,8 @@ class TakeView:
     status: TakeStatus
     strip: str | None
     """URL."""
+    film: str | None
+    """URL of its preview, for a shot with several takes: flicker does not show on a strip."""
     slices: tuple[Slice, ...]
     seconds: float
 
@@ -65,6 +72,9 @@ class ShotView:
     needs_you: bool
     film: str | None
     """URL of what plays."""
+    film_width: int
+    """Pixels; with `film_height` it gives the browser the shape before the film is there."""
+    film_height: int
     film_words: str
     """What it is: `delivered file`, `preview of take 2`."""
     strip: str | None
@@ -82,6 +92,18 @@ class ShotView:
     """Machine time over all takes and the finish."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """The left part of a strip in the page's head."""
+
+    anchor: str
+    url: str
+    shown: int
+    """Pixels of `width` that are shown."""
+    width: int
+    height: int
+
+
 def wanted_media(report: NightReport) -> list[Wanted]:
     """Every file the page would show, the most useful first: the byte budget ends somewhere."""
     needy = [line for line in report.shots if line.status is not ShotStatus.APPROVED]
@@ -90,11 +112,14 @@ def wanted_media(report: NightReport) -> list[Wanted]:
     strips = [line.strip for line in lines]
     films = [film for line in lines for film in _films(line)[:1]]
     takes = [take.strip for line in lines for take in line.takes]
+    several = [line for line in lines if len(line.takes) > 1]
+    previews = [take.preview for line in several for take in line.takes]
     rest = [film for line in lines for film in _films(line)[1:]]
     return [
         *(Wanted(path=path, mime=JPEG) for path in strips if path is not None),
         *(Wanted(path=path, mime=MP4) for path, _ in films),
         *(Wanted(path=path, mime=JPEG) for path in takes if path is not None),
+        *(Wanted(path=path, mime=MP4) for path in previews if path is not None),
         *(Wanted(path=path, mime=MP4) for path, _ in rest),
     ]
 
@@ -108,11 +133,33 @@ def shot_views(report: NightReport, shelf: Shelf, *, folder: Path) -> tuple[Shot
     )
 
 
-def reel(views: Sequence[ShotView]) -> list[ShotView]:
-    """A few shots for the page's head: embedded strips of approved ones, else of any."""
+def reel(views: Sequence[ShotView]) -> list[Cell]:
+    """The first frames of a few shots for the page's head: approved ones, else any."""
     shown = [view for view in views if view.strip and view.strip.startswith("data:")]
     approved = [view for view in shown if view.line.status is ShotStatus.APPROVED]
-    return (approved or shown)[:REEL]
+    chosen = (approved or shown)[:REEL]
+    # Few shots show more frames each, so that the reel spans the page.
+    frames = max(2, math.ceil(REEL_ASPECT / sum(map(_aspect, chosen)))) if chosen else 0
+    cells = (_cell(view, frames) for view in chosen)
+    return [cell for cell in cells if cell is not None]
+
+
+def _aspect(view: ShotView) -> float:
+    return view.film_width / view.film_height
+
+
+def _cell(view: ShotView, frames: int) -> Cell | None:
+    """The first frames of a strip; None for a file that is no picture."""
+    strip = view.line.strip
+    assert strip is not None
+    assert view.strip is not None
+    try:
+        with Image.open(strip) as picture:
+            width, height = picture.size
+    except (OSError, Image.DecompressionBombError):
+        return None
+    shown = min(width, round(frames * (height * _aspect(view) + 2)) - 2)
+    return Cell(anchor=view.anchor, url=view.strip, shown=shown, width=width, height=height)
 
 
 def _link(report: NightReport, folder: Path) -> Path | None:
@@ -126,6 +173,7 @@ def _view(
     always = sum(finding.level is not Level.PASS for finding in findings)
     shown = max(always, FIRST_SCORES)
     film, film_words = _film(line, shelf)
+    size = line.shot.recipe if line.delivery is None else line.delivery.delivery
     finish = _finish(line)
     longest = max((_seconds(take, line, finish) for take in line.takes), default=0.0)
     return ShotView(
@@ -134,6 +182,8 @@ def _view(
         anchor=f"shot-{line.record.id}",
         needs_you=needs_you,
         film=film,
+        film_width=size.width,
+        film_height=size.height,
         film_words=film_words,
         strip=shelf.url(line.strip),
         delivered_link=None
@@ -164,6 +214,7 @@ def _take_view(
         line=take,
         status=take.record.status,
         strip=shelf.url(take.strip),
+        film=shelf.url(take.preview) if len(line.takes) > 1 else None,
         slices=slices(phases, whole=longest),
         seconds=sum(phase.seconds for phase in phases),
     )
@@ -188,7 +239,7 @@ def _finish(line: ShotLine) -> tuple[PhaseSeconds, ...]:
 def _films(line: ShotLine) -> list[tuple[Path, str]]:
     films = [] if line.film is None else [(line.film, "delivered file")]
     if line.best is not None and line.best.preview is not None:
-        films.append((line.best.preview, f"take {line.best.record.number}, before the finish"))
+        films.append((line.best.preview, f"preview of take {line.best.record.number}"))
     return films
 
 

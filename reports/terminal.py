@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from reports.lines import NightReport, ShotLine
 from reports.take import ShotStatus
-from reports.words import STATUS_WORDS, duration, night_name, percent, verdict_line
+from reports.words import STATUS_WORDS, duration, night_name, percent, refused_line, verdict_line
 
 _COLOURS = {
     ShotStatus.APPROVED: "green",
@@ -46,8 +45,8 @@ def summary_lines(report: NightReport) -> list[str]:
 
 
 def _print_rich(report: NightReport, console: Console) -> None:
-    console.print(f"[bold]{escape(_printable(verdict_line(report)))}[/bold]")
-    console.print(f"[dim]{escape(_printable(_numbers(report)))}[/dim]")
+    console.print(Text(_printable(verdict_line(report)), style="bold"))
+    console.print(Text(_printable(_numbers(report)), style="dim"))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in ("shot", "status", "takes", "time", "delivered"):
         table.add_column(column, justify="right" if column in ("takes", "time") else "left")
@@ -64,7 +63,7 @@ def _print_rich(report: NightReport, console: Console) -> None:
     if report.shots:
         console.print(table)
     if report.needs:
-        console.print("\n[bold]Needs a person[/bold]")
+        console.print(Text("\nNeeds a person", style="bold"))
     for need in report.needs:
         console.print(Text(_printable(f"  {need.title}: {need.words}. {need.remedy}")))
 
@@ -75,6 +74,7 @@ def _numbers(report: NightReport) -> str:
         f"{headline.first_take} on the first take, {headline.after_retake} after a retake; "
         f"{headline.takes} takes, retake rate {percent(headline.retake_rate)}; "
         f"{duration(headline.wall_seconds)} wall, {duration(headline.machine_seconds)} machine"
+        + (f"; {refused_line(report)}" if report.refused else "")
     )
 
 

@@ -42,7 +42,7 @@ class Headline:
     retakes: int
     """Takes that this night asked for because the one before failed as a picture."""
     retake_rate: float
-    """`retakes` by shots that this night worked on, 0 when there were none."""
+    """Share of the shots that this night worked on that it had to retake; 0 without any."""
     phases: tuple[PhaseSeconds, ...]
     """Machine seconds of this night's takes and deliveries, summed by phase."""
     wall_seconds: float
@@ -88,12 +88,14 @@ def headline_of(
     approved = [takes for status, _, takes in shots if status is ShotStatus.APPROVED]
     retaken = sum(any(t.status is TakeStatus.REJECTED for t in takes) for takes in approved)
     rendered = [take for _, _, takes in shots for take in takes if _rendered_in(take, night_id)]
-    retakes = sum(
-        before.status is TakeStatus.REJECTED and take.night == night_id
+    retakes = [
+        sum(
+            before.status is TakeStatus.REJECTED and take.night == night_id
+            for before, take in itertools.pairwise(takes)
+        )
         for _, _, takes in shots
-        for before, take in itertools.pairwise(takes)
-    )
-    worked = sum(any(take.night == night_id for take in takes) for _, _, takes in shots)
+    ]
+    worked = sum(any(_worked_in(take, night_id) for take in takes) for _, _, takes in shots)
     return Headline(
         shots=len(shots),
         by_status={status: by_status[status] for status in ShotStatus},
@@ -101,8 +103,8 @@ def headline_of(
         after_retake=retaken,
         carried=sum(carried for _, carried, _ in shots),
         takes=len(rendered),
-        retakes=retakes,
-        retake_rate=retakes / worked if worked else 0.0,
+        retakes=sum(retakes),
+        retake_rate=sum(map(bool, retakes)) / worked if worked else 0.0,
         phases=_summed(
             [
                 *(phase for take in rendered if take.receipt for phase in phases_of(take.receipt)),
@@ -144,6 +146,10 @@ def _rendered_in(take: TakeRecord, night_id: str) -> bool:
     return any(
         step.after is TakeStatus.RENDERED and step.night == night_id for step in take.transitions
     )
+
+
+def _worked_in(take: TakeRecord, night_id: str) -> bool:
+    return any(step.night == night_id for step in take.transitions)
 
 
 def _summed(phases: Iterable[PhaseSeconds]) -> tuple[PhaseSeconds, ...]:

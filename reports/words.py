@@ -30,23 +30,27 @@ TAKE_WORDS: dict[TakeStatus, str] = {
 def verdict_line(report: NightReport) -> str:
     """The night in one sentence: `7 of 8 shots approved, 1 needs you.`"""
     total, approved = report.headline.shots, report.headline.approved
-    refused = len(report.refused)
-    lines = f"{refused} {_plural(refused, 'line was', 'lines were')} refused"
     if not total:
-        return f"Nothing was rendered: {lines}." if refused else "Nothing was asked of this night."
-    of = f"{approved} of {total} {_plural(total, 'shot', 'shots')}"
+        return "Nothing was rendered." if report.refused else "Nothing was asked of this night."
+    shots = _plural(total, "shot", "shots")
     if not report.finished:
-        return f"Not finished: {of} approved so far."
-    open_shots = total - approved
-    if not open_shots:
-        sentence = "The shot is approved" if total == 1 else f"All {total} shots approved"
-    elif not approved:
-        sentence = (
-            "The shot needs you" if total == 1 else f"None of {total} shots approved yet"
-        ) + ("" if total == 1 else f", {open_shots} need you")
-    else:
-        sentence = f"{of} approved, {open_shots} {_plural(open_shots, 'needs', 'need')} you"
-    return f"{sentence}; {lines}." if refused else f"{sentence}."
+        return f"Not finished: {approved} of {total} {shots} approved so far."
+    waiting = total - approved
+    if not waiting:
+        return "The one shot is approved." if total == 1 else f"All {total} shots approved."
+    need = f"{waiting} {_plural(waiting, 'needs', 'need')} you"
+    if approved:
+        return f"{approved} of {total} {shots} approved, {need}."
+    return "The one shot needs you." if total == 1 else f"No shot approved, {need}."
+
+
+def refused_line(report: NightReport) -> str:
+    """`2 lines of the sheet were refused`; empty when none was."""
+    places = {(fault.get("file"), fault.get("row")) for fault in report.refused}
+    count = len(report.refused) if report.client_safe else len(places)
+    if not count:
+        return ""
+    return f"{count} {_plural(count, 'line of the sheet was', 'lines of the sheet were')} refused"
 
 
 def night_name(night_id: str) -> str:
@@ -88,7 +92,7 @@ def number(value: float, metric: str = "") -> str:
     known = METRICS.get(metric)
     if known is not None:
         return f"{value:.{known.digits}f}"
-    return f"{value:.4g}"
+    return f"{value:.3g}".replace("-", "−")
 
 
 def metric_title(metric: str) -> str:
@@ -107,9 +111,14 @@ def limit_words(finding: Finding) -> str:
     """`at most 0.0065`, `at least 0.70`; empty without a limit."""
     if finding.limit is None:
         return ""
-    known = METRICS.get(finding.metric)
-    worse_up = known.higher_is_worse if known is not None else _worse_up(finding)
-    return f"{'at most' if worse_up else 'at least'} {number(finding.limit, finding.metric)}"
+    return f"{'at most' if _capped(finding) else 'at least'} {_limit(finding)}"
+
+
+def limit_sign(finding: Finding) -> str:
+    """`≤ 0.0065`, `≥ 0.70`; empty without a limit."""
+    if finding.limit is None:
+        return ""
+    return f"{'≤' if _capped(finding) else '≥'} {_limit(finding)}"
 
 
 def plain_words(finding: Finding) -> str:
@@ -124,7 +133,16 @@ def take_count(line: ShotLine) -> str:
     return f"{len(line.takes)} {_plural(len(line.takes), 'take', 'takes')}"
 
 
-def _worse_up(finding: Finding) -> bool:
+def _limit(finding: Finding) -> str:
+    assert finding.limit is not None
+    return f"{finding.limit:g}"
+
+
+def _capped(finding: Finding) -> bool:
+    """Whether the limit is an upper one."""
+    known = METRICS.get(finding.metric)
+    if known is not None:
+        return known.higher_is_worse
     assert finding.limit is not None
     over = finding.value > finding.limit
     return over if finding.level is Level.FAIL else not over

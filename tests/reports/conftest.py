@@ -8,7 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from manifests.shot import FinishSpec, Grade, Shot, Source, Upscale
 from manifests.stage import Lora, Recipe, Sampler, Schedule, Stage, StageKind
@@ -17,6 +20,30 @@ from render.order import Delivery, Receipt, StageReceipt
 from reports.ledger import Ledger
 from reports.records import TakeRecord
 from reports.take import TakeStatus
+
+Frames = list[np.ndarray[Any, np.dtype[np.uint8]]]
+
+
+def write_strip(path: Path, frames: Frames, count: int = 5, height: int = 96) -> None:
+    """A contact strip as the worker writes it: `count` frames side by side."""
+    chosen = [frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count)]
+    cells = [Image.fromarray(frame) for frame in chosen]
+    width = round(cells[0].width * height / cells[0].height)
+    strip = Image.new("RGB", (count * (width + 2) - 2, height))
+    for index, cell in enumerate(cells):
+        strip.paste(cell.resize((width, height)), (index * (width + 2), 0))
+    strip.save(path, "JPEG", quality=88)
+
+
+def write_film(path: Path, frames: Frames) -> None:
+    """A small H.264 film."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
 
 
 @dataclass
@@ -144,7 +171,7 @@ class Maker:
         return Receipt(**{**values, **changes})
 
     def scorecard(self, **metrics: float) -> Scorecard:
-        values = {"ssim_source": 0.91, "flicker_global": 0.0021, "boiling": 0.17, **metrics}
+        values = {"conditioning_ssim": 0.91, "flicker": 0.0021, "boiling": 0.17, **metrics}
         curve = tuple(0.9 + 0.01 * (index % 4) for index in range(16))
         return Scorecard(
             frames=17,
@@ -161,7 +188,7 @@ class Maker:
         failed = decision is not Decision.APPROVE
         findings = (
             Finding(
-                metric="flicker_global",
+                metric="flicker",
                 value=flicker,
                 level=Level.FAIL if failed else Level.PASS,
                 limit=0.0065,
@@ -179,7 +206,7 @@ class Maker:
                 severity=1.03,
             ),
             Finding(
-                metric="ssim_source",
+                metric="conditioning_ssim",
                 value=0.91,
                 level=Level.PASS,
                 limit=0.7,
@@ -247,7 +274,7 @@ class Maker:
         flicker = 0.0021 if after is TakeStatus.APPROVED else 0.011
         verdict = self.verdict(decisions[after], flicker)
         has_clip = ledger.take(take.take_id).receipt is not None
-        card = self.scorecard(flicker_global=flicker) if has_clip else None
+        card = self.scorecard(flicker=flicker) if has_clip else None
         words = "; ".join(verdict.reasons) or "all scores pass"
         ledger.judged(take.take_id, card, verdict, after, night, words)
 

@@ -37,7 +37,7 @@ def test_what_was_written_reads_back_equal_after_reopening(maker):
     assert read.remedy == {"cfg": [1, 2]}
     notes = ("the source changed after planning",)
     assert read.receipt == maker.receipt(take.take_id, shot.recipe, notes=notes)
-    assert read.scorecard == maker.scorecard(flicker_global=0.0021)
+    assert read.scorecard == maker.scorecard(flicker=0.0021)
     assert read.verdict == maker.verdict()
     assert [step.after for step in read.transitions] == [
         "queued",
