@@ -8,9 +8,11 @@ was doing; whether to try again is Prefect's business, not the pool's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,10 @@ class WorkerPool(Pool):
                 "distributed.nanny.environ": {},
                 "distributed.nanny.pre-spawn-environ": {},
                 "distributed.diagnostics.nvml": False,
-                "logging.distributed": "error",
             }
         )
+        # A worker that goes is told by name in the ledger; the engine's own chatter is not.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         workers = {
             f"worker-{index}": {"cls": Nanny, "options": self._options(device)}
             for index, device in enumerate(self.devices)
@@ -114,6 +117,7 @@ class WorkerPool(Pool):
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
+            "DASK_LOGGING__DISTRIBUTED": "critical",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }
         if device.visible is not None:
@@ -184,7 +188,8 @@ class WorkerPool(Pool):
         await self._client.restart_workers(busy or list(where), raise_for_error=False)
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
-        self._listener(Progress(**event[1]))
+        told = event[1]
+        self._listener(Progress(**{field.name: told[field.name] for field in fields(Progress)}))
 
 
 _TOPIC = "rushes-progress"

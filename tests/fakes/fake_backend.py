@@ -4,7 +4,7 @@ Words in the prompt make it misbehave, once per take folder where `once` is said
 `[die once]` kills its own process, `[oom once]` runs out of memory, `[oom]` always does,
 `[nan]` turns to NaN at the first seed, `[frozen]` gives a still at the first seed,
 `[slow]` takes half a second for each stage, `[no model]` cannot load its model.
-Every stage that is really computed is a line in `work.log` of the take's folder.
+Every stage that was computed to its end is a line in `work.log` of the take's folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import numpy as np
 from PIL import Image
 
 from manifests.files import sha256_file, write_atomic
+from manifests.source import open_source
 from manifests.stage import Recipe
+from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell
 from render.clip import write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfMemory
@@ -67,11 +69,11 @@ class FakeBackend(RenderBackend):
         path = order.folder / f"stage{index + 1}.safetensors"
         resumed = path.exists()
         if not resumed:
-            with (order.folder / "work.log").open("a") as log:
-                log.write(f"stage {index + 1}\n")
             if "[slow]" in order.recipe.prompt:
                 time.sleep(0.5)
             write_atomic(path, f"{order.recipe.fingerprint} {index}")
+            with (order.folder / "work.log").open("a") as log:
+                log.write(f"stage {index + 1}\n")
         tell(
             Progress(
                 take_id=order.take_id,
@@ -108,14 +110,16 @@ def _frames(order: RenderOrder) -> np.ndarray:
 
 
 def _picture(source: Path | None, recipe: Recipe) -> np.ndarray:
-    size = (recipe.width + recipe.frames, recipe.height)
     if source is None:
         rng = np.random.default_rng(recipe.seed)
         noise = (rng.random((12, 16, 3)) * 255).astype(np.uint8)
+        size = (recipe.width, recipe.height)
         image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
     else:
-        image = Image.open(source).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(image, dtype=np.float32) / 255.0
+        image = prepare_still(open_source(source), width=recipe.width, height=recipe.height)
+    picture = np.asarray(image, dtype=np.float32) / 255.0
+    # What slides in from the right is the picture mirrored.
+    return np.pad(picture, ((0, 0), (0, recipe.frames), (0, 0)), mode="reflect")
 
 
 def _receipt(order: RenderOrder, clip: Path, stages: tuple[StageReceipt, ...]) -> Receipt:
@@ -137,5 +141,3 @@ def _receipt(order: RenderOrder, clip: Path, stages: tuple[StageReceipt, ...]) -
         device="fake",
         versions={"fake": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]},
     )
-
-

@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 FROZEN = {"frozen": 1.0}
 
 
-async def run(
-    sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False
-) -> dict[str, Any]:
+async def run(sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False) -> dict[str, Any]:
     from flows.night import POOL, night
 
     token = POOL.set(lambda _studio, _listener: pool)

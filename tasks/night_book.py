@@ -1,0 +1,101 @@
+"""The night in the ledger: begun or taken up again, its shots, its refusals, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import Fault
+from manifests.settings import Studio
+from reports.fingerprint import shot_fingerprint
+from reports.ledger import Ledger
+from reports.records import EventKind, NightRecord
+from reports.take import ShotStatus
+from tasks.desk import Desk, Job
+from tasks.plan import Plan
+from tasks.pool import Pool
+
+
+def begin(
+    ledger: Ledger, *, key: str, arguments: Mapping[str, Any], flow_run_id: str
+) -> NightRecord:
+    """A new night, or the one that was cut short with the same arguments (`key`)."""
+    record = ledger.open_night(key)
+    if record is not None:
+        ledger.resume_night(record.id, flow_run_id=flow_run_id)
+    else:
+        record = ledger.begin_night(
+            night_id=ledger.next_night_id(datetime.now().astimezone().date()),
+            arguments_key=key,
+            arguments=arguments,
+            flow_run_id=flow_run_id,
+        )
+    # A night over other sheets may have died too, with takes of these shots in its hands.
+    ledger.recover(record.id)
+    return record
+
+
+def lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, plan: Plan) -> Desk:
+    """The desk of the night, with every shot of the plan recorded in its order."""
+    jobs = {}
+    for position, line in enumerate(plan.lines):
+        known = ledger.record_shot(record.id, line.manifest, line.shot, position)
+        jobs[known.id] = Job(
+            shot_id=known.id,
+            manifest=line.manifest,
+            shot=line.shot,
+            fingerprint=shot_fingerprint(line.shot),
+            budget=line.budget,
+        )
+    return Desk(
+        studio=studio,
+        ledger=ledger,
+        pool=pool,
+        night_id=record.id,
+        torch_device=pool.torch_device,
+        jobs=jobs,
+    )
+
+
+def note_refused(ledger: Ledger, record: NightRecord, faults: Sequence[Fault]) -> None:
+    """Record the lines that were left out, once each however often the night is resumed."""
+    refused = ledger.events_of(night=record.id, kind=EventKind.REFUSED)
+    known = {event.words for event in refused}
+    for fault in faults:
+        if str(fault) not in known:
+            ledger.event(
+                kind=EventKind.REFUSED, words=str(fault), night=record.id, data=fault.to_dict()
+            )
+
+
+def note_broken(night: Desk, job: Job, error: Exception) -> None:
+    """Record that a shot's flow ended by an error that nobody had a name for."""
+    night.ledger.event(
+        kind=EventKind.NOTE,
+        words=f"its flow broke: {type(error).__name__}: {error}",
+        night=night.night_id,
+        shot_id=job.shot_id,
+    )
+
+
+def counts(night: Desk) -> dict[str, int]:
+    """Shots of the night by status."""
+    found = {status.value: 0 for status in ShotStatus}
+    for job in night.jobs.values():
+        found[night.ledger.shot_status(job.shot_id).value] += 1
+    return found
+
+
+def end(night: Desk) -> dict[str, int]:
+    """Record the end of the night; returns its counts."""
+    found = counts(night)
+    words = ", ".join(f"{count} {status}" for status, count in found.items() if count)
+    night.ledger.end_night(night.night_id, words or "no shots")
+    return found
+
+
+def open_ledger(path: Path) -> Ledger:
+    """The ledger for writing: for a night that holds `reports.lock.sole_writer`."""
+    return Ledger(path)
