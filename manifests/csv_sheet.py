@@ -26,6 +26,7 @@ def read_csv(text: str, sheet: Sheet) -> None:
                 columns = _header(cells, row, sheet)
             elif len(sheet.rows) == MAX_ROWS:
                 sheet.refuse(_too_many(), row=row)
+                sheet.rows.clear()
                 return
             else:
                 _row(cells, row, columns, sheet)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from manifests.errors import BadInput, Fault
-from manifests.families import FAMILIES
+from manifests.families import FAMILIES, family_named
 from manifests.grade import GradeRef, find_grade
 from manifests.loras import LoraRef, find_lora, hash_safetensors
 from manifests.models import Model, check_model
@@ -70,15 +70,26 @@ class Library:
 
     def preset(self, family: str, name: str, *, row: int) -> Preset:
         """The preset of that name for that family."""
-        if name not in preset_names(family, self.studio):
-            others = [f for f in FAMILIES if name in preset_names(f, self.studio)]
-            remedy = suggest(name, preset_names(family, self.studio))
+        family_named(family)
+        if name not in self._names(family):
+            others = [f for f in FAMILIES if name in self._names(f)]
+            remedy = suggest(name, self._names(family))
             if others:
                 remedy = f"choose a model of the family {others[0]}, or {remedy}"
             raise Refusal(f"there is no preset {name!r} for {family}", remedy)
         return self._shared(
             ("preset", family, name), row, lambda: load_preset(family, name, self.studio)
         )
+
+    def check_preset_name(self, name: str) -> None:
+        """Raise Refusal where no family has a preset of that name."""
+        family, _, short = name.rpartition("/")
+        known = {preset for f in ([family] if family else FAMILIES) for preset in self._names(f)}
+        if short not in known:
+            raise Refusal(f"there is no preset {name!r}", suggest(short, known))
+
+    def _names(self, family: str) -> tuple[str, ...]:
+        return preset_names(family, self.studio)
 
     def style(self, name: str) -> str:
         """The snippet of that name."""

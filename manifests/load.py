@@ -14,7 +14,7 @@ from manifests.refusal import Refusal
 from manifests.resolve import Resolver
 from manifests.row import RowValues, ShotRow, parse_defaults, parse_row
 from manifests.settings import Studio
-from manifests.sheet import MAX_BYTES, RawRow, Sheet
+from manifests.sheet import COLUMNS, MAX_BYTES, RawRow, Sheet
 from manifests.shot import Manifest, Shot
 from manifests.text import closest
 from manifests.yaml_sheet import read_yaml_sheet
@@ -44,6 +44,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
         resolver = Resolver(library=library, manifest=name, row=raw.row)
         shot = resolver.shot(row)
         bad = {fault.column for fault in found}
+        bad |= {"source"} if row.prompt is None and not row.source else set()
         found += _place([met for met in resolver.refused if met[0] not in bad], raw, sheet)
         if "shot" in raw.cells and not any(fault.column == "shot" for fault in found):
             seen.setdefault(row.shot.casefold(), []).append(index)
@@ -53,7 +54,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
     for index, fault in _twice(sheet, seen):
         shots.pop(index, None)
         faults += [] if fault is None else [fault]
-    faults.sort(key=lambda fault: fault.row or 0)
+    faults.sort(key=_place_in_sheet)
     return Manifest(
         path=path.absolute(),
         name=name,
@@ -137,6 +138,11 @@ def _decode(data: bytes) -> str:
             "a spreadsheet saved it in an older encoding",
             _SAVE,
         ) from None
+
+
+def _place_in_sheet(fault: Fault) -> tuple[int, int]:
+    column = fault.column or ""
+    return fault.row or 0, COLUMNS.index(column) if column in COLUMNS else -1
 
 
 def _defaults(sheet: Sheet) -> RowValues:

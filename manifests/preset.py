@@ -85,6 +85,8 @@ def preset_names(family: str, studio: Studio) -> tuple[str, ...]:
 
 
 def _paths(family: str, studio: Studio) -> dict[str, Path]:
+    if family not in FAMILIES:
+        return {}
     folders = [BUNDLED, *([studio.presets_dir] if studio.presets_dir else [])]
     return {
         path.stem: path

@@ -129,7 +129,8 @@ def read_preset_text(path: Path) -> tuple[PresetText, Node]:
     try:
         text = PresetText.model_validate(plain)
     except ValidationError as error:
-        raise BadInput([*faults, *(_fault(item, path, node) for item in error.errors())]) from None
+        faults += [_fault(item, path, node) for item in error.errors() if not _echo(item, plain)]
+        raise BadInput(sorted(faults, key=lambda fault: fault.row or 0)) from None
     faults += [
         refusal.at(path, row=stage.line, column=f"stages.{index + 1}")
         for index, stage in enumerate(_stage_nodes(node))
@@ -218,6 +219,11 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
         return Refusal(f"{loc[-1]!r} is missing", "add it")
     wanted = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return Refusal(f"{quoted(item['input'])} is refused", f"write {wanted}")
+
+
+def _echo(item: Any, plain: Any) -> bool:
+    """Pydantic calls a list too short when its items are wrong, which they say themselves."""
+    return item["type"] == "too_short" and item["loc"] == ("stages",) and bool(plain["stages"])
 
 
 def _line(node: Node, loc: list[Any]) -> int | None:

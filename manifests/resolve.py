@@ -51,7 +51,7 @@ class Resolver:
     def shot(self, row: ShotRow) -> Shot | None:
         """The shot, or None where something was refused."""
         library = self.library
-        model = self._try("model", self._model, row)
+        model = self._model(row)
         preset = None if model is None else self._try("preset", self._preset, row, model)
         source = self._try("source", library.source, row.source) if row.source else None
         snippet = self._try("style", library.style, row.style) if row.style else None
@@ -91,15 +91,25 @@ class Resolver:
             self.unusable = True
         return None
 
-    def _model(self, row: ShotRow) -> Model:
-        studio = self.library.studio
-        name = row.model
+    def _model(self, row: ShotRow) -> Model | None:
+        name = row.model or self._try("preset", self._model_for, row)
         if name is None:
-            family, _, preset_name = (row.preset or studio.default_preset).rpartition("/")
-            family = family or studio.models[studio.default_model].family
-            preset = self.library.preset(family, preset_name, row=self.row)
-            name = preset.model or self._model_of(family)
-        return self.library.model(name, row=self.row)
+            return None
+        model = self._try("model", self.library.model, name, row=self.row)
+        if model is None:
+            self._try("preset", self.library.check_preset_name, self._preset_name(row))
+        return model
+
+    def _preset_name(self, row: ShotRow) -> str:
+        return row.preset or self.library.studio.default_preset
+
+    def _model_for(self, row: ShotRow) -> str:
+        """The model of a row that names none: its preset's, or the studio's for that family."""
+        studio = self.library.studio
+        family, _, name = self._preset_name(row).rpartition("/")
+        family = family or studio.models[studio.default_model].family
+        preset = self.library.preset(family, name, row=self.row)
+        return preset.model or self._model_of(family)
 
     def _model_of(self, family: str) -> str:
         """The studio's model for a family: the default one, else the first."""
@@ -115,7 +125,7 @@ class Resolver:
         return names[0]
 
     def _preset(self, row: ShotRow, model: Model) -> Preset:
-        given = row.preset or self.library.studio.default_preset
+        given = self._preset_name(row)
         family, _, name = given.rpartition("/")
         if family and family != model.family.name:
             raise Refusal(

@@ -20,7 +20,7 @@ MAX_TEXT = 8000
 """Characters of a prompt."""
 _NONE_WORD = "none"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
-_NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)?")
+_NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)?")
 _SPREADSHEET_NUMBER = re.compile(r"[0-9](\.[0-9]+)?[eE]\+[0-9]+")
 
 

@@ -97,11 +97,14 @@ def _decode(data: bytes) -> tuple[Image.Image, list[str]]:
         notes.append(f"first of its {frames} frames")
     if image.mode.startswith("RGB") and ";16" in str(getattr(image, "tile", "")):
         notes.append("16-bit colour reduced to 8 bit")
+    marked = _orientation(image, notes)
     _guarded(image.load)
-    turn = _TURNS.get(_orientation(image, notes))
+    # NOTE: Pillow turns TIFF while it loads, and takes the tag away; others are turned here.
+    turn = _TURNS.get(_orientation(image, []))
     rgb = _guarded(lambda: _to_rgb(image, notes))
     if turn is not None:
         rgb = rgb.transpose(turn)
+    if marked in _TURNS:
         notes.append("turned upright by its EXIF tag")
     return rgb, notes
 

@@ -1,0 +1,105 @@
+"""A studio with a tiny model folder, stills, and sheets written as a test asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from manifests.errors import Fault
+from manifests.load import load_manifest
+from manifests.settings import Studio, load_studio
+from manifests.shot import Manifest
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    import os
+
+    for name in [name for name in os.environ if name.startswith("RUSHES_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def tensors() -> Callable[..., Path]:
+    """Writes a whole safetensors file with one float32 tensor."""
+
+    def write(path: Path, *, floats: int = 4, seed: int = 0) -> Path:
+        header = json.dumps(
+            {"w": {"dtype": "F32", "shape": [floats], "data_offsets": [0, 4 * floats]}}
+        ).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes([seed]) * 4 * floats)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def model_folder(tmp_path, tensors) -> Callable[..., Path]:
+    """Writes a folder in the diffusers layout, of tiny weights."""
+
+    def write(
+        name: str = "model", *, pipeline="WanImageToVideoPipeline", experts=1, **extra
+    ) -> Path:
+        folder = tmp_path / "models" / name
+        index = {"_class_name": pipeline, "vae": ["diffusers", "AutoencoderKLWan"], **extra}
+        parts = ["vae", "transformer"] + (["transformer_2"] if experts == 2 else [])
+        for part in parts:
+            index[part] = ["diffusers", "X"]
+            tensors(folder / part / "diffusion_pytorch_model.safetensors")
+        if experts == 1:
+            index["transformer_2"] = [None, None]
+        (folder / "model_index.json").write_text(json.dumps(index))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def still() -> Callable[..., Path]:
+    """Writes a still of the given size, with a gradient in it."""
+
+    def write(path: Path, *, size=(96, 96), mode="RGB", **save) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").resize(size).convert(mode).save(path, **save)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def studio(tmp_path, model_folder) -> Studio:
+    """A studio in `tmp_path/root` whose pocket model is a tiny folder."""
+    location = str(model_folder())
+    return load_studio(
+        tmp_path / "root", models={"pocket-wan": {"family": "pocket", "location": location}}
+    )
+
+
+@pytest.fixture
+def sheet(tmp_path, studio, still) -> Callable[..., Manifest]:
+    """Loads a sheet of that text, or bytes, beside `a.png`."""
+
+    def load(text: str | bytes, name: str = "night.csv", *, studio: Studio = studio) -> Manifest:
+        path = tmp_path / "sheets" / name
+        if not (path.parent / "a.png").exists():
+            still(path.parent / "a.png")
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return load_manifest(path, studio=studio)
+
+    return load
+
+
+@pytest.fixture
+def told() -> Callable[[Manifest], list[tuple[int | None, str | None, str]]]:
+    """Faults as (row, column, problem)."""
+
+    def short(manifest: Manifest) -> list[tuple[int | None, str | None, str]]:
+        faults: tuple[Fault, ...] = manifest.faults
+        return [(fault.row, fault.column, fault.problem) for fault in faults]
+
+    return short

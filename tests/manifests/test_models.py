@@ -1,0 +1,127 @@
+"""Models: a folder is looked through before the night, a hub model is pinned to a commit."""
+
+from __future__ import annotations
+
+import pytest
+
+from manifests.models import ModelSpec, check_model
+from manifests.refusal import Refusal
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def wan(folder, **more):
+    return ModelSpec(family="wan", location=str(folder), **more)
+
+
+def test_a_folder_is_known_by_what_it_holds(model_folder):
+    """One changed weight changes the id; a README does not."""
+    folder = model_folder()
+    before = check_model("x", wan(folder))
+    (folder / "README.md").write_text("hello")
+    assert check_model("x", wan(folder)) == before
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert check_model("x", wan(folder)).model_id != before.model_id
+
+
+def test_task_and_boundary_come_from_the_model(model_folder):
+    """The pipeline class says the task; the boundary is the model's own, else its task's."""
+    one = check_model("x", wan(model_folder("one")))
+    two = check_model("x", wan(model_folder("two", experts=2)))
+    own = check_model("x", wan(model_folder("own", experts=2, boundary_ratio=0.85)))
+    text = check_model("x", wan(model_folder("text", experts=2, pipeline="WanPipeline")))
+    both = check_model("x", wan(model_folder("both", expand_timesteps=True)))
+    assert (one.task, one.boundary, one.precision) == ("i2v", None, "bfloat16")
+    assert (two.boundary, own.boundary) == (0.900, 0.85)
+    assert (text.task, text.boundary) == ("t2v", 0.875)
+    assert both.task == "ti2v"
+
+
+def test_a_hub_model_is_pinned_to_a_commit():
+    """`owner/name` with 40 hex digits; branches and bare names are refused."""
+    model = check_model("x", wan("Wan-AI/Wan2.2-I2V", revision=COMMIT, boundary=0.9, task="i2v"))
+    assert model.model_id == f"Wan-AI/Wan2.2-I2V@{COMMIT}"
+    with pytest.raises(Refusal, match="is no commit"):
+        check_model("x", wan("Wan-AI/Wan2.2-I2V", revision="main"))
+    with pytest.raises(Refusal, match="is no hub id"):
+        check_model("x", wan("/models/wan", revision=COMMIT))
+    with pytest.raises(Refusal, match="add its revision"):
+        check_model("x", wan("Wan-AI/Wan2.2-I2V"))
+
+
+def test_weights_that_can_run_code_are_refused(model_folder):
+    """A pickle beside or in place of safetensors: safetensors only."""
+    folder = model_folder()
+    (folder / "vae" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(Refusal, match=r"vae/pytorch_model.bin can run code.*safetensors only"):
+        check_model("x", wan(folder))
+
+
+@pytest.mark.parametrize(
+    ("breakage", "problem"),
+    [
+        (lambda f: (f / "model_index.json").unlink(), "holds no model_index.json"),
+        (lambda f: (f / "model_index.json").write_text("{"), "cannot be read"),
+        (lambda f: (f / "model_index.json").write_text("[]"), "cannot be read"),
+        (
+            lambda f: (f / "model_index.json").write_text('{"_class_name": "LTXPipeline"}'),
+            "is not of the family wan",
+        ),
+        (
+            lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").unlink(),
+            "vae holds no .safetensors weights",
+        ),
+        (
+            lambda f: (f / "vae" / "m.safetensors.index.json").write_text(
+                '{"weight_map": {"w": "m-00002-of-00002.safetensors"}}'
+            ),
+            "vae/m-00002-of-00002.safetensors is missing",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_whole_model_is_refused(model_folder, breakage, problem):
+    """What is missing is named at check time, with a remedy."""
+    folder = model_folder()
+    breakage(folder)
+    with pytest.raises(Refusal, match=problem) as caught:
+        check_model("x", wan(folder))
+    assert caught.value.remedy
+
+
+def test_shots_and_models_must_fit(sheet, studio, model_folder):
+    """Text models take no still, experts' presets need experts, presets need their family."""
+    models = {
+        **studio.models,
+        "i2v": wan(model_folder("i2v")),
+        "a14b": wan(model_folder("a14b", experts=2)),
+        "t2v": wan(model_folder("t2v", pipeline="WanPipeline")),
+        "gone": wan("/nowhere/at/all"),
+    }
+    manifest = sheet(
+        "shot,source,prompt,model,preset\n"
+        "a,a.png,x,t2v,single\n"
+        "b,,x,t2v,single\n"
+        "c,,x,i2v,single\n"
+        "d,a.png,x,i2v,wan22-experts\n"
+        "e,a.png,x,a14b,wan22-experts\n"
+        "f,a.png,x,a14b,pocket/single\n"
+        "g,a.png,x,gone,single\n"
+        "h,a.png,x,,wan/single\n",
+        studio=studio.model_copy(update={"models": models}),
+    )
+    assert [(f.row, f.column) for f in manifest.faults] == [
+        (None, "models.gone"),
+        (2, "source"),
+        (4, "source"),
+        (5, "preset"),
+        (7, "preset"),
+    ]
+    assert [(shot.id, shot.recipe.model) for shot in manifest.shots] == [
+        ("b", "t2v"),
+        ("e", "a14b"),
+        ("h", "i2v"),
+    ]
+    _, expert, _ = manifest.shots
+    assert (expert.recipe.boundary, expert.recipe.precision) == (0.9, "bfloat16")
+    assert (expert.recipe.width, expert.recipe.frames) == (640, 81)

@@ -1,0 +1,268 @@
+"""Presets: the bundled ones are sound, and every way to get one wrong is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from manifests.errors import BadInput
+from manifests.preset import list_presets, load_preset
+from manifests.stage import Expert, Schedule, StageKind
+
+GOOD = """\
+title: Mine
+family: pocket
+width: 128
+height: 128
+frames: 17
+fps: 8
+stages:
+  - {kind: renoise, steps: 12, cfg: 3, shift: 3}
+  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}
+ranges:
+  cfg: [2, 4]
+"""
+
+
+@pytest.fixture
+def own(tmp_path, studio):
+    """Loads a preset of that text from the studio's own folder."""
+
+    def load(text: str, name: str = "mine", family: str = "pocket"):
+        folder = tmp_path / "presets" / family
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+        return load_preset(
+            family, name, studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+        )
+
+    return load
+
+
+def test_every_bundled_preset_loads(studio):
+    """Both families have draft, single, two-stage and three-stage; Wan has its experts."""
+    names = {preset.qualified_name for preset in list_presets(studio)}
+    common = ("draft", "single", "two-stage", "three-stage")
+    assert names == {
+        *(f"{family}/{name}" for family in ("pocket", "wan") for name in common),
+        "wan/wan22-experts",
+    }
+
+
+def test_bundled_presets_are_written_for_flow_models(studio):
+    """Never karras, whole sentences, no two stages with one seed, remedies have room."""
+    for preset in list_presets(studio):
+        assert preset.title
+        assert preset.description.endswith(".")
+        assert all(stage.schedule is not Schedule.KARRAS for stage in preset.stages)
+        offsets = [stage.seed_offset for stage in preset.stages]
+        assert len(set(offsets)) == len(offsets)
+        assert preset.ranges["cfg"][0] < preset.ranges["cfg"][1]
+        if len(preset.stages) > 1 and preset.stages[0].kind is StageKind.RENOISE:
+            assert preset.ranges["denoise"][0] < preset.ranges["denoise"][1] < 1
+
+
+def test_the_experts_change_at_the_models_boundary(studio):
+    """The high-noise expert has exactly the steps of the simple schedule from 0.900 up."""
+    preset = load_preset("wan", "wan22-experts", studio)
+    high, low = preset.stages
+    assert (high.expert, low.expert, preset.needs_experts) == (Expert.HIGH, Expert.LOW, True)
+    assert (high.add_noise, high.leftover_noise) == (True, True)
+    assert (low.add_noise, low.leftover_noise) == (False, False)
+
+    def sigma(step: int) -> float:
+        t = (1000 - step * 1000 // high.steps) / 1000
+        return high.shift * t / (1 + (high.shift - 1) * t)
+
+    assert high.end_step == low.start_step
+    assert high.end_step == sum(sigma(step) >= 0.900 for step in range(high.steps))
+
+
+def test_the_studios_preset_wins_over_the_bundled_one(own):
+    """A file of the same name in presets_dir is used."""
+    assert own(GOOD, "two-stage").title == "Mine"
+    assert own(GOOD).ranges == {"cfg": (2.0, 4.0)}
+
+
+def test_an_unknown_preset_is_answered(studio):
+    """Did you mean, and where it does exist."""
+    with pytest.raises(BadInput, match="did you mean 'two-stage'"):
+        load_preset("pocket", "two_stage", studio)
+    with pytest.raises(BadInput, match="choose a model of the family wan"):
+        load_preset("pocket", "wan22-experts", studio)
+    with pytest.raises(BadInput, match="did you mean 'wan'"):
+        load_preset("wam", "single", studio)
+    with pytest.raises(BadInput, match="there is no preset"):
+        load_preset("pocket", "../wan/single", studio)
+
+
+RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "row", "column", "problem", "remedy"),
+    [
+        ("denoise: 0.4", "denoise: 0", 9, "stages.2.denoise", "'0' is refused", "write greater"),
+        ("denoise: 0.4", "denoise: 1.2", 9, "stages.2.denoise", "'1.2' is refused", "write less"),
+        (
+            "denoise: 0.4",
+            "denoise: nan",
+            9,
+            "stages.2.denoise",
+            "'nan' is refused",
+            "write a finite",
+        ),
+        ("steps: 12", "steps: 0", 8, "stages.1.steps", "'0' is refused", "write greater"),
+        ("cfg: 3, shift: 3}", "shift: 3}", 8, "stages.1.cfg", "'cfg' is missing", "add it"),
+        (
+            "steps: 12",
+            "stepps: 12",
+            8,
+            "stages.1.stepps",
+            "there is no",
+            "did you mean 'steps'",
+        ),
+        (
+            "steps: 12",
+            "sampler: dpmp_2m, steps: 12",
+            8,
+            "stages.1.sampler",
+            "there is no sampler 'dpmp_2m'",
+            "did you mean 'dpmpp_2m'?",
+        ),
+        (
+            "steps: 12",
+            "schedule: simpel, steps: 12",
+            8,
+            "stages.1.schedule",
+            "there is no schedule 'simpel'",
+            "did you mean 'simple'?",
+        ),
+        (
+            "steps: 10",
+            "start_step: 4, steps: 10",
+            9,
+            "stages.2.start_step",
+            "'start_step' belongs to a split stage and this is a renoise stage (renoise adds noise",
+            "remove 'start_step' or write kind: split",
+        ),
+        (
+            "renoise, steps: 10",
+            "split, steps: 10",
+            9,
+            "stages.2.denoise",
+            "'denoise' belongs to a renoise stage and this is a split stage",
+            "remove 'denoise' or write kind: renoise",
+        ),
+        (
+            RENOISE,
+            "  - {kind: split, steps: 10, cfg: 3, shift: 3, end_step: 11}\n",
+            9,
+            "stages.2",
+            "ends at step 11 of a schedule of 10",
+            "write end_step: 10 or less",
+        ),
+        (
+            RENOISE,
+            "  - {kind: split, steps: 10, cfg: 3, shift: 3, start_step: 5, end_step: 5}\n",
+            9,
+            "stages.2",
+            "runs from step 5 to 5: nothing",
+            "write a start_step",
+        ),
+        (
+            RENOISE,
+            "  - {kind: split, steps: 10, cfg: 3, shift: 3, start_step: 5}\n",
+            9,
+            "stages.2",
+            "the stage before hands on no noise",
+            "write leftover_noise",
+        ),
+        (
+            RENOISE,
+            "  - {kind: split, steps: 10, cfg: 3, shift: 3, end_step: 5}\n",
+            9,
+            "stages.2",
+            "the last stage would leave noise in the clip",
+            "run it to the end: end_step 10",
+        ),
+        (
+            "steps: 12, cfg: 3",
+            "steps: 12, cfg: 3, denoise: 0.5",
+            8,
+            "stages.1",
+            "the first stage has no latents to go on from",
+            "start it from pure noise",
+        ),
+        ("frames: 17", "frames: 16", None, "frames", "16 frames are not 4n+1", "write 17"),
+        ("width: 128", "width: 130", None, "width", "width 130 is no multiple of 16", "write 128"),
+        ("width: 128", "width: 1280", None, "width", "width 1280 is no multiple", "write 256"),
+        ("family: pocket", "family: wan", None, "family", "family 'wan' lies in", "write pocket"),
+        ("[2, 4]", "[4, 2]", 11, "ranges.cfg", "4 is greater than 2", "write [least, most]"),
+        ("[2, 4]", "[4, 5]", 8, "stages.1.cfg", "cfg 3 is outside ranges.cfg 4..5", "widen"),
+        ("  cfg: [", "  shift: [", 11, "ranges.shift", "'shift' is refused", "write "),
+        (
+            "shift: 3}",
+            "shift: 3, loras: ['x.safetensors:2.5']}",
+            8,
+            "stages.1.loras",
+            "strength 2.5 is not in -2..2",
+            "write 0.8",
+        ),
+        (
+            "shift: 3}",
+            "shift: 3, loras: ['x.safetensors']}",
+            8,
+            "loras",
+            "'x.safetensors' is not there",
+            "put it into",
+        ),
+        ("title: Mine", "title: Mine\ntitle: Me", 2, None, "the key 'title' stands twice", "keep"),
+        (GOOD, "", None, None, "is no mapping", "write `title:`"),
+        (GOOD, "\t", 1, None, "is not valid YAML", "mend the line"),
+    ],
+)
+def test_a_wrong_preset_is_told_with_its_line(own, old, new, row, column, problem, remedy):
+    """Each mistake names the file, the line, the key, what is wrong and what to write."""
+    assert old in GOOD
+    with pytest.raises(BadInput) as caught:
+        own(GOOD.replace(old, new, 1))
+    fault = next((f for f in caught.value.faults if f.column == column), caught.value.faults[0])
+    assert (fault.file.name, fault.row, fault.column) == ("mine.yaml", row, column)
+    assert fault.problem.startswith(problem)
+    assert fault.remedy.startswith(remedy)
+
+
+def test_all_faults_of_a_preset_come_at_once(own):
+    """Three mistakes, three faults."""
+    with pytest.raises(BadInput) as caught:
+        own(
+            GOOD.replace("fps: 8", "fps: fast").replace("steps: 12", "steps: a").replace("0.4", "7")
+        )
+    assert {fault.column for fault in caught.value.faults} == {
+        "fps",
+        "stages.1.steps",
+        "stages.2.denoise",
+    }
+
+
+def test_a_broken_preset_is_told_once_for_all_its_rows(own, sheet, studio, tmp_path):
+    """Two rows that want it make one fault that says so; the row with another preset is good."""
+    with pytest.raises(BadInput):
+        own(GOOD.replace("fps: 8", "fps: fast"))
+    used = studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+    manifest = sheet(
+        "shot,source,preset\na,a.png,mine\nb,a.png,mine\nc,a.png,single\n", studio=used
+    )
+    assert [(fault.file.name, fault.column) for fault in manifest.faults] == [("mine.yaml", "fps")]
+    assert "(wanted by row 2 and 1 more)" in manifest.faults[0].problem
+    assert [shot.id for shot in manifest.shots] == ["c"]
+
+
+def test_a_later_stage_from_pure_noise_is_warned_of(own, sheet, studio, tmp_path):
+    """Denoise 1 in stage 2 runs, and the shot says what it does."""
+    own(GOOD.replace("denoise: 0.4", "denoise: 1"))
+    used = studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+    manifest = sheet("shot,source,preset,width\na,a.png,mine,64\n", studio=used)
+    assert manifest.shots[0].warnings == (
+        "stage 2 has denoise 1: it throws the stages before away",
+    )

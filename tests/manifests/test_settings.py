@@ -1,0 +1,151 @@
+"""Settings: command line over environment over studio.yaml over defaults; faults in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manifests.errors import BadInput
+from manifests.library import resolve_model
+from manifests.settings import Studio, load_studio
+
+
+def write(root: Path, text: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "studio.yaml").write_text(text)
+    return root
+
+
+def faults(root, **overrides):
+    with pytest.raises(BadInput) as caught:
+        load_studio(root, **overrides)
+    return [(str(f.file.name), f.row, f.column, f.problem, f.remedy) for f in caught.value.faults]
+
+
+def test_an_empty_root_has_defaults(tmp_path):
+    """Without any setting the pocket model, two stages and three takes hold."""
+    studio = load_studio(tmp_path)
+    assert (studio.default_model, studio.default_preset, studio.max_takes) == (
+        "pocket-wan",
+        "two-stage",
+        3,
+    )
+    assert (studio.ledger_path, studio.takes_dir) == (tmp_path / "rushes.db", tmp_path / "takes")
+    assert studio.delivered_dir == tmp_path / "delivered"
+    assert (studio.reports_dir, studio.state_dir) == (tmp_path / "reports", tmp_path / ".rushes")
+    assert studio.models["pocket-wan"].family == "pocket"
+
+
+def test_command_line_over_environment_over_file_over_defaults(tmp_path, monkeypatch):
+    """Each source wins over the ones below it; what none says is the default."""
+    write(tmp_path, "max_takes: 4\nthreads: 4\ncrf: 20\n")
+    monkeypatch.setenv("RUSHES_MAX_TAKES", "5")
+    monkeypatch.setenv("RUSHES_THREADS", "5")
+    studio = load_studio(tmp_path, max_takes=6, threads=None)
+    assert (studio.max_takes, studio.threads, studio.crf, studio.device) == (6, 5, 20, "auto")
+
+
+def test_the_root_may_come_from_the_environment(tmp_path, monkeypatch):
+    """RUSHES_ROOT is used where no root is given, and its studio.yaml is read."""
+    write(tmp_path, "max_takes: 9\n")
+    monkeypatch.setenv("RUSHES_ROOT", str(tmp_path))
+    assert (load_studio().root, load_studio().max_takes) == (tmp_path, 9)
+    assert Studio(root=tmp_path).max_takes == 9
+
+
+def test_paths_in_the_file_start_at_its_folder(tmp_path, model_folder):
+    """Relative paths do not depend on where the command was started."""
+    (tmp_path / "stills").mkdir()
+    write(
+        tmp_path,
+        "source_roots: [stills]\npresets_dir: presets\nupscale_model: up.safetensors\n"
+        "models:\n  own:\n    family: pocket\n    location: models/model\n",
+    )
+    studio = load_studio(tmp_path)
+    assert studio.source_roots == (tmp_path / "stills",)
+    assert studio.presets_dir == tmp_path / "presets"
+    assert studio.upscale_model == tmp_path / "up.safetensors"
+    assert studio.models["own"].location == str(model_folder())
+    assert sorted(studio.models) == ["own", "pocket-wan"]
+    assert resolve_model("own", studio=studio).model_id.startswith("sha256:")
+
+
+def test_source_roots_from_the_environment_are_divided_as_paths_are(tmp_path, monkeypatch):
+    """RUSHES_SOURCE_ROOTS=/a:/b, as PATH."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.setenv("RUSHES_SOURCE_ROOTS", f"{tmp_path / 'a'}:{tmp_path / 'b'}")
+    assert load_studio(tmp_path).source_roots == (tmp_path / "a", tmp_path / "b")
+
+
+def test_every_fault_of_the_file_comes_at_once_with_its_line(tmp_path):
+    """Unknown keys, wrong types and ranges: each with line, and did you mean."""
+    write(
+        tmp_path,
+        "max_take: 3\nthreads: many\ncrf: 99\ndevice: gpu\n"
+        "models:\n  x:\n    famly: wan\n    location: y\n  z: {family: wam, location: y}\n",
+    )
+    found = faults(tmp_path)
+    assert sorted((row, column) for _, row, column, _, _ in found) == [
+        (1, "max_take"),
+        (2, "threads"),
+        (3, "crf"),
+        (4, "device"),
+        (7, "models.x.family"),
+        (7, "models.x.famly"),
+        (9, "models.z.family"),
+    ]
+    remedies = {column: remedy for _, _, column, _, remedy in found}
+    assert remedies["max_take"] == "did you mean 'max_takes'?"
+    assert remedies["models.x.famly"] == "did you mean 'family'?"
+    assert remedies["models.z.family"] == "did you mean 'wan'?"
+
+
+def test_a_fault_says_which_source_it_came_from(tmp_path, monkeypatch):
+    """Command line, environment and file are told apart; near names in the environment too."""
+    assert faults(tmp_path, max_takes=0)[0][:3] == ("command line", None, "max_takes")
+    monkeypatch.setenv("RUSHES_THREADS", "x")
+    monkeypatch.setenv("RUSHES_MAX_TAKE", "3")
+    monkeypatch.setenv("RUSHES_SOMETHING_ELSE", "3")
+    found = faults(tmp_path)
+    assert [(file, column) for file, _, column, _, _ in found] == [
+        ("environment", "RUSHES_MAX_TAKE"),
+        ("environment", "threads"),
+    ]
+    assert found[0][4] == "did you mean RUSHES_MAX_TAKES?"
+
+
+def test_an_unknown_default_model_is_refused(tmp_path):
+    """The default model must be in the list."""
+    write(tmp_path, "default_model: poket-wan\n")
+    assert faults(tmp_path)[0][3:] == (
+        "default_model 'poket-wan' is not among the models",
+        "did you mean 'pocket-wan'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "problem"),
+    [
+        ("a: 1\na: 2\n", 2, "the key 'a' stands twice"),
+        ("- a\n", None, "is no mapping"),
+        ("a: [\n", 2, "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, row, problem):
+    """Broken YAML is named with its line."""
+    write(tmp_path, text)
+    found = faults(tmp_path)
+    assert found[0][1] == row
+    assert found[0][3].startswith(problem)
+
+
+def test_settings_cannot_be_changed_and_can_be_sent(tmp_path):
+    """Frozen and picklable: a flow and its workers see the same."""
+    import pickle
+
+    studio = load_studio(tmp_path)
+    with pytest.raises(Exception, match="frozen"):
+        studio.max_takes = 5
+    assert pickle.loads(pickle.dumps(studio)) == studio
