@@ -36,6 +36,12 @@ _MATRICES = {
     10: ("bt2020", Colorspace.BT2020),
 }
 _RECENT_DELTAS = 4096
+# NOTE: without the list FFmpeg plays a text file as ANSI art and follows playlists to other files.
+_OPENING = {
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mxf,ogg,flv,asf,gif,apng,ivf,nut,"
+    "yuv4mpegpipe,h264,hevc,m4v,obu",
+    "protocol_whitelist": "file",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,7 @@ class Video:
                 self.decoded += 1
                 yield picture
         except (av.FFmpegError, ValueError) as error:
-            self._problems.append(f"decoding stopped after {self.decoded} frames: {error}")
+            self._problems.append(f"decoding stopped after {self.decoded} frames: {_said(error)}")
         self._check_end()
 
     def _fit(self, picture: RGBFrame) -> RGBFrame:
@@ -176,17 +182,25 @@ def _open(path: Path) -> Any:
     if not path.is_file():
         raise NotAVideo(f"{path}: there is no such file; name a video file")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()), options=_OPENING)
     except (av.FFmpegError, OSError, ValueError) as error:
         size = path.stat().st_size
         raise NotAVideo(
-            f"{path} ({size} bytes) cannot be opened as video: {error}; render or copy it again"
+            f"{path} ({size} bytes) is no video that can be opened ({_said(error)}); "
+            "name a video file, or render or copy it again"
         ) from error
     video = container.streams.video
     if not video or video[0].codec_context is None or not video[0].codec_context.width:
         container.close()
         raise NotAVideo(f"{path}: no video stream in it; name a file with moving pictures")
     return container
+
+
+def _said(error: Exception) -> str:
+    """What PyAV said, without the number and the path that it puts around."""
+    if isinstance(error, av.error.ArgumentError):
+        return "not a format of moving pictures"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _announced(container: Any, stream: Any) -> int | None:

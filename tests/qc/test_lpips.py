@@ -1,0 +1,118 @@
+"""LPIPS: parity with the lpips package, its weights, and its laws."""
+
+from __future__ import annotations
+
+import hashlib
+
+import lpips
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from qc.errors import BackboneUnavailable
+from qc.lpips import RANDOM, TRUNK_FILES, LpipsBackbone, load_backbone, self_test_value
+
+
+def tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def trunk_of(backbone: LpipsBackbone, *, gain: float = 1.0) -> dict[str, torch.Tensor]:
+    """The trunk's tensors under torchvision's names."""
+    state = backbone.network.net.state_dict()
+    return {f"features.{key.split('.', 1)[1]}": value * gain for key, value in state.items()}
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.integers(32, 90), st.integers(32, 90))
+def test_equals_the_lpips_package(random_backbone, seed, height, width):
+    """Embedding once and subtracting gives lpips' own distance to 1e-4, at any size."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = float(random_backbone.network(tensor(first), tensor(second)))
+    one, other = random_backbone.embed(first), random_backbone.embed(second)
+    assert random_backbone.distance(one, other) == pytest.approx(expected, abs=1e-4)
+    assert random_backbone.distance(one, other) == random_backbone.distance(other, one)
+    assert random_backbone.distance(one, one) == 0.0
+
+
+def test_random_backbone_is_lpips_own_with_seed_0(random_backbone):
+    """The fallback is lpips.LPIPS(pnet_rand=True) after manual_seed(0), and is named so."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = float(network(tensor(image), tensor(image[::-1].copy())))
+    one, other = random_backbone.embed(image), random_backbone.embed(image[::-1])
+    assert random_backbone.distance(one, other) == pytest.approx(expected, abs=1e-5)
+    assert random_backbone.name == RANDOM == "alex, random, seed 0 (uncalibrated)"
+
+
+def test_loading_leaves_the_random_state_alone():
+    """A render's noise does not depend on whether LPIPS was loaded before it."""
+    torch.manual_seed(7)
+    expected = torch.rand(4)
+    torch.manual_seed(7)
+    load_backbone(weights_dir=None)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_missing_weights_are_an_error_not_a_fallback(tmp_path):
+    """A weights folder without weights names the files to bring; nothing random steps in."""
+    with pytest.raises(BackboneUnavailable, match=r"alexnet-owt-7be5be79\.pth"):
+        load_backbone(weights_dir=tmp_path)
+
+
+def test_damaged_weights_are_noticed_by_their_hash(tmp_path):
+    """A file whose bytes do not give the hash in its name is refused."""
+    (tmp_path / TRUNK_FILES[0]).write_bytes(b"not weights")
+    with pytest.raises(BackboneUnavailable, match="damaged"):
+        load_backbone(weights_dir=tmp_path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    """Tensors that are no AlexNet are named."""
+    save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "alexnet.safetensors")
+    with pytest.raises(BackboneUnavailable, match="not an AlexNet"):
+        load_backbone(weights_dir=tmp_path)
+
+
+def test_given_weights_are_used_and_named(tmp_path, random_backbone):
+    """Weights from a folder replace the random trunk, and the name carries their hash."""
+    path = tmp_path / "alexnet.safetensors"
+    save_file(trunk_of(random_backbone, gain=0.5), path)
+    backbone = load_backbone(weights_dir=tmp_path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert backbone.name == f"alex (trained, sha256 {digest[:8]})"
+    assert self_test_value(backbone) != pytest.approx(self_test_value(random_backbone), rel=1e-3)
+
+
+def test_published_file_format_is_read(tmp_path, random_backbone, monkeypatch):
+    """A torch file whose name carries its hash loads with weights_only and is `alex (trained)`."""
+    raw = tmp_path / "raw.pth"
+    torch.save(trunk_of(random_backbone), raw)
+    digest = hashlib.sha256(raw.read_bytes()).hexdigest()[:8]
+    name = f"alexnet-owt-{digest}.pth"
+    raw.rename(tmp_path / name)
+    monkeypatch.setattr("qc.lpips.TRUNK_FILES", (name,))
+    backbone = load_backbone(weights_dir=tmp_path)
+    assert backbone.name == "alex (trained)"
+    assert self_test_value(backbone) == pytest.approx(self_test_value(random_backbone))
+
+
+def test_dead_weights_fail_the_self_test(tmp_path, random_backbone):
+    """A trunk that sees nothing is caught when it is loaded."""
+    save_file(trunk_of(random_backbone, gain=0.0), tmp_path / "alexnet.safetensors")
+    with pytest.raises(BackboneUnavailable, match="self-test"):
+        load_backbone(weights_dir=tmp_path)
+
+
+def test_small_images_are_refused(random_backbone):
+    """AlexNet has no features below 32 pixels: refused by name, not by a torch traceback."""
+    with pytest.raises(ValueError, match="at least 32"):
+        random_backbone.embed(np.zeros((31, 64, 3), np.uint8))
