@@ -106,7 +106,7 @@ def test_cmyk_is_converted_and_said_so(tmp_path):
 
 
 def test_a_colour_profile_is_converted_to_srgb(tmp_path):
-    """A profile of sRGB changes nothing; a broken one is told and taken as sRGB."""
+    """A profile of sRGB changes nothing, another is converted, a broken one is told."""
     plain = Image.new("RGB", (20, 20), (200, 80, 40))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     plain.save(tmp_path / "srgb.png", icc_profile=lab)
@@ -114,6 +114,16 @@ def test_a_colour_profile_is_converted_to_srgb(tmp_path):
     assert open_source(tmp_path / "srgb.png").getpixel((0, 0)) == (200, 80, 40)
     plain.save(tmp_path / "broken.png", icc_profile=b"nothing")
     assert "taken as sRGB" in inspect_source(tmp_path / "broken.png").notes[0]
+    # A space of its own name whose red primary is sRGB's green and the other way round.
+    other = lab.replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
+    for old, new in ((b"rXYZ", b"temp"), (b"gXYZ", b"rXYZ"), (b"temp", b"gXYZ")):
+        other = other.replace(old, new, 1)
+    plain.save(tmp_path / "other.png", icc_profile=other)
+    red, green, blue = open_source(tmp_path / "other.png").getpixel((0, 0))
+    assert max(abs(red - 80), abs(green - 200), abs(blue - 40)) <= 2
+    assert (
+        "converted from its colour profile 'xRGB" in inspect_source(tmp_path / "other.png").notes[0]
+    )
 
 
 def test_of_several_frames_the_first_is_taken(tmp_path):
