@@ -1,0 +1,98 @@
+"""Machine failures have names, and what is freed is free."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from render.errors import DiskFull, OutOfMemory, WorkerLost
+from render.memory import (
+    Residence,
+    is_out_of_memory,
+    machine_failures_named,
+    module_bytes,
+    peak_bytes,
+    release,
+    start_peak,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_running_out_of_host_memory_is_named() -> None:
+    """What torch's CPU allocator raises comes out as OutOfMemory, with the place."""
+    with pytest.raises(OutOfMemory, match="sheet/001/t1: out of memory on cpu"):  # noqa: SIM117
+        with machine_failures_named("sheet/001/t1", CPU):
+            torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
+        (OSError(errno.ENOSPC, "No space left on device"), DiskFull),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), DiskFull),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), WorkerLost),
+    ],
+)
+def test_machine_failures_are_named(error: Exception, named: type[Exception]) -> None:
+    """Memory, disk and card each fail under their own name."""
+    with pytest.raises(named) as raised, machine_failures_named("t1", CPU):
+        raise error
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EACCES, "denied")])
+def test_other_errors_keep_their_name(error: Exception) -> None:
+    """What is not the machine's fault is not called so."""
+    assert not is_out_of_memory(error)
+    with pytest.raises(type(error)) as raised, machine_failures_named("t1", CPU):
+        raise error
+    assert raised.value is error
+
+
+def test_what_filled_the_memory_is_let_go() -> None:
+    """After OutOfMemory nothing holds the tensors of the work that failed."""
+
+    class Big:
+        pass
+
+    held: list[weakref.ref[Big]] = []
+
+    def work() -> None:
+        big = Big()
+        held.append(weakref.ref(big))
+        raise MemoryError
+
+    with pytest.raises(OutOfMemory), machine_failures_named("t1", CPU):
+        work()
+    gc.collect()
+    assert held[0]() is None
+
+
+def test_the_peak_starts_anew() -> None:
+    """The peak of a small piece of work is not that of a large one before it."""
+    start_peak(CPU)
+    big = torch.ones(60_000_000)
+    high = peak_bytes(CPU)
+    assert high > module_bytes(nn.ParameterList([nn.Parameter(big)]))
+    del big
+    release(CPU)
+    start_peak(CPU)
+    assert peak_bytes(CPU) < high - 100_000_000
+
+
+def test_on_a_cpu_nothing_moves() -> None:
+    """Bringing and sending away are no work where there is one memory."""
+    residence, module = Residence(CPU), nn.Linear(2, 2)
+    before = module.weight.data_ptr()
+    residence.bring(module)
+    residence.send_away(module)
+    assert module.weight.data_ptr() == before
+    assert module_bytes(module) == 4 * (4 + 2)

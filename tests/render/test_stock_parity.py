@@ -1,0 +1,134 @@
+"""One stage is the stock diffusers pipeline, bit for bit, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanPipeline
+from PIL import Image
+
+from manifests.stage import Schedule
+from manifests.still import prepare_still, read_still
+from render.families.base import Conditioning, LoadRequest
+from render.families.registry import load_model
+from render.families.wan import WanModel, decode_stream
+from render.order import ModelRef
+from render.sampling import draw_noise, run_stage
+from render.schedules import sigmas
+from render.solvers import Euler
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KINDS = ["t2v-2.1", "i2v-2.1", "t2v-2.2", "i2v-2.2", "ti2v-5b", "ti2v-5b with a still"]
+PROMPT, NEGATIVE, SEED, STEPS = "slow pan left", "blurry", 11, 5
+
+
+class OurLevels(FlowMatchEulerDiscreteScheduler):
+    """The stock Euler scheduler on the noise levels of a stage."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        levels = sigmas(schedule=Schedule.BETA, steps=STEPS, shift=8.0)
+        super().set_timesteps(sigmas=levels[:-1], device=kwargs.get("device"))
+
+
+def _load(folder: Path, *, image_to_video: bool) -> WanModel:
+    model = load_model(
+        LoadRequest(
+            model=ModelRef(name="tiny", family="wan", location=str(folder)),
+            precision="float32",
+            vae_precision="float32",
+            device="cpu",
+            image_to_video=image_to_video,
+            boundary=None,
+        )
+    )
+    assert isinstance(model, WanModel)
+    return model
+
+
+def _stock(
+    folder: Path, image: Image.Image | None, scheduler: Any, *, cfg: float
+) -> tuple[torch.Tensor, Any]:
+    """Latents after the last step, and the frames, of the stock pipeline."""
+    pipeline = WanPipeline if image is None else WanImageToVideoPipeline
+    pipe = pipeline.from_pretrained(folder)
+    pipe.scheduler = scheduler
+    pipe.set_progress_bar_config(disable=True)
+    latents: list[torch.Tensor] = []
+
+    def keep(_pipe: Any, _step: int, _t: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        latents.append(kept["latents"])
+        return kept
+
+    frames = pipe(
+        prompt=PROMPT,
+        negative_prompt=NEGATIVE,
+        height=32,
+        width=48,
+        num_frames=9,
+        num_inference_steps=STEPS,
+        guidance_scale=cfg,
+        generator=torch.Generator().manual_seed(SEED),
+        callback_on_step_end=keep,
+        **({} if image is None else {"image": image}),
+    ).frames[0]
+    return latents[-1], frames
+
+
+@pytest.mark.parametrize(("levels", "cfg"), [("the scheduler's", 3.0), ("ours", 1.0)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_stage_is_the_stock_pipeline(
+    kind: str, levels: str, cfg: float, tiny_wan: Callable[[str], Path], still: Path
+) -> None:
+    """Latents and frames equal the stock pipeline's, on its own noise levels and on ours."""
+    folder = tiny_wan(kind.split(" ")[0])
+    image = None
+    if "i2v-2" in kind or "still" in kind:
+        image = prepare_still(read_still(still), width=48, height=32)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0) if "scheduler" in levels else OurLevels()
+    expected_latents, expected_frames = _stock(folder, image, scheduler, cfg=cfg)
+
+    model = _load(folder, image_to_video=image is not None)
+    with torch.inference_mode():
+        conditioning = Conditioning(
+            prompt=model.encode_text(PROMPT),
+            negative=model.encode_text(NEGATIVE),
+            image=None if image is None else model.encode_still(image, frames=9),
+        )
+        x = run_stage(
+            draw_noise(model.latent_shape(width=48, height=32, frames=9), seed=SEED),
+            sigmas=[float(sigma) for sigma in scheduler.sigmas],
+            cfg=cfg,
+            solver=Euler(),
+            model=model,
+            conditioning=conditioning,
+        )
+        frames = np.concatenate(list(model.decode(model.finish_latents(x, conditioning.image))))
+    assert torch.equal(x, expected_latents)
+    assert np.array_equal(frames, expected_frames)
+
+
+def test_both_experts_take_part(tiny_wan: Callable[[str], Path]) -> None:
+    """The parity of two experts is tested on levels that need both."""
+    levels = sigmas(schedule=Schedule.BETA, steps=STEPS, shift=8.0)
+    assert levels[0] > 0.8 > levels[-2]
+    assert _load(tiny_wan("t2v-2.2"), image_to_video=False)._boundary == 0.8
+
+
+@pytest.mark.parametrize("kind", ["t2v-2.1", "i2v-2.1"])
+def test_frames_come_as_they_are_decoded(kind: str, tiny_wan: Callable[[str], Path]) -> None:
+    """Decoding one latent frame at a time is the VAE's whole decode, in several chunks."""
+    model = _load(tiny_wan(kind), image_to_video=kind.startswith("i2v"))
+    vae = model._pipe.vae
+    z = draw_noise((1, 4, 3, 4, 4), seed=0)
+    with torch.inference_mode():
+        chunks = list(decode_stream(vae, z))
+        assert [chunk.shape[2] for chunk in chunks] == [1, 4, 4]
+        assert torch.equal(torch.cat(chunks, dim=2), vae.decode(z).sample)
+        vae.enable_tiling()
+        assert torch.equal(torch.cat(list(decode_stream(vae, z)), dim=2), vae.decode(z).sample)
