@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,14 @@ def take_pictures(clip: Path) -> tuple[Path | None, Path | None]:
     """(strip, preview) of a take; None for one that is not on disk."""
     strip, preview = clip.with_name(STRIP_NAME), clip.with_name(PREVIEW_NAME)
     return strip if strip.is_file() else None, preview if preview.is_file() else None
+
+
+def is_small(path: Path) -> bool:
+    """Whether the file is there and of a size to embed."""
+    try:
+        return 0 < path.stat().st_size <= FILE_LIMIT
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,26 +64,35 @@ def shelve(
 ) -> Shelf:
     """Embed files in the order given until `budget` bytes are spent; link the others.
 
-    A file that is missing, empty or unreadable is left out. `link=False` leaves out instead of
-    linking. Links are relative to `folder`, so that a copied tree keeps working.
+    A file that is wanted twice stands in the page twice, and costs so much. One that is missing,
+    empty or unreadable is left out. `link=False` leaves out instead of linking. Links are
+    relative to `folder`, so that a copied tree keeps working.
     """
+    items = list(wanted)
+    uses = Counter(item.path for item in items)
     urls: dict[Path, str] = {}
     spent = linked = 0
-    for item in wanted:
+    for item in items:
         if item.path in urls:
             continue
         try:
             size = item.path.stat().st_size
-            data = item.path.read_bytes() if 0 < size <= min(FILE_LIMIT, budget - spent) else None
+            cost = uses[item.path] * (4 * -(-size // 3) + len(_data_url(item.mime, b"")))
+            fits = 0 < size <= FILE_LIMIT and spent + cost <= budget
+            data = item.path.read_bytes() if fits else None
         except OSError:
             continue
         if data:
-            urls[item.path] = f"data:{item.mime};base64,{base64.b64encode(data).decode()}"
-            spent += len(urls[item.path])
+            urls[item.path] = _data_url(item.mime, data)
+            spent += cost
         elif size and link:
             urls[item.path] = relative_url(item.path, folder)
             linked += 1
     return Shelf(urls=urls, embedded=spent, linked=linked)
+
+
+def _data_url(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def relative_url(path: Path, folder: Path) -> str:

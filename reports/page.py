@@ -13,7 +13,7 @@ from qc.metrics import CURVES
 from qc.scorecard import Finding, Level
 from reports.charts import Slice, Spark, slices, spark
 from reports.lines import NightReport, ShotLine, TakeLine
-from reports.media import Shelf, Wanted, relative_url
+from reports.media import Shelf, Wanted, is_small, relative_url
 from reports.take import ShotStatus, TakeStatus
 from reports.timing import PhaseSeconds
 from reports.words import metric_title
@@ -70,6 +70,7 @@ class ShotView:
     order: int
     anchor: str
     needs_you: bool
+    tells_takes: bool
     film: str | None
     """URL of what plays."""
     film_width: int
@@ -105,22 +106,26 @@ class Cell:
 
 
 def wanted_media(report: NightReport) -> list[Wanted]:
-    """Every file the page would show, the most useful first: the byte budget ends somewhere."""
-    needy = [line for line in report.shots if line.status is not ShotStatus.APPROVED]
-    others = [line for line in report.shots if line.status is ShotStatus.APPROVED]
-    lines = needy + others
+    """Every file the page would show, as often as it would: the most useful first.
+
+    The byte budget ends somewhere: what needs a person comes before what is approved, a strip
+    for every shot before films, and films of single takes last.
+    """
+    needy = {need.shot_id for need in report.needs}
+    lines = sorted(report.shots, key=lambda line: line.record.id not in needy)
+    approved = [line for line in lines if line.status is ShotStatus.APPROVED]
     strips = [line.strip for line in lines]
-    films = [film for line in lines for film in _films(line)[:1]]
-    takes = [take.strip for line in lines for take in line.takes]
-    several = [line for line in lines if len(line.takes) > 1]
-    previews = [take.preview for line in several for take in line.takes]
-    rest = [film for line in lines for film in _films(line)[1:]]
+    strips += [line.strip for line in (approved or lines)[:REEL]]
+    strips += [line.strip for line in lines if line.record.id in needy]
+    told = [line for line in lines if _tells_takes(line, needs_you=line.record.id in needy)]
+    take_strips = [take.strip for line in told for take in line.takes]
+    films = [film[0] for line in lines if (film := _film(line))]
+    previews = [take.preview for line in told if len(line.takes) > 1 for take in line.takes]
     return [
         *(Wanted(path=path, mime=JPEG) for path in strips if path is not None),
-        *(Wanted(path=path, mime=MP4) for path, _ in films),
-        *(Wanted(path=path, mime=JPEG) for path in takes if path is not None),
+        *(Wanted(path=path, mime=MP4) for path in films),
+        *(Wanted(path=path, mime=JPEG) for path in take_strips if path is not None),
         *(Wanted(path=path, mime=MP4) for path in previews if path is not None),
-        *(Wanted(path=path, mime=MP4) for path, _ in rest),
     ]
 
 
@@ -172,7 +177,7 @@ def _view(
     findings = () if line.best is None else line.best.findings
     always = sum(finding.level is not Level.PASS for finding in findings)
     shown = max(always, FIRST_SCORES)
-    film, film_words = _film(line, shelf)
+    film = _film(line)
     size = line.shot.recipe if line.delivery is None else line.delivery.delivery
     finish = _finish(line)
     longest = max((_seconds(take, line, finish) for take in line.takes), default=0.0)
@@ -181,10 +186,11 @@ def _view(
         order=order,
         anchor=f"shot-{line.record.id}",
         needs_you=needs_you,
-        film=film,
+        tells_takes=_tells_takes(line, needs_you=needs_you),
+        film=None if film is None else shelf.url(film[0]),
         film_width=size.width,
         film_height=size.height,
-        film_words=film_words,
+        film_words="" if film is None else film[1],
         strip=shelf.url(line.strip),
         delivered_link=None
         if line.delivery is None or folder is None
@@ -236,18 +242,19 @@ def _finish(line: ShotLine) -> tuple[PhaseSeconds, ...]:
     return (PhaseSeconds(phase="finish", seconds=line.delivery.delivery.seconds),)
 
 
-def _films(line: ShotLine) -> list[tuple[Path, str]]:
-    films = [] if line.film is None else [(line.film, "delivered file")]
+def _tells_takes(line: ShotLine, *, needs_you: bool) -> bool:
+    """Whether the takes are a story: one that passed at once is not."""
+    return len(line.takes) > 1 or needs_you or any(take.failures for take in line.takes)
+
+
+def _film(line: ShotLine) -> tuple[Path, str] | None:
+    """What plays and what it is: the delivered file, or a preview where that is too large."""
+    delivered = None if line.film is None else (line.film, "delivered file")
+    if delivered is not None and is_small(delivered[0]):
+        return delivered
     if line.best is not None and line.best.preview is not None:
-        films.append((line.best.preview, f"preview of take {line.best.record.number}"))
-    return films
-
-
-def _film(line: ShotLine, shelf: Shelf) -> tuple[str | None, str]:
-    found = [(url, words) for path, words in _films(line) if (url := shelf.url(path))]
-    inside = [(url, words) for url, words in found if url.startswith("data:")]
-    best = inside or found
-    return best[0] if best else (None, "")
+        return line.best.preview, f"preview of take {line.best.record.number}"
+    return delivered
 
 
 def _comparisons(line: ShotLine) -> Iterator[Comparison]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from manifests.stage import Lora, Recipe, Sampler, Schedule, Stage, StageKind
 from qc.scorecard import Decision, FailureClass, Finding, Level, Scorecard, Verdict
 from render.order import Delivery, Receipt, StageReceipt
 from reports.ledger import Ledger
-from reports.records import TakeRecord
+from reports.records import EventKind, TakeRecord
 from reports.take import TakeStatus
 
 Frames = list[np.ndarray[Any, np.dtype[np.uint8]]]
@@ -312,6 +312,70 @@ def maker(tmp_path: Path) -> Maker:
     return Maker(tmp_path)
 
 
+def _pictures(maker: Maker, take_id: str, shade: int) -> None:
+    folder = maker.folder(take_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    frame = np.stack([np.tile(ramp, (64, 1))] * 3, axis=-1)
+    frames = [np.roll(frame, 3 * index, axis=1) // 2 + np.uint8(shade) for index in range(8)]
+    write_strip(folder / "strip.jpg", frames)
+    write_film(folder / "preview.mp4", frames)
+
+
+@dataclass
+class Night:
+    """A night of four shots in a ledger: approved, retaken, held, failed; and a refused line."""
+
+    maker: Maker
+    ledger: Ledger
+    id: str
+    shots: dict[str, int]
+
+
 @pytest.fixture
-def maker_at() -> Callable[[Path], Maker]:
-    return Maker
+def night(maker: Maker) -> Iterator[Night]:
+    ends = {
+        "seq010_sh0010": (TakeStatus.APPROVED,),
+        "seq010_sh0020": (TakeStatus.REJECTED, TakeStatus.APPROVED),
+        "seq010_sh0030": (TakeStatus.REJECTED, TakeStatus.HELD),
+        "001": (TakeStatus.FAILED,),
+    }
+    with maker.ledger() as ledger:
+        name = maker.begin(ledger)
+        shots = {
+            shot: maker.run(ledger, maker.shot(shot, row=row), name, *steps, position=row)
+            for row, (shot, steps) in enumerate(ends.items(), start=2)
+        }
+        for shot_id in shots.values():
+            for take in ledger.takes_of(shot_id):
+                if take.receipt is not None:
+                    _pictures(maker, take.take_id, 20 * take.number)
+            delivered = ledger.delivery_of(shot_id)
+            if delivered is not None:
+                path = delivered.delivery.path
+                path.parent.mkdir(exist_ok=True)
+                preview = maker.folder(delivered.take_id) / "preview.mp4"
+                path.write_bytes(preview.read_bytes())
+        ledger.event(
+            kind=EventKind.MACHINE_FAILURE,
+            words="OutOfMemory: the card is full",
+            night=name,
+            take_id=f"shots/{shots['seq010_sh0010']}/t1",
+            data={"error": "OutOfMemory", "attempt": 1},
+        )
+        ledger.event(
+            kind=EventKind.REFUSED,
+            words="shots.csv row 9",
+            night=name,
+            data={
+                "file": "/studio/shots.csv",
+                "row": 9,
+                "shot": "seq010_sh0090",
+                "column": "fps",
+                "value": "twentyfour",
+                "problem": "'twentyfour' is not a number",
+                "remedy": "write 24 or 23.976",
+            },
+        )
+        ledger.end_night(name, "2 approved, 1 held, 1 failed")
+        yield Night(maker=maker, ledger=ledger, id=name, shots=shots)
