@@ -45,7 +45,7 @@ def load_source(path: Path, *, width: int, height: int) -> Image:
 def prepared(picture: PILImage.Image, *, width: int, height: int) -> Image:
     """An RGB picture as frame 0 should be: (height, width, 3) uint8."""
     still = prepare_still(picture, width=width, height=height)
-    return np.ascontiguousarray(np.asarray(still.convert("RGB"), np.uint8))
+    return np.array(still.convert("RGB"), np.uint8)
 
 
 def check(source: Image, frame: Image) -> None:

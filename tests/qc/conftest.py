@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -20,7 +21,7 @@ from qc.scorecard import FailureClass
 Clip = npt.NDArray[np.uint8]
 """(N, H, W, 3)."""
 
-FRAMES, WIDTH, HEIGHT = 25, 256, 160
+FRAMES, WIDTH, HEIGHT = 17, 192, 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,10 @@ def write(
             stream.time_base = context.time_base = Fraction(1, 1000)
         container.start_encoding()
         for index, picture in enumerate(clip[:written]):
-            given = {1: "gray", 3: "rgb24", 4: "rgba"}[picture.shape[2]]
+            given = {3: "rgb24", 4: "rgba"}[picture.shape[2]]
+            if pix_fmt == "gbrp12le":
+                # As takes are written: 255 is code 4095. (FFmpeg would shift it to 4080.)
+                picture, given = np.rint(picture / 255 * 4095).astype(np.uint16), pix_fmt
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=given)
             if not rgb:
                 frame = frame.reformat(format=pix_fmt, dst_colorspace=1, dst_color_range=1)
@@ -250,3 +254,19 @@ def random_backbone() -> LpipsBackbone:
 @pytest.fixture(scope="session")
 def write_clip() -> Callable[..., Path]:
     return write
+
+
+@pytest.fixture(scope="session")
+def moves() -> dict[str, Move]:
+    return MOVES
+
+
+@pytest.fixture(scope="session")
+def filmed() -> Callable[..., Clip]:
+    """`film`, each clip made once."""
+    return cache(film)
+
+
+@pytest.fixture(scope="session")
+def defects() -> dict[str, tuple[Callable[[Clip, int], Clip], FailureClass]]:
+    return DEFECTS

@@ -1,0 +1,112 @@
+"""Laws of the motion-compensated metrics."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from qc.measure import measure_frames
+
+
+def measured(clip):
+    return measure_frames(clip, fps=24).metrics
+
+
+@pytest.fixture(scope="module")
+def clip(filmed, moves):
+    return filmed("chelsea", moves["pan"])
+
+
+def test_a_still_has_no_flicker_no_boiling_and_no_motion(clip):
+    """On a still every compensated metric is 0 and everything is frozen."""
+    metrics = measured(np.repeat(clip[:1], 6, axis=0))
+    for name in ("flicker", "flicker_local", "boiling", "motion", "cut", "luma_dip", "luma_flash"):
+        assert metrics[name] == 0.0, name
+    assert metrics["frozen"] == 1.0
+    assert metrics["ssim_mean"] == 1.0
+    assert "duplicate_ratio" not in metrics
+
+
+def test_flicker_rises_with_brightness_modulation(clip):
+    """Stronger modulation, more flicker, and about as much as was put in."""
+    signs = np.random.default_rng(4).standard_normal(len(clip))[:, None, None, None]
+    values = []
+    for strength in (0.0, 0.005, 0.01, 0.02, 0.04):
+        modulated = np.rint(clip * (1 + strength * signs)).clip(0, 255).astype(np.uint8)
+        values.append(measured(modulated)["flicker"])
+    assert values == sorted(values)
+    assert values[0] < 0.001
+    assert values[-1] == pytest.approx(0.04, rel=0.5)
+
+
+def test_boiling_rises_with_noise(clip):
+    """More noise that is new in every frame, more boiling."""
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal(clip.shape)
+    values = [
+        measured(np.rint(clip + level * noise).clip(0, 255).astype(np.uint8))["boiling"]
+        for level in (0, 2, 4, 8)
+    ]
+    assert values == sorted(values)
+    assert values[0] < 0.2 < values[-1]
+
+
+def test_a_slow_fade_is_no_flicker(clip):
+    """Brightness that changes steadily is exposure: flicker stays far from its limit."""
+    gains = np.linspace(1, 0.8, len(clip))[:, None, None, None]
+    faded = np.rint(clip * gains).astype(np.uint8)
+    assert measured(faded)["flicker"] < 0.002
+
+
+def test_compensation_takes_motion_out(filmed, moves):
+    """A fast pan lowers neighbour SSIM, but not what the compensated metrics say."""
+    slow, fast = (measured(filmed("coffee", moves[name])) for name in ("zoom in", "fast pan"))
+    assert fast["ssim_mean"] < slow["ssim_mean"] - 0.1
+    assert fast["motion"] > 2 * slow["motion"]
+    assert fast["flicker"] < 0.002
+    assert fast["boiling"] < 0.36
+
+
+def test_motion_is_the_share_of_the_diagonal(filmed, moves):
+    """A pan by 15 % of the width in 16 steps moves each pixel by that much."""
+    metrics = measured(filmed("coffee", moves["pan"]))
+    expected = 0.15 * 192 / 16 / np.hypot(192, 128)
+    assert metrics["motion"] == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize("picture", ["chelsea", "coffee", "astronaut"])
+@pytest.mark.parametrize("move", ["pan", "zoom in", "zoom out"])
+def test_moves_are_no_softening(filmed, moves, picture, move):
+    """Neither new content nor a change of scale counts as lost detail."""
+    assert abs(measured(filmed(picture, moves[move]))["blur"]) < 0.25
+
+
+def test_softening_rises_with_blur(filmed, moves):
+    """The blurrier the end, the higher the number, zoom or no zoom."""
+    clip = filmed("coffee", moves["zoom out"])
+    values = []
+    for sigma in (0.0, 0.4, 0.8, 1.6):
+        soft = [
+            cv2.GaussianBlur(f, (0, 0), 0.01 + sigma * i / (len(clip) - 1))
+            for i, f in enumerate(clip)
+        ]
+        values.append(measured(np.stack(soft))["blur"])
+    assert values == sorted(values)
+    assert values[-1] > 1
+
+
+def test_a_lasting_change_of_brightness_is_no_dip(clip):
+    """What goes dark and stays dark is another failure; a dip comes back."""
+    darker = clip.copy()
+    darker[8:] = darker[8:] // 2
+    assert measured(darker)["luma_dip"] < 0.05
+    darker[11:] = clip[11:]
+    assert measured(darker)["luma_dip"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_flash_is_seen(clip):
+    """A frame with twice the light is a flash of a half."""
+    flashed = clip // 2
+    flashed[10] = clip[10]
+    assert measured(flashed)["luma_flash"] == pytest.approx(0.5, abs=0.05)
