@@ -16,9 +16,11 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from manifests.errors import BadInput
 from manifests.files import remove_leftovers, sha256_file, write_atomic
+from manifests.source import open_source
 from manifests.stage import Lora, Recipe
-from manifests.still import prepare_still, read_still
+from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell
 from render.checkpoint import (
     Surroundings,
@@ -32,7 +34,7 @@ from render.clip import write_clip
 from render.errors import ModelUnavailable, SourceUnreadable
 from render.families.base import Conditioning, ImageCondition, LoadedModel, LoadRequest
 from render.families.registry import load_model
-from render.memory import machine_failures_named, peak_bytes, release, start_peak
+from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.order import Receipt, RenderOrder, StageReceipt
 from render.sampling import Latents, run_chain_stage
 from render.schedules import stage_sigmas
@@ -114,7 +116,7 @@ class DiffusersBackend(RenderBackend):
             clip = _decode(take, model, latents)
         receipt = _receipt(take, stages, clip, seconds=time.perf_counter() - begun)
         write_atomic(take.order.folder / RECEIPT, json.dumps(receipt.to_dict(), indent=2) + "\n")
-        release(take.device)
+        trim(take.device)
         return receipt
 
     def _load(self, take: _Take) -> LoadedModel:
@@ -182,11 +184,9 @@ class DiffusersBackend(RenderBackend):
         key = (take.source_sha256, recipe.width, recipe.height, recipe.frames)
         if self._still is None or self._still[0] != key:
             try:
-                still = read_still(source)
-            except (OSError, ValueError) as error:
-                raise SourceUnreadable(
-                    f"{source} cannot be read ({error}); put the still back and run again"
-                ) from error
+                still = open_source(source)
+            except BadInput as error:
+                raise SourceUnreadable(f"{error}; then run again") from error
             fitted = prepare_still(still, width=recipe.width, height=recipe.height)
             self._still = (key, model.encode_still(fitted, frames=recipe.frames))
         return self._still[1]

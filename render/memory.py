@@ -100,8 +100,13 @@ def free_bytes(device: torch.device) -> int:
 
 
 def release(device: torch.device) -> None:
-    """Give unused memory back: Python's, the card's, and the C library's."""
+    """Find what nothing uses any more, also in cycles, and give its memory back."""
     gc.collect()
+    trim(device)
+
+
+def trim(device: torch.device) -> None:
+    """Give unused memory back to the card and the system."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if sys.platform == "linux":

@@ -84,6 +84,7 @@ def test_the_same_order_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path
     assert not set(_hashes(one)) & set(_hashes(other))
 
 
+@pytest.mark.slow
 def test_a_warm_backend_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path) -> None:
     """What is kept between takes (model, text, still) changes no pixel, and is not loaded twice."""
     backend = DiffusersBackend()
@@ -97,6 +98,7 @@ def test_a_warm_backend_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path
     assert _hashes(again) == _hashes(warm)
 
 
+@pytest.mark.slow
 def test_one_model_is_held_at_a_time(order_for: OrderFor, tmp_path: Path) -> None:
     """Another model takes the place of the one that was."""
     backend = DiffusersBackend()
@@ -116,6 +118,7 @@ def test_a_finished_take_is_not_rendered_again(order_for: OrderFor) -> None:
     assert DiffusersBackend().render(order, tell=never) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["clip changed", "clip gone", "receipt cut"])
 def test_a_damaged_finish_is_made_good(damage: str, order_for: OrderFor) -> None:
     """A clip or receipt that is not whole is written again from the checkpoints, and said so."""
@@ -136,6 +139,7 @@ def test_a_damaged_finish_is_made_good(damage: str, order_for: OrderFor) -> None
     assert clip.name in again.notes[0] or receipt.name in again.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "resumed"),
     [
@@ -221,6 +225,7 @@ def test_every_stage_and_cfg_shows(order_for: OrderFor, tmp_path: Path) -> None:
     assert first.clip_sha256 != second.clip_sha256
 
 
+@pytest.mark.slow
 def test_without_guidance_the_negative_is_never_read(order_for: OrderFor, tmp_path: Path) -> None:
     """At CFG 1 the negative prompt decides no pixel."""
     stages = (Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),)
@@ -258,6 +263,7 @@ def test_nan_in_the_vae_names_the_remedy(
     assert kept == ["stage-1.safetensors", "stage-2.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_changed_source_is_rendered_and_noted(order_for: OrderFor, tmp_path: Path) -> None:
     """A still that changed after planning is rendered as it is now, and the receipt says so."""
     order = order_for()
@@ -296,7 +302,7 @@ def test_an_unreadable_source_is_named(fault: str, order_for: OrderFor, tmp_path
             order = replace(order, source=path)
         case _:
             order = replace(order, source=None)
-    with pytest.raises(SourceUnreadable, match=r"put the still back|plan the shot again"):
+    with pytest.raises(SourceUnreadable, match=r"run again|plan the shot again"):
         _render(order)
 
 

@@ -149,6 +149,7 @@ def test_an_expert_that_is_not_there_is_refused(order_for: OrderFor) -> None:
         _render(order_for(stages=(low,)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expert", [Expert.HIGH, Expert.LOW])
 def test_a_stage_runs_the_expert_it_names(
     expert: Expert, order_for: OrderFor, tmp_path: Path
@@ -164,6 +165,7 @@ def test_a_stage_runs_the_expert_it_names(
     assert _hashes(one) != _hashes(split)
 
 
+@pytest.mark.slow
 def test_low_precision_stays_near(order_for: OrderFor, tmp_path: Path) -> None:
     """bfloat16 weights give other bits of the same take; latents stay float32."""
     full = _render(order_for(folder=tmp_path / "a"))
@@ -211,6 +213,7 @@ def test_a_lora_changes_the_take_and_leaves_no_trace(
     assert after == before
 
 
+@pytest.mark.slow
 def test_loras_switch_by_stage(order_for: OrderFor, tmp_path: Path) -> None:
     """A LoRA of stage 2 alone leaves stage 1's latents bit-identical."""
     bare, backend = order_for(folder=tmp_path / "a"), DiffusersBackend()
@@ -223,6 +226,7 @@ def test_loras_switch_by_stage(order_for: OrderFor, tmp_path: Path) -> None:
     assert first[0] != plain[0]
 
 
+@pytest.mark.slow
 def test_two_loras_and_their_strengths_add_up(order_for: OrderFor, tmp_path: Path) -> None:
     """Two LoRAs together are neither of them; their order does not matter, their strength does."""
     bare, backend = order_for(folder=tmp_path / "bare"), DiffusersBackend()

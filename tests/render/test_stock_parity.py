@@ -12,8 +12,9 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanPipeline
 from PIL import Image
 
+from manifests.source import open_source
 from manifests.stage import Schedule
-from manifests.still import prepare_still, read_still
+from manifests.still import prepare_still
 from render.families.base import Conditioning, LoadRequest
 from render.families.registry import load_model
 from render.families.wan import WanModel, decode_stream
@@ -89,7 +90,7 @@ def test_one_stage_is_the_stock_pipeline(
     folder = tiny_wan(kind.split(" ")[0])
     image = None
     if "i2v-2" in kind or "still" in kind:
-        image = prepare_still(read_still(still), width=48, height=32)
+        image = prepare_still(open_source(still), width=48, height=32)
     scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0) if "scheduler" in levels else OurLevels()
     expected_latents, expected_frames = _stock(folder, image, scheduler, cfg=cfg)
 
