@@ -71,7 +71,7 @@
 
   const opened = [];
   addEventListener("beforeprint", () => {
-    for (const fold of document.querySelectorAll("details:not([open])")) {
+    for (const fold of document.querySelectorAll("details[data-print]:not([open])")) {
       fold.open = true;
       opened.push(fold);
     }

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reports.client_safe import client_safe
 from reports.media import PAGE_BUDGET
 from reports.morning import render_page, write_morning
 from reports.night_report import build_night_report
@@ -272,6 +273,10 @@ def test_a_client_safe_report_holds_no_secret(night):
     for found in (secret, str(maker.root), "cpu (2 threads)"):
         assert found not in text
         assert found not in table
+    for line in client_safe(report).shots:
+        assert secret not in repr(line.record)
+        assert secret not in repr(line.delivery)
+        assert not any(secret in repr((take.record, take.failures)) for take in line.takes)
     assert secret in render_page(report, maker.root)
     assert not [link for link in Page(text).values("href") if link[0] not in "#rd"]
 
