@@ -79,7 +79,12 @@ class WorkerPool(Pool):
                 "distributed.admin.tick.limit": "1h",
                 "distributed.comm.timeouts.connect": "60s",
                 "distributed.nanny.environ": {},
-                "distributed.nanny.pre-spawn-environ": {},
+                # Read when a worker imports its libraries: before `env` below is set.
+                "distributed.nanny.pre-spawn-environ": {
+                    "DASK_LOGGING__DISTRIBUTED": "critical",
+                    "OMP_NUM_THREADS": str(self._threads),
+                    "MKL_NUM_THREADS": str(self._threads),
+                },
                 "distributed.diagnostics.nvml": False,
             }
         )
@@ -111,13 +116,10 @@ class WorkerPool(Pool):
 
     def _options(self, device: Device) -> dict[str, Any]:
         environment = {
-            "OMP_NUM_THREADS": str(self._threads),
-            "MKL_NUM_THREADS": str(self._threads),
             # Determinism of cuBLAS; harmless on a CPU.
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
-            "DASK_LOGGING__DISTRIBUTED": "critical",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }
         if device.visible is not None:

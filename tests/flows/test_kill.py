@@ -112,7 +112,7 @@ def test_a_killed_worker_costs_its_stage_and_nothing_else(
 def test_a_killed_night_goes_on_where_it_was(studio: Any, fake_workers: dict[str, str]) -> None:
     """kill -9 of the parent, of everything, at random moments; then one run to the end."""
     sheet = studio.sheet(ROWS)
-    dice = random.Random(20261121)  # noqa: S311 - a repeatable walk, no secret
+    dice = random.Random(20261121)
     targets = (
         "takes/shots/sh0010/*/t1/stage1.safetensors",
         "takes/shots/sh0020/*/t1/stage1.safetensors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -84,7 +85,7 @@ def test_values_stay_in_the_preset_s_ranges_or_come_nearer(
 ) -> None:
     """A value inside the preset's range stays inside; one outside never moves further out."""
     takes = follow(failures, start=start, max_takes=6)
-    for before, after in zip(takes, takes[1:], strict=False):
+    for before, after in itertools.pairwise(takes):
         for old, new in zip(before.stages, after.stages, strict=False):
             for name, (least, most) in RANGES.items():
                 assert min(least, getattr(old, name)) <= getattr(new, name)

@@ -1,0 +1,157 @@
+"""The command line: answers, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("check", "plan", "run", "score", "status", "report", "presets", "sigmas", "doctor")
+
+
+def rushes(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_every_command_has_help_and_is_documented() -> None:
+    """The generated reference is what the code says now, with every command in it."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from generate import cli_reference
+    finally:
+        sys.path.pop(0)
+    text = cli_reference()
+    assert (ROOT / "docs/cli.md").read_text() == text, "run `make docs`"
+    assert all(f"## `rushes {name}`" in text for name in COMMANDS)
+
+
+def test_sigmas_prints_one_json_object() -> None:
+    """The command of the guide: 25 steps at denoise 0.45 restart at 0.870 on shift 8."""
+    what = "--schedule simple --steps 25 --denoise 0.45 --shift 8 --json"
+    done = rushes("sigmas", *what.split(" "))
+    found = json.loads(done.stdout)["sigmas"]
+    assert done.returncode == 0
+    assert len(found) == 26
+    assert found[0] == pytest.approx(0.870, abs=5e-4)
+    assert found[-1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--schedule", "simpel"], "simple, normal"),
+        (["--denoise", "1.5"], "denoise"),
+        (["--steps", "0"], "steps"),
+    ],
+)
+def test_sigmas_refuses_what_is_out_of_range(arguments: list[str], word: str) -> None:
+    """Bad values end with 2 and the words for it."""
+    done = rushes("sigmas", *arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+
+
+def test_check_names_every_fault_at_once(studio: Any) -> None:
+    """Three bad cells in two rows: three faults, each with row, column, value and remedy."""
+    sheet = studio.sheet(
+        [
+            {"shot": "a", "fps": "twentyfour", "frames": "many"},
+            {"shot": "b", "preset": "two-stge"},
+            {"shot": "c"},
+        ]
+    )
+    done = rushes("check", sheet, "--root", studio.root, "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 2
+    places = {(fault["row"], fault["column"]) for fault in found["faults"]}
+    assert places == {(2, "frames"), (2, "fps"), (3, "preset")}
+    assert all(fault["remedy"] and fault["value"] for fault in found["faults"])
+    assert found["shots"] == 1
+
+
+def test_a_good_sheet_ends_with_0(studio: Any) -> None:
+    """No fault: 0, and the number of shots."""
+    done = rushes("check", studio.sheet([{"shot": "a"}]), "--root", studio.root)
+    assert (done.returncode, done.stdout) == (0, "1 shots, no fault.\n")
+
+
+def test_run_with_a_bad_sheet_starts_nothing(studio: Any) -> None:
+    """2, every fault on standard error, and no ledger, no takes, no server."""
+    sheet = studio.sheet([{"shot": "a", "frames": "many"}])
+    before = sorted(studio.root.iterdir())
+    done = rushes("run", sheet, "--root", studio.root)
+    assert done.returncode == 2
+    assert "Nothing was started." in done.stderr
+    assert sorted(studio.root.iterdir()) == before
+
+
+def test_plan_shows_stages_with_their_start_sigma(studio: Any) -> None:
+    """The plan holds, for each stage, all that decides it, and the noise level it starts at."""
+    sheet = studio.sheet([{"shot": "a", "preset": "two-stage"}])
+    done = rushes("plan", sheet, "--root", studio.root, "--json")
+    (shot,) = json.loads(done.stdout)["shots"]
+    first, second = shot["stages"]
+    assert first["start_sigma"] == 1.0
+    assert 0.2 < second["start_sigma"] < 0.95
+    assert {"steps", "cfg", "denoise", "sampler", "schedule", "shift"} <= set(second)
+    assert shot["seconds"] > 0
+    assert shot["disk_bytes"] > 0
+
+
+def test_status_without_a_night_says_what_to_do(studio: Any) -> None:
+    """No ledger yet: 2, and the remedy."""
+    done = rushes("status", "--root", studio.root)
+    assert done.returncode == 2
+    assert "rushes run SHEET" in done.stderr
+
+
+def test_presets_lists_stages(studio: Any) -> None:
+    """Both families, each preset with its stages and start sigmas."""
+    found = json.loads(rushes("presets", "--root", studio.root, "--json").stdout)["presets"]
+    names = {row["preset"] for row in found}
+    assert {"pocket/single", "pocket/two-stage", "pocket/three-stage"} <= names
+    assert {"wan/single", "wan/two-stage", "wan/three-stage"} <= names
+    assert all("from sigma" in row["stages"] for row in found)
+
+
+@pytest.mark.slow
+def test_score_measures_any_video_file(studio: Any, tmp_path: Path) -> None:
+    """A clip of our own making: numbers and a verdict as JSON; a text file: a named error."""
+    import numpy as np
+
+    from render.clip import write_clip
+
+    rng = np.random.default_rng(0)
+    big = rng.random((64, 96, 3), dtype=np.float32).repeat(4, 0).repeat(4, 1)
+    frames = np.stack([big[:128, index : index + 128] for index in range(17)])
+    write_clip([frames], tmp_path / "clip.mkv", fps=8)
+    done = rushes("score", tmp_path / "clip.mkv", "--root", studio.root, "--json")
+    found = json.loads(done.stdout)
+    assert found["scorecard"]["frames"] == 17
+    assert found["verdict"]["decision"] in ("approve", "retake")
+    (tmp_path / "words.mp4").write_text("not a video")
+    done = rushes("score", tmp_path / "words.mp4", "--root", studio.root)
+    assert done.returncode == 2
+    assert "NotAVideo" in done.stderr
+
+
+@pytest.mark.slow
+def test_doctor_finds_this_machine_fit(studio: Any) -> None:
+    """Every check has a name, a word and, where it is not well, a remedy."""
+    done = rushes("doctor", "--root", studio.root, "--json")
+    checks = json.loads(done.stdout)["checks"]
+    assert {"python", "packages", "disk", "models", "worker", "LPIPS weights", "video"} <= {
+        check["name"] for check in checks
+    }
+    assert all(check["well"] or check["remedy"] for check in checks)

@@ -1,0 +1,94 @@
+"""Estimates and the words about a stage's start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.stage import Recipe, Schedule, Stage, StageKind
+from render.schedules import start_sigma
+from tasks.estimate import disk_bytes, estimate, start_words, tokens
+
+
+def recipe(
+    *, width: int = 128, frames: int = 17, family: str = "pocket", **stage: object
+) -> Recipe:
+    first = Stage(kind=StageKind.RENOISE, steps=12, cfg=3.0, shift=3.0)
+    return Recipe(
+        preset="p",
+        family=family,
+        model="m",
+        model_id="id",
+        prompt="",
+        negative="",
+        width=width,
+        height=128,
+        frames=frames,
+        fps=8,
+        seed=1,
+        stages=(replace(first, **stage),),
+    )
+
+
+def test_an_estimate_without_history_says_that_it_is_a_guess() -> None:
+    """The plan never shows a guess as if it were measured."""
+    assert estimate(recipe(), ledger=None).basis.startswith("guess")
+
+
+def test_history_wins_over_the_guess() -> None:
+    """The median of what steps took here, times the steps, and a tenth more."""
+
+    class History:
+        def step_seconds(self, **_: object) -> list[float]:
+            return [1.0, 2.0, 300.0]
+
+    found = estimate(recipe(), ledger=History())  # type: ignore[arg-type]
+    assert found.seconds == pytest.approx(1.1 * 12 * 2.0)
+    assert found.basis == "history (3 stages)"
+
+
+@given(st.integers(4, 60), st.integers(4, 60))
+def test_more_steps_never_take_less_time(few: int, more: int) -> None:
+    """Estimates rise with the steps."""
+    few, more = sorted((few, more))
+    assert (
+        estimate(recipe(steps=few), ledger=None).seconds
+        <= estimate(recipe(steps=more), ledger=None).seconds
+    )
+
+
+def test_guidance_doubles_the_forwards() -> None:
+    """CFG 1 skips the unconditional call: half the time."""
+    guided = estimate(recipe(cfg=3.0), ledger=None).seconds
+    assert guided == pytest.approx(2 * estimate(recipe(cfg=1.0), ledger=None).seconds)
+
+
+def test_tokens_count_patches_of_latent_frames() -> None:
+    """81 frames of 832x480 are 21 x 52 x 30 tokens."""
+    wan = replace(recipe(frames=81, width=832), height=480)
+    assert tokens(wan) == 21 * 52 * 30
+
+
+def test_disk_is_at_least_the_raw_clip() -> None:
+    """What a take may write is never estimated below its 16-bit frames."""
+    assert disk_bytes(recipe()) >= 6 * 128 * 128 * 17
+
+
+def test_karras_on_a_flow_model_is_warned_about() -> None:
+    """Denoise 0.45 with karras restarts at 0.10 on shift 8 and refines nothing."""
+    stage = Stage(
+        kind=StageKind.RENOISE,
+        steps=25,
+        cfg=3.5,
+        shift=8.0,
+        denoise=0.45,
+        schedule=Schedule.KARRAS,
+    )
+    words = start_words(stage, 1, start_sigma(stage))
+    assert words is not None
+    assert "sigma 0.10: it refines almost nothing" in words
+    simple = replace(stage, schedule=Schedule.SIMPLE)
+    assert start_words(simple, 1, start_sigma(simple)) is None
