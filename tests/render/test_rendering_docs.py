@@ -1,0 +1,30 @@
+"""The figures in docs/rendering.md are the ones the code computes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from manifests.stage import Schedule
+from render.schedules import sigmas
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_start_levels_is_computed() -> None:
+    """Every start sigma in the table is that of its denoise, steps, schedule and shift."""
+    rows = re.findall(r"^\| (0\.\d+) \| (\d+) \| (\w+) \| (\S+) \| (\S+) \| (\S+) \|$", PAGE, re.M)
+    assert len(rows) == 9
+    for denoise, steps, schedule, *written in rows:
+        computed = [
+            sigmas(
+                schedule=Schedule(schedule), steps=int(steps), denoise=float(denoise), shift=shift
+            )[0]
+            for shift in (3.0, 5.0, 8.0)
+        ]
+        assert [f"{sigma:.3f}" for sigma in computed] == written
+
+
+def test_every_schedule_is_named() -> None:
+    """A schedule that exists is a schedule that is documented."""
+    assert all(f"`{schedule}`" in PAGE for schedule in Schedule)
