@@ -1,0 +1,137 @@
+"""On a card: the same bytes every time, near the CPU's, and no failure when memory is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from manifests.files import sha256_file
+from manifests.stage import Lora
+from render import memory
+from render.diffusers_backend import DiffusersBackend
+from render.errors import OutOfMemory
+from render.order import Receipt, RenderOrder
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+OrderFor = Callable[..., RenderOrder]
+
+
+def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Receipt:
+    on_card = replace(order, device="cuda:0")
+    return (backend or DiffusersBackend()).render(on_card, tell=lambda progress: None)
+
+
+def _hashes(receipt: Receipt) -> list[str]:
+    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
+
+
+def _parts(backend: DiffusersBackend) -> Any:
+    model: Any = backend._model
+    return model._pipe
+
+
+@pytest.mark.parametrize("kind", ["i2v-2.1", "t2v-2.2"])
+def test_a_card_gives_the_same_bytes(kind: str, order_for: OrderFor, tmp_path: Path) -> None:
+    """Two takes of one order are equal on one card, and near the CPU's."""
+    one, two = (_render(order_for(kind, folder=tmp_path / name)) for name in ("a", "b"))
+    assert _hashes(one) == _hashes(two)
+    assert one.device.startswith("cuda:0 ")
+    assert one.peak_memory > 0
+    on_cpu = DiffusersBackend().render(
+        order_for(kind, folder=tmp_path / "c"), tell=lambda progress: None
+    )
+    card, cpu = (load_file(r.stages[0].latents)["latents"] for r in (one, on_cpu))
+    torch.testing.assert_close(card, cpu, atol=2e-3, rtol=2e-3)
+
+
+def test_the_encoders_leave_the_card(order_for: OrderFor) -> None:
+    """After a take the text encoder is in host memory, the transformer still on the card."""
+    backend = DiffusersBackend()
+    _render(order_for(), backend)
+    pipe = _parts(backend)
+    assert next(pipe.text_encoder.parameters()).device.type == "cpu"
+    assert next(pipe.transformer.parameters()).device.type == "cuda"
+
+
+def test_the_idle_expert_leaves_when_room_is_short(
+    order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for one expert the other waits in host memory, and no bit changes."""
+    roomy = _render(order_for("t2v-2.2", folder=tmp_path / "roomy"))
+    backend = DiffusersBackend()
+    room = 10**9
+
+    def free(device: torch.device) -> int:
+        model: Any = backend._model
+        resident = model._residence._resident if model is not None else []
+        return room if not resident else 0
+
+    monkeypatch.setattr(memory, "free_bytes", free)
+    monkeypatch.setattr(memory, "HEADROOM_LEAST", 0)
+    monkeypatch.setattr(memory, "HEADROOM_SHARE", 0.0)
+    tight = _render(order_for("t2v-2.2", folder=tmp_path / "tight"), backend)
+    assert _hashes(tight) == _hashes(roomy)
+    experts = (_parts(backend).transformer, _parts(backend).transformer_2)
+    assert sum(next(net.parameters()).device.type == "cuda" for net in experts) <= 1
+
+
+@pytest.mark.parametrize("kind", ["i2v-2.1", "t2v-2.2"])
+def test_what_does_not_fit_is_streamed(
+    kind: str, order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no room at all, block by block from host memory, the bytes are the same."""
+    roomy = _render(order_for(kind, folder=tmp_path / "roomy"))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
+    backend = DiffusersBackend()
+    tight = _render(order_for(kind, folder=tmp_path / "tight"), backend)
+    again = _render(order_for(kind, folder=tmp_path / "again"), backend)
+    assert _hashes(tight) == _hashes(again) == _hashes(roomy)
+    assert next(_parts(backend).transformer.blocks[0].parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_lora_on_a_card_leaves_no_trace(
+    streamed: bool, order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resident or streamed, a LoRA changes the take, and the next take is bare again."""
+    if streamed:
+        monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
+    path = tmp_path / "motion.safetensors"
+    layer = "transformer.blocks.0.attn1.to_q"
+    save_file(
+        {f"{layer}.lora_A.weight": torch.ones(4, 24), f"{layer}.lora_B.weight": torch.ones(24, 4)},
+        path,
+    )
+    lora = Lora(path=str(path), sha256=sha256_file(path))
+    backend, bare = DiffusersBackend(), order_for(folder=tmp_path / "a")
+    stages = tuple(replace(stage, loras=(lora,)) for stage in bare.recipe.stages)
+    before = _hashes(_render(bare, backend))
+    styled = _hashes(_render(order_for(folder=tmp_path / "b", stages=stages), backend))
+    after = _hashes(_render(order_for(folder=tmp_path / "c"), backend))
+    assert not set(before) & set(styled)
+    assert after == before
+
+
+def test_a_full_card_is_out_of_memory_and_then_well_again(
+    order_for: OrderFor, tmp_path: Path
+) -> None:
+    """Running out is named; with memory again, the same backend renders the take."""
+    backend = DiffusersBackend()
+    expected = _hashes(_render(order_for(folder=tmp_path / "a"), backend))
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1) / total)
+    order = order_for(folder=tmp_path / "b", width=256, height=256, frames=33)
+    try:
+        with pytest.raises(OutOfMemory, match="out of memory on cuda:0"):
+            _render(order, backend)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert _hashes(_render(order_for(folder=tmp_path / "c"), backend)) == expected
+    assert _render(order, backend).frames == 33
