@@ -52,11 +52,15 @@ def run_chain_stage(
 
     Raises:
         NonFinite: the latents hold NaN or infinity.
-        ValueError: the stage cannot follow the one before it.
+        ValueError: the first stage adds no noise, or a value of the stage is out of range.
     """
     stage = recipe.stages[index]
     levels = stage_sigmas(stage)
     shape = model.latent_shape(width=recipe.width, height=recipe.height, frames=recipe.frames)
+    if before is None and not adds_noise(stage):
+        raise ValueError(
+            f"stage {index + 1} adds no noise and has no latents to start from; set add_noise"
+        )
     noise = draw_noise(shape, seed=recipe.seed + stage.seed_offset) if adds_noise(stage) else None
     solver = SOLVERS[stage.sampler].make()
     if before is not None and goes_on(recipe, index):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,11 +58,14 @@ class LoraShelf:
         weights = _read(lora)
         for net_name, net in self._nets.items():
             try:
-                self._pipe.load_lora_weights(
-                    dict(weights),
-                    adapter_name=name,
-                    load_into_transformer_2=net_name == "transformer_2",
-                )
+                with warnings.catch_warnings():
+                    # Several adapters in one model are what a shelf is for.
+                    warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+                    self._pipe.load_lora_weights(
+                        dict(weights),
+                        adapter_name=name,
+                        load_into_transformer_2=net_name == "transformer_2",
+                    )
             except (ValueError, KeyError, RuntimeError, IndexError) as error:
                 if is_out_of_memory(error):
                     raise

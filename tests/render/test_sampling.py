@@ -237,6 +237,13 @@ def test_leftover_noise_is_read_as_the_picture_it_hides() -> None:
     torch.testing.assert_close(x, 0.5 * noise + 0.5 * x0)
 
 
+def test_nothing_to_start_from_is_refused(order_for: Callable[..., RenderOrder]) -> None:
+    """A first stage that adds no noise would polish zeros: it is an error."""
+    _, second = _parts(Sampler.EULER, 4)
+    with pytest.raises(ValueError, match="stage 1 adds no noise"):
+        _run(replace(order_for("t2v-2.1").recipe, stages=(second,)), SmoothModel())
+
+
 def test_each_stage_has_its_own_noise(order_for: Callable[..., RenderOrder]) -> None:
     """Noise is drawn from recipe seed + stage offset, the same on every run."""
     assert torch.equal(draw_noise((4, 4), seed=5), draw_noise((4, 4), seed=5))
