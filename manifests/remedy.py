@@ -80,13 +80,14 @@ class Remedy(BaseModel):
         cfg, denoise, steps = stage.cfg, stage.denoise, float(stage.steps)
         if (change := self.change.get("cfg")) and stage.cfg != 1.0:
             # CFG 1 means distilled: such a model has no guidance to turn.
-            cfg = round(_clamp(change.apply(cfg), ranges.get("cfg"), stage.cfg), 3)
+            cfg = _clamp(round(change.apply(cfg), 3), ranges.get("cfg"), cfg)
         if stage.kind is StageKind.RENOISE and stage.denoise < 1.0 and "denoise" in self.change:
-            denoise = _clamp(self.change["denoise"].apply(denoise), ranges.get("denoise"), denoise)
-            denoise = round(denoise, 3)
+            wanted = round(self.change["denoise"].apply(denoise), 3)
+            denoise = _clamp(wanted, ranges.get("denoise"), denoise)
         # NOTE: the steps of a split stage are those of a schedule that several stages share.
         if stage.kind is StageKind.RENOISE and "steps" in self.change:
-            steps = round(_clamp(self.change["steps"].apply(steps), ranges.get("steps"), steps))
+            wanted = round(self.change["steps"].apply(steps))
+            steps = _clamp(wanted, ranges.get("steps"), steps)
         return replace(stage, cfg=cfg, denoise=denoise, steps=int(steps))
 
 
