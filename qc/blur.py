@@ -1,9 +1,10 @@
 """Softening: the clip ends blurrier than it began.
 
 -ln(sharpness of the last 4 frames / sharpness of the first 8). Sharpness is the energy of the
-Laplacian around each tracked point, so that a pan into a plain wall is no softening; all frames
-are first brought to the scale of the smallest (the scene's zoom, by the points' spread), so that
-a zoom is none either. Range about -1..; 0 for no change, .35 for a third of the detail gone.
+Laplacian around each tracked point, so that a pan into a plain wall is no softening; over the
+spread of luma from point to point, so that a fade is none; all frames are first brought to the
+scale of the smallest (the scene's zoom, by the points' spread), so that a zoom is none either.
+Range about -1..; 0 for no change, .35 for a third of the detail gone.
 Source: the project's defect bench (variance of the Laplacian over the whole frame, AUC 1.00).
 """
 
@@ -25,6 +26,9 @@ FIRST, LAST = 8, 4
 """Frames at the beginning and at the end."""
 _WINDOW = 15
 _NOISE = 0.5
+"""Laplacian energy of a picture without any detail: what rounding to 8 bits leaves."""
+_FLAT = 10.0
+"""Levels squared: less spread than this is no contrast to measure by."""
 _NO_ZOOM = 0.02
 
 
@@ -64,7 +68,7 @@ class Sharpness:
         smallest = min(kept.scale for kept in (*self._first, *self._last))
         before = np.mean([compute(kept, smallest, common) for kept in self._first])
         after = np.mean([compute(kept, smallest, common) for kept in self._last])
-        return {"blur": float(-np.log((after + _NOISE) / (before + _NOISE)))}
+        return {"blur": float(-np.log(after / before))}
 
 
 def check(first: list[_Kept], last: deque[_Kept]) -> bool:
@@ -73,7 +77,7 @@ def check(first: list[_Kept], last: deque[_Kept]) -> bool:
 
 
 def compute(kept: _Kept, smallest: float, alive: npt.NDArray[np.bool_]) -> float:
-    """Mean Laplacian energy around the points that are `alive`, at the scale `smallest`."""
+    """Laplacian energy over contrast at the points that are `alive`, at the scale `smallest`."""
     factor = smallest / kept.scale
     height, width = kept.luma.shape
     size = (width, height)
@@ -84,5 +88,7 @@ def compute(kept: _Kept, smallest: float, alive: npt.NDArray[np.bool_]) -> float
         luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     detail = np.asarray(cv2.Laplacian(luma, cv2.CV_32F), np.float32)
     energy = np.asarray(cv2.boxFilter(detail**2, -1, (_WINDOW, _WINDOW)), np.float32)
+    ground = np.asarray(cv2.boxFilter(luma, cv2.CV_32F, (_WINDOW, _WINDOW)), np.float32)
     at = kept.points * np.array([size[0] / width, size[1] / height], np.float32)
-    return float(sample(energy, at)[alive].mean())
+    contrast = float(sample(ground, at)[alive].var())
+    return (float(sample(energy, at)[alive].mean()) + _NOISE) / (contrast + _FLAT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -60,6 +61,7 @@ def measure(
         NotAVideo: `clip` cannot be decoded as video at all.
         SourceMissing: `source` cannot be read.
     """
+    _keep_to_threads()
     with video.Video(clip) as opened:
         info = opened.info
         still = None
@@ -189,7 +191,7 @@ class _Pass:
             height=found.height,
             fps=found.fps,
             metrics=metrics,
-            versions={**_versions(), **versions},
+            versions={**_versions(lpips=self._lpips is not None), **versions},
             backbone="none" if self._lpips is None else self._lpips.name,
             problems=problems,
             curves=self._curves(),
@@ -250,6 +252,13 @@ class _Pass:
         return {name: values for name, values in curves.items() if values}
 
 
+def _keep_to_threads() -> None:
+    """OpenCV does not read the variable by which a worker is given its share of the cores."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and int(threads) > 0:
+        cv2.setNumThreads(int(threads))
+
+
 def _for_lpips(frame: Frame) -> Image:
     """Half size from 240 px on: neighbours are looked at for spikes only, at a quarter the cost."""
     height, width = frame.rgb.shape[:2]
@@ -268,10 +277,12 @@ def _reduce_lpips(steps: list[float]) -> dict[str, float]:
     return reduce(steps)
 
 
-def _versions() -> dict[str, str]:
+def _versions(*, lpips: bool) -> dict[str, str]:
     modules = (
         black, blur, boiling, collapse, colour_drift, conditioning, cut, faults,
         flicker, flow, frozen, motion, saturation, ssim, tracking,
     )  # fmt: skip
     versions = {module.__name__.rsplit(".", 1)[1]: module.VERSION for module in modules}
+    if lpips:
+        versions["lpips"] = f"1 (lpips {version('lpips')})"
     return {**versions, "flow": f"{flow.VERSION} (DIS medium, OpenCV {cv2.__version__})"}

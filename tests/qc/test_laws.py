@@ -110,3 +110,27 @@ def test_a_flash_is_seen(clip):
     flashed = clip // 2
     flashed[10] = clip[10]
     assert measured(flashed)["luma_flash"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_fade_is_no_softening(clip):
+    """Half the light is half the contrast, and no detail lost."""
+    gains = np.linspace(1, 0.5, len(clip))[:, None, None, None]
+    assert abs(measured(np.rint(clip * gains).astype(np.uint8))["blur"]) < 0.15
+
+
+def test_a_move_that_eases_repeats_no_frame(filmed, moves):
+    """Steps that grow from nothing and end in nothing are no duplicates; a repeat among them is."""
+    long = filmed("chelsea", moves["fast pan"], frames=65)
+    t = np.linspace(0, 1, 17)
+    eased = long[np.rint(64 * t**2 * (3 - 2 * t)).astype(int)]
+    assert measured(eased)["duplicate_ratio"] > 0.2
+    eased[9] = eased[8]
+    assert measured(eased)["duplicate_ratio"] < 0.05
+
+
+@pytest.mark.parametrize("at", [0, 1, 8, 14, 15])
+def test_a_repeat_is_found_wherever_it_is(clip, at):
+    """Also the first and the last step."""
+    repeated = clip.copy()
+    repeated[at + 1] = repeated[at]
+    assert measured(repeated)["duplicate_ratio"] < 0.05

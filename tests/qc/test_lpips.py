@@ -40,6 +40,7 @@ def test_equals_the_lpips_package(random_backbone, seed, height, width):
     assert random_backbone.distance(one, one) == 0.0
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # lpips calls torchvision the old way
 def test_random_backbone_is_lpips_own_with_seed_0(random_backbone):
     """The fallback is lpips.LPIPS(pnet_rand=True) after manual_seed(0), and is named so."""
     with torch.random.fork_rng():
