@@ -18,8 +18,8 @@ _QUIET = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
-    # A frozen laptop lid must not read as a dead night; deep checks are the ledger's.
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # The log of a run belongs on its page; the terminal has a progress of its own.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,502,503",

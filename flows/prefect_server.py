@@ -44,7 +44,9 @@ def embedded_server(*, port: int, log: Path) -> Iterator[str]:
             stderr=output,
             # Ctrl-C is for the night; the server goes when the night has said so.
             start_new_session=True,
-            env={**os.environ, "PREFECT_UI_ENABLED": "true"},
+            # NOTE: the page asks where it came from, so that it works on any port and through a
+            # tunnel; left alone it would ask port 4200.
+            env={**os.environ, "PREFECT_UI_ENABLED": "true", "PREFECT_UI_API_URL": "/api"},
         )
     try:
         _wait_until_it_answers(process, f"http://127.0.0.1:{port}/api/health", log)

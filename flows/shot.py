@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
@@ -23,7 +23,7 @@ from tasks.steps import action_for, add_take, give_up
 async def shot_flow(shot: str, shot_id: int) -> Any:
     """Take a shot as far as it gets tonight. Never raises for what can be written down."""
     night = desk()
-    job = night.jobs[shot_id]
+    job, log = night.jobs[shot_id], get_run_logger()
     # A shot takes three steps a take and two at the end; more means that a step did nothing.
     for _ in range(4 * night.studio.max_takes + 4):
         action, number = action_for(night, job)
@@ -31,9 +31,10 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
             break
         try:
             await _step(night, job, action, number)
+            _log(night, job)
         except Exception as error:
             # Not a silent fallback: it is in the ledger, by name, and the report shows it.
-            give_up(night, job, action, error)
+            log.exception(give_up(night, job, action, error))
             if not isinstance(error, RushesError):
                 raise
     await _tell(night, job)
@@ -52,6 +53,12 @@ async def _step(night: Desk, job: Job, action: Action, number: int) -> None:
             await finish_shot(job.shot_id, number)
         case Action.NOTHING:
             raise AssertionError("nothing is no step")
+
+
+def _log(night: Desk, job: Job) -> None:
+    take = night.ledger.takes_of(job.shot_id)[-1]
+    last = take.transitions[-1]
+    get_run_logger().info("take %d: %s. %s", take.number, last.after, last.words)
 
 
 def _state(night: Desk, job: Job) -> Any:

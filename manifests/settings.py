@@ -65,10 +65,6 @@ class Studio(BaseSettings):
     """Where LPIPS backbone weights lie; None: the seeded random backbone."""
     prefect_port: Annotated[int, Field(ge=1024, le=65535)] = 4200
     """Port of the embedded Prefect server on 127.0.0.1; any free one where it is taken."""
-    keep_takes: bool = True
-    """Keep the lossless clips of takes that were not approved."""
-    keep_latents: bool = False
-    """Keep the latents of each stage after the take is delivered."""
 
     @property
     def settings_file(self) -> Path:
