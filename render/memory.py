@@ -118,6 +118,7 @@ def trim(device: torch.device) -> None:
 def start_peak(device: torch.device) -> None:
     """Begin to watch the peak anew."""
     if device.type == "cuda":
+        torch.empty(1, device=device)  # the count exists once the card has been used
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

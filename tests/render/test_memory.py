@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from render import memory
 from render.errors import DiskFull, OutOfMemory, WorkerLost
 from render.memory import (
     Residence,
@@ -96,3 +97,65 @@ def test_on_a_cpu_nothing_moves() -> None:
     residence.send_away(module)
     assert module.weight.data_ptr() == before
     assert module_bytes(module) == 4 * (4 + 2)
+
+
+class Card:
+    """A card of a given size, by name alone: what is moved where is written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, size: int) -> None:
+        self.device, self.size = torch.device("cuda"), size
+        self.on: list[nn.Module] = []
+        self.streamed: list[nn.Module] = []
+        monkeypatch.setattr(memory, "_move", self._move)
+        monkeypatch.setattr(memory, "free_bytes", lambda device: self.free)
+        monkeypatch.setattr(memory, "release", lambda device: None)
+        monkeypatch.setattr(Residence, "_headroom", lambda residence: 10)
+        monkeypatch.setattr(Residence, "_stream", lambda _, module: self.streamed.append(module))
+
+    @property
+    def free(self) -> int:
+        return self.size - sum(module_bytes(module) for module in self.on)
+
+    def _move(self, module: nn.Module, device: torch.device) -> None:
+        if device.type == "cuda":
+            self.on.append(module)
+            assert self.free >= 10, "the headroom is kept"
+        else:
+            self.on.remove(module)
+
+
+def test_the_module_used_longest_ago_leaves_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the card is full, room is made by what was not used for longest, and only then."""
+    card = Card(monkeypatch, size=250)
+    residence = Residence(card.device)
+    one, two, three = (nn.Linear(4, 5) for _ in range(3))  # 100 bytes each
+    residence.bring(one)
+    residence.bring(two)
+    residence.bring(one)
+    assert card.on == [one, two]
+    residence.bring(three)
+    assert card.on == [one, three]
+    residence.send_away(one)
+    residence.send_away(two)
+    assert card.on == [three]
+
+
+def test_what_fits_no_empty_card_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module larger than the card is run from host memory, after the card was emptied for it."""
+    card = Card(monkeypatch, size=150)
+    residence = Residence(card.device)
+    small, large = nn.Linear(4, 5), nn.Linear(40, 50)
+    residence.bring(small)
+    residence.bring(large)
+    assert card.on == []
+    assert card.streamed == [large]
+
+
+def test_streaming_changes_no_bit() -> None:
+    """A module run block by block from offloaded memory gives what it gave before."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 4))
+    x = torch.randn(3, 4)
+    expected = module(x)
+    Residence(CPU)._stream(module)
+    assert torch.equal(module(x), expected)
