@@ -105,13 +105,16 @@ def score(
     family: Annotated[
         str, typer.Option(help="Whose thresholds to hold it against: default, pocket, wan.")
     ] = "default",
+    static: Annotated[
+        bool, typer.Option("--static", help="The shot is meant to stand still.")
+    ] = False,
     root: Root = HERE,
     as_json: Json = False,
 ) -> None:
     """Measure a video file and judge it. Ends with 1 when it would not be approved."""
     from flows.score import print_score, score_clip
 
-    card, verdict = score_clip(clip, source=source, family=family, root=root)
+    card, verdict = score_clip(clip, source=source, family=family, static=static, root=root)
     if as_json:
         _print_json({"scorecard": card.to_dict(), "verdict": verdict.to_dict()})
     else:

@@ -17,6 +17,7 @@ from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
+from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
@@ -73,6 +74,9 @@ def _look(
             key = arguments_key(manifests, studio.root)
             nights = [night for night in ledger.nights() if night.arguments_key == key]
             last = nights[-1] if nights else None
+    for family in {line.shot.recipe.family for line in plan.lines}:
+        # A limit that cannot be read must be found now, not after the first render.
+        load_thresholds(family, studio.thresholds)
     fault = disk_fault(plan, studio)
     if fault is not None:
         raise BadInput([fault])

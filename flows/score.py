@@ -19,18 +19,18 @@ _COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
 def score_clip(
-    clip: Path, *, source: Path | None, family: str, root: Path
+    clip: Path, *, source: Path | None, family: str, static: bool, root: Path
 ) -> tuple[Scorecard, Verdict]:
     """Measure `clip` in a process of its own and judge it. Raises QCError, named."""
     studio = load_studio(root)
-    thresholds = load_thresholds(family)
+    thresholds = load_thresholds(family, studio.thresholds)
     order = {
         "clip": str(clip.resolve()),
         "source": None if source is None else str(source.resolve()),
         "weights_dir": None if studio.lpips_weights_dir is None else str(studio.lpips_weights_dir),
     }
     card = Scorecard.from_dict(ask_worker("score", order, threads=studio.threads or 0))
-    return card, judge(card, thresholds=thresholds)
+    return card, judge(card, thresholds=thresholds, expects_motion=not static)
 
 
 def print_score(card: Scorecard, verdict: Verdict, console: Console) -> None:

@@ -34,7 +34,8 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
             _log(night, job)
         except Exception as error:
             # Not a silent fallback: it is in the ledger, by name, and the report shows it.
-            log.exception(give_up(night, job, action, error))
+            words = give_up(night, job, action, error)
+            log.exception(words)
             if not isinstance(error, RushesError):
                 raise
     await _tell(night, job)

@@ -63,6 +63,8 @@ class Studio(BaseSettings):
     """A `.safetensors` upscaler; None: Lanczos."""
     lpips_weights_dir: Path | None = None
     """Where LPIPS backbone weights lie; None: the seeded random backbone."""
+    thresholds: dict[str, dict[str, float | None]] = {}
+    """Limits of metrics that differ in this studio: metric -> warn, fail; null lifts one."""
     prefect_port: Annotated[int, Field(ge=1024, le=65535)] = 4200
     """Port of the embedded Prefect server on 127.0.0.1; any free one where it is taken."""
 

@@ -6,23 +6,7 @@ so that they see the same pixels.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PIL import Image
-
-from manifests.errors import BadInput
-from manifests.source import open_source
-
-
-def read_still(path: Path) -> Image.Image:
-    """`manifests.source.open_source`, for callers that wait for an OSError.
-
-    Raises OSError with what is wrong and what to do where the still cannot be opened.
-    """
-    try:
-        return open_source(path)
-    except BadInput as error:
-        raise OSError(str(error)) from error
 
 
 def prepare_still(image: Image.Image, *, width: int, height: int) -> Image.Image:

@@ -56,7 +56,7 @@ async def score_once(night: Desk, job: Job, number: int) -> str:
     await night.pool.picture(take.receipt.clip, budget=SCORE_BUDGET)
     verdict = judge(
         card,
-        thresholds=load_thresholds(recipe.family),
+        thresholds=load_thresholds(recipe.family, night.studio.thresholds),
         expects_motion=_STILL.search(recipe.prompt) is None,
     )
     return conclude(night, job, number, card, verdict).decision

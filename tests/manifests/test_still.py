@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manifests.still import prepare_still, read_still
+from manifests.source import open_source
+from manifests.still import prepare_still
 
 
 def test_a_still_of_that_size_is_kept_pixel_for_pixel(tmp_path, still):
     """Nothing is resampled that need not be."""
-    image = read_still(still(tmp_path / "a.png", size=(48, 32)))
+    image = open_source(still(tmp_path / "a.png", size=(48, 32)))
     assert prepare_still(image, width=48, height=32) is image
 
 
@@ -25,9 +26,3 @@ def test_the_centre_is_kept_and_the_frame_is_covered(size):
     rows, columns = np.nonzero(fitted > 128)
     assert abs(rows.mean() - 15.5) < 1
     assert abs(columns.mean() - 15.5) < 1
-
-
-def test_a_still_that_cannot_be_opened_is_an_oserror(tmp_path):
-    """The words of the refusal are kept."""
-    with pytest.raises(OSError, match="check that it is there"):
-        read_still(tmp_path / "none.png")
