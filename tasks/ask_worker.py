@@ -20,7 +20,7 @@ def ask_worker(work: str, order: dict[str, Any] | None = None, *, threads: int =
     `threads` bounds torch's threads; 0 leaves them. Raises the named error that the worker met,
     and WorkerLost, with the end of what it said, when it died.
     """
-    environment = dict(os.environ)
+    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     done = subprocess.run(  # noqa: S603 - our own interpreter and module

@@ -83,6 +83,8 @@ class WorkerPool(Pool):
                 "distributed.nanny.pre-spawn-environ": {
                     "DASK_LOGGING__DISTRIBUTED": "critical",
                     "OMP_NUM_THREADS": str(self._threads),
+                    # Threads that wait must not spin: the server and the encoder need the cores.
+                    "OMP_WAIT_POLICY": "passive",
                     "MKL_NUM_THREADS": str(self._threads),
                 },
                 "distributed.diagnostics.nvml": False,
