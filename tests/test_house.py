@@ -52,6 +52,7 @@ def test_the_command_line_starts_without_anything_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_orchestrator_never_loads_torch() -> None:
     """The process that runs a night imports flows, tasks and reports, and torch stays out."""
     code = (

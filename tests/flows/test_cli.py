@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.cli import main
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("check", "plan", "run", "score", "status", "report", "presets", "sigmas", "doctor")
 
 
-def rushes(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def rushes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Run the command line in this process, through its entry point."""
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rushes", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    return run
 
 
 def test_every_command_has_help_and_is_documented() -> None:
@@ -36,7 +55,7 @@ def test_every_command_has_help_and_is_documented() -> None:
     assert all(f"## `rushes {name}`" in text for name in COMMANDS)
 
 
-def test_sigmas_prints_one_json_object() -> None:
+def test_sigmas_prints_one_json_object(rushes: Any) -> None:
     """The command of the guide: 25 steps at denoise 0.45 restart at 0.870 on shift 8."""
     what = "--schedule simple --steps 25 --denoise 0.45 --shift 8 --json"
     done = rushes("sigmas", *what.split(" "))
@@ -55,14 +74,14 @@ def test_sigmas_prints_one_json_object() -> None:
         (["--steps", "0"], "steps"),
     ],
 )
-def test_sigmas_refuses_what_is_out_of_range(arguments: list[str], word: str) -> None:
+def test_sigmas_refuses_what_is_out_of_range(rushes: Any, arguments: list[str], word: str) -> None:
     """Bad values end with 2 and the words for it."""
     done = rushes("sigmas", *arguments)
     assert done.returncode == 2
     assert word in done.stderr
 
 
-def test_check_names_every_fault_at_once(studio: Any) -> None:
+def test_check_names_every_fault_at_once(rushes: Any, studio: Any) -> None:
     """Three bad cells in two rows: three faults, each with row, column, value and remedy."""
     sheet = studio.sheet(
         [
@@ -80,13 +99,13 @@ def test_check_names_every_fault_at_once(studio: Any) -> None:
     assert found["shots"] == 1
 
 
-def test_a_good_sheet_ends_with_0(studio: Any) -> None:
+def test_a_good_sheet_ends_with_0(rushes: Any, studio: Any) -> None:
     """No fault: 0, and the number of shots."""
     done = rushes("check", studio.sheet([{"shot": "a"}]), "--root", studio.root)
     assert (done.returncode, done.stdout) == (0, "1 shots, no fault.\n")
 
 
-def test_run_with_a_bad_sheet_starts_nothing(studio: Any) -> None:
+def test_run_with_a_bad_sheet_starts_nothing(rushes: Any, studio: Any) -> None:
     """2, every fault on standard error, and no ledger, no takes, no server."""
     sheet = studio.sheet([{"shot": "a", "frames": "many"}])
     before = sorted(studio.root.iterdir())
@@ -96,7 +115,7 @@ def test_run_with_a_bad_sheet_starts_nothing(studio: Any) -> None:
     assert sorted(studio.root.iterdir()) == before
 
 
-def test_plan_shows_stages_with_their_start_sigma(studio: Any) -> None:
+def test_plan_shows_stages_with_their_start_sigma(rushes: Any, studio: Any) -> None:
     """The plan holds, for each stage, all that decides it, and the noise level it starts at."""
     sheet = studio.sheet([{"shot": "a", "preset": "two-stage"}])
     done = rushes("plan", sheet, "--root", studio.root, "--json")
@@ -109,14 +128,14 @@ def test_plan_shows_stages_with_their_start_sigma(studio: Any) -> None:
     assert shot["disk_bytes"] > 0
 
 
-def test_status_without_a_night_says_what_to_do(studio: Any) -> None:
+def test_status_without_a_night_says_what_to_do(rushes: Any, studio: Any) -> None:
     """No ledger yet: 2, and the remedy."""
     done = rushes("status", "--root", studio.root)
     assert done.returncode == 2
     assert "rushes run SHEET" in done.stderr
 
 
-def test_presets_lists_stages(studio: Any) -> None:
+def test_presets_lists_stages(rushes: Any, studio: Any) -> None:
     """Both families, each preset with its stages and start sigmas."""
     found = json.loads(rushes("presets", "--root", studio.root, "--json").stdout)["presets"]
     names = {row["preset"] for row in found}
@@ -126,7 +145,7 @@ def test_presets_lists_stages(studio: Any) -> None:
 
 
 @pytest.mark.slow
-def test_score_measures_any_video_file(studio: Any, tmp_path: Path) -> None:
+def test_score_measures_any_video_file(rushes: Any, studio: Any, tmp_path: Path) -> None:
     """A clip of our own making: numbers and a verdict as JSON; a text file: a named error."""
     import numpy as np
 
@@ -147,7 +166,7 @@ def test_score_measures_any_video_file(studio: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_doctor_finds_this_machine_fit(studio: Any) -> None:
+def test_doctor_finds_this_machine_fit(rushes: Any, studio: Any) -> None:
     """Every check has a name, a word and, where it is not well, a remedy."""
     done = rushes("doctor", "--root", studio.root, "--json")
     checks = json.loads(done.stdout)["checks"]

@@ -11,6 +11,8 @@ from qc.measure import measure, measure_frames
 from qc.scorecard import Decision, FailureClass, Level
 from qc.thresholds import load_thresholds
 
+pytestmark = pytest.mark.slow
+
 CLEAN = [
     ("chelsea", "pan"),
     ("chelsea", "zoom in"),

@@ -92,6 +92,7 @@ def _state(ledger: Ledger) -> object:
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(kills=st.lists(st.integers(1, 420), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_killed_at_any_statements_the_night_is_whole_and_ends_the_same(maker, kills):
     """However often a night dies, nothing is half there, and in the end it is as if it had not."""
     path = maker.root / f"{len(list(maker.root.glob('*.db')))}.db"
