@@ -91,18 +91,24 @@ def _run(
     skip_bad: bool,
     console: Console,
 ) -> dict[str, Any]:
+    from prefect.logging.handlers import APILogWorker
+
     from flows.night import WATCHER, night
 
     view = stack.enter_context(watcher_for(console))
     WATCHER.set(Watchers(view, ProgressFile(studio.state_dir)))
-    return asyncio.run(
-        night(
-            manifests=[path.resolve() for path in manifests],
-            root=studio.root,
-            skip_bad=skip_bad,
-            settings=dict(settings),
+    try:
+        return asyncio.run(
+            night(
+                manifests=[path.resolve() for path in manifests],
+                root=studio.root,
+                skip_bad=skip_bad,
+                settings=dict(settings),
+            )
         )
-    )
+    finally:
+        # The last lines must be on the page before the server is stopped.
+        APILogWorker.drain_all(timeout=5)
 
 
 def _tell(result: Mapping[str, Any], studio: Studio, console: Console) -> int:

@@ -134,3 +134,17 @@ def test_a_repeat_is_found_wherever_it_is(clip, at):
     repeated = clip.copy()
     repeated[at + 1] = repeated[at]
     assert measured(repeated)["duplicate_ratio"] < 0.05
+
+
+def test_a_faint_tint_on_a_grey_picture_is_not_seen():
+    """Chroma 2 on a black and white picture is below what an eye sees; chroma 12 is not."""
+    import numpy as np
+
+    from qc import saturation
+
+    grey = np.zeros((4, 4, 3), np.float32)
+    alive = np.ones((4, 4), bool)
+    tints = [np.array([50, chroma, 0], np.float32) + grey for chroma in (2.0, 12.0)]
+    faint, strong = (saturation.compute(grey, tint, alive) for tint in tints)
+    assert faint == 0.0
+    assert strong > 0.2
