@@ -8,6 +8,8 @@ import pytest
 
 from qc.measure import measure_frames
 
+pytestmark = pytest.mark.slow
+
 
 def measured(clip):
     return measure_frames(clip, fps=24).metrics

@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from qc.errors import BackboneUnavailable
 from qc.lpips import RANDOM, TRUNK_FILES, LpipsBackbone, load_backbone, self_test_value
 
+pytestmark = pytest.mark.slow
+
 
 def tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -23,6 +23,7 @@ def clip(filmed, moves):
     return filmed("astronaut", moves["pan"])
 
 
+@pytest.mark.slow
 def test_a_lossless_file_measures_as_its_frames(clip, write_clip, tmp_path, random_backbone):
     """Decoded FFV1 and the frames in memory give the same numbers, LPIPS included."""
     path = write_clip(tmp_path / "clip.mkv", clip, codec="ffv1", pix_fmt="gbrp12le")
@@ -118,6 +119,7 @@ def test_progress_is_told_after_each_frame(clip, write_clip, tmp_path):
     assert heard == [(count, 6) for count in range(1, 7)]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(clip):
     """Four times the frames take no more memory: only the last frame's state is carried."""
 

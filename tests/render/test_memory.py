@@ -22,6 +22,8 @@ from render.memory import (
     start_peak,
 )
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

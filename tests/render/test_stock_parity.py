@@ -23,7 +23,7 @@ from render.sampling import draw_noise, run_stage
 from render.schedules import sigmas
 from render.solvers import Euler
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 KINDS = ["t2v-2.1", "i2v-2.1", "t2v-2.2", "i2v-2.2", "ti2v-5b", "ti2v-5b with a still"]
 PROMPT, NEGATIVE, SEED, STEPS = "slow pan left", "blurry", 11, 5

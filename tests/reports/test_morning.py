@@ -137,6 +137,7 @@ def test_hostile_words_stay_words(maker):
     deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1))
+@pytest.mark.slow
 def test_no_text_changes_the_pages_structure(maker, text):
     """Whatever the sheet says, the page has the tags that it has for a plain word."""
     counts = []

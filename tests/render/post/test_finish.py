@@ -204,6 +204,7 @@ def test_pictures_survive_a_lost_half(clip: Path) -> None:
     assert picture(clip).preview.exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     """Finishing 60 frames takes as much Python memory as finishing 15 (within 4 frames)."""
     peaks = []
