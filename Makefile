@@ -21,7 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## a whole night on the bundled sheet, on the CPU
-	@$(BIN)/rushes run manifests/examples/demo/shots.csv --root $(DEMO) --device cpu
+	@RUSHES_PRESETS_DIR=manifests/examples/demo/presets \
+	  $(BIN)/rushes run manifests/examples/demo/shots.csv --root $(DEMO) --device cpu
 
 test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest -q

@@ -57,7 +57,8 @@ def phase_words(progress: Progress) -> str:
         case "decode":
             return "decoding"
         case other:
-            return {"upscale": "upscaling", "grade": "grading"}.get(other, other)
+            spoken = {"upscale": "upscaling", "grade": "grading", "encode-video": "encoding"}
+            return spoken.get(other, other)
 
 
 def take_words(take_id: str) -> str:
@@ -71,7 +72,7 @@ class PlainLines(Watcher):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: dict[str, str] = {}
+        self._said: set[tuple[str, str]] = set()
         self._clock = Clock()
 
     def __enter__(self) -> PlainLines:
@@ -88,8 +89,9 @@ class PlainLines(Watcher):
     def progress(self, progress: Progress) -> None:
         """See `Watcher`."""
         words = phase_words(progress)
-        if self._said.get(progress.take_id) != words:
-            self._said[progress.take_id] = words
+        # NOTE: once for each phase: grading and encoding take turns frame by frame.
+        if (progress.take_id, words) not in self._said:
+            self._said.add((progress.take_id, words))
             steps = f", {progress.steps} steps" if progress.phase == "stage" else ""
             self._say(f"{take_words(progress.take_id)}: {words}{steps}")
 
