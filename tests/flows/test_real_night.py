@@ -23,10 +23,17 @@ def test_a_real_night_delivers_files_that_play(studio: Any) -> None:
     """Two shots through the real pipeline: right size, length, rate and colour tags."""
     for name in ("cat.jpg", "coffee.jpg"):
         (studio.root / name).write_bytes((STILLS / name).read_bytes())
+    square = {"width": 128, "height": 128}
     sheet = studio.sheet(
         [
-            {"shot": "a", "source": "cat.jpg", "prompt": "pan left", "upscale": "2x"},
-            {"shot": "b", "source": "coffee.jpg", "prompt": "zoom in", "grade": "saturation=0.8"},
+            {"shot": "a", "source": "cat.jpg", "prompt": "pan left", "upscale": "2x", **square},
+            {
+                "shot": "b",
+                "source": "coffee.jpg",
+                "prompt": "zoom in",
+                "grade": "saturation=0.8",
+                **square,
+            },
         ]
     )
     environment = {**os.environ, "RUSHES_PREFECT_PORT": "14300", "OMP_NUM_THREADS": "2"}

@@ -249,13 +249,13 @@ def test_the_bundled_sheets_are_good(tmp_path):
     from manifests.settings import load_studio
 
     examples = Path(manifests.__path__[0]) / "examples"
-    studio = load_studio(tmp_path)
+    studio = load_studio(tmp_path, presets_dir=examples / "demo" / "presets")
     demo = load_manifest(examples / "demo" / "shots.csv", studio=studio)
     other = load_manifest(examples / "shots.yaml", studio=studio)
     assert demo.faults + other.faults == ()
     assert len(demo.shots) >= 6
     presets = {shot.recipe.preset for shot in demo.shots}
-    assert presets == {"pocket/single", "pocket/two-stage", "pocket/three-stage"}
+    assert presets >= {"pocket/single", "pocket/two-stage", "pocket/three-stage"}
     assert any(shot.finish.grade for shot in demo.shots)
     assert any(shot.finish.upscale for shot in demo.shots)
     assert all(isinstance(shot, Shot) and shot.source for shot in demo.shots)
