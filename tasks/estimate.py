@@ -61,7 +61,7 @@ def _forwards(stage: Stage) -> int:
 def _guess(recipe: Recipe) -> tuple[float, str]:
     count = tokens(recipe)
     if recipe.family == "pocket":
-        return count * 2.0e-4, "guess (pocket model on 2 cores)"
+        return count * 8.0e-4, "guess (pocket model on 2 cores)"
     # One forward of a 14B Wan on one H200, bf16: a fit through 5,120, 20,280 and 32,760 tokens.
     return count * (5.76e-5 + 1.26e-9 * count), "guess (14B on one H200; other cards are slower)"
 
