@@ -63,7 +63,7 @@ def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
     from flows.show import print_plan
     from manifests.settings import load_studio
     from reports.ledger_reads import LedgerReads
-    from tasks.plan import make_plan
+    from tasks.plan import make_plan, with_disk
 
     studio = load_studio(root)
     found = _load(sheets, root)
@@ -72,6 +72,7 @@ def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
             made = make_plan(found, studio=studio, ledger=ledger)
     else:
         made = make_plan(found, studio=studio, ledger=None)
+    made = with_disk(made, studio)
     if as_json:
         _print_json(made.to_dict())
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,12 @@ def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads
         refused=tuple(fault for sheet in sheets for fault in sheet.faults),
         disk_free=shutil.disk_usage(_nearest(studio.root)).free,
     )
+
+
+def with_disk(plan: Plan, studio: Studio) -> Plan:
+    """The plan, with the fault that the disk is too small for it among what is refused."""
+    fault = disk_fault(plan, studio)
+    return plan if fault is None else replace(plan, refused=(*plan.refused, fault))
 
 
 def disk_fault(plan: Plan, studio: Studio) -> Fault | None:

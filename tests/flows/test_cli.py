@@ -128,6 +128,17 @@ def test_plan_shows_stages_with_their_start_sigma(rushes: Any, studio: Any) -> N
     assert shot["disk_bytes"] > 0
 
 
+def test_plan_says_what_the_disk_refuses(
+    rushes: Any, studio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A studio that keeps more free than there is: the plan says so before the night does."""
+    monkeypatch.setenv("RUSHES_STOP_DISK_GB", "1e9")
+    done = rushes("plan", studio.sheet([{"shot": "a"}]), "--root", studio.root, "--json")
+    (fault,) = json.loads(done.stdout)["refused"]
+    assert done.returncode == 2
+    assert "free some space" in fault["remedy"]
+
+
 def test_status_without_a_night_says_what_to_do(rushes: Any, studio: Any) -> None:
     """No ledger yet: 2, and the remedy."""
     done = rushes("status", "--root", studio.root)
