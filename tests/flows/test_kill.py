@@ -40,6 +40,8 @@ class Run:
             stdout=self.output,
             stderr=self.output,
             cwd=Path(__file__).parents[2],
+            # A shell that runs tests in the background lets them ignore Ctrl-C; a night must not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for(self, pattern: str, timeout: float = 120.0) -> None:
