@@ -65,7 +65,12 @@ class DPMpp2M(Solver):
         self._sigma: Tensor | None = None
 
     def step(self, x: Tensor, v: Tensor, *, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        """Second order from the second step on; first order at the start and down to 0."""
+        """Second order from the second step on; first order at the start and down to 0.
+
+        A level that repeats is no step: x comes back as it is, and the history stays.
+        """
+        if bool(sigma_next == sigma):
+            return x
         x0 = x - sigma * v
         target = x0
         h = sigma.log() - sigma_next.log()

@@ -13,8 +13,9 @@ from manifests.stage import Sampler, Schedule
 from render.schedules import sigmas
 from render.solvers import SOLVERS, DPMpp2M, Euler, Solver
 
-levels = st.lists(st.floats(0.01, 0.99), min_size=1, max_size=8, unique=True).map(
-    lambda inner: torch.tensor([1.0, *sorted(inner, reverse=True), 0.0])
+# Levels of a schedule lie a thousandth apart or more; nearer ones differ by rounding alone.
+levels = st.lists(st.integers(10, 990), min_size=1, max_size=8, unique=True).map(
+    lambda inner: torch.tensor([1.0, *(level / 1000 for level in sorted(inner, reverse=True)), 0.0])
 )
 
 
@@ -39,6 +40,18 @@ def test_a_straight_path_is_followed_exactly(sampler: Sampler, s: torch.Tensor, 
     noise, clean = torch.randn(2, 3, 4, generator=generator)
     x = _solve(SOLVERS[sampler].make(), noise, s, lambda x, sigma: (x - clean) / sigma)
     torch.testing.assert_close(x, clean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sampler", list(Sampler))
+def test_a_level_that_repeats_is_no_step(sampler: Sampler) -> None:
+    """Many steps on a small shift repeat levels; the result is that of the levels once each."""
+    noise, clean = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+    once, twice = torch.tensor([1.0, 0.9, 0.4, 0.0]), torch.tensor([1.0, 0.9, 0.9, 0.4, 0.0])
+    ends = [
+        _solve(SOLVERS[sampler].make(), noise, s, lambda x, sigma: (x - clean) / sigma)
+        for s in (once, twice)
+    ]
+    assert torch.equal(*ends)
 
 
 @given(s=levels, speed=st.floats(-2.0, 2.0))
