@@ -17,6 +17,8 @@ from render.pocket.paths import MODEL_DIR
 from render.pocket.photos import held_out
 from render.pocket.running import psnr
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pipe() -> WanImageToVideoPipeline:
