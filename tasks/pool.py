@@ -21,6 +21,7 @@ from render.backend import Progress
 from render.errors import WorkerLost
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
 from tasks.gpus import Device
+from tasks.remote import TOPIC, call
 
 Listener = Callable[[Progress], None]
 
@@ -107,7 +108,7 @@ class WorkerPool(Pool):
             silence_logs=False,
         )
         self._client = await Client(self._cluster, asynchronous=True, set_as_default=False)
-        self._client.subscribe_topic(_TOPIC, self._heard)
+        self._client.subscribe_topic(TOPIC, self._heard)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -169,8 +170,6 @@ class WorkerPool(Pool):
         from distributed.client import FutureCancelledError
         from distributed.scheduler import NoValidWorkerError
 
-        from tasks.remote import call
-
         future = self._client.submit(call, function, order, pure=False, resources={"DEVICE": 1})
         try:
             return await asyncio.wait_for(future.result(), budget)
@@ -194,6 +193,3 @@ class WorkerPool(Pool):
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         told = event[1]
         self._listener(Progress(**{field.name: told[field.name] for field in fields(Progress)}))
-
-
-_TOPIC = "rushes-progress"

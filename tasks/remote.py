@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+TOPIC = "rushes-progress"
+"""Name under which progress travels from a worker to the orchestrator."""
+
 
 def call(function: str, order: Any) -> Any:
     """Run `tasks.worker.<function>(order)`. Called only inside a worker process.

@@ -24,12 +24,11 @@ from manifests.errors import RushesError
 from qc.scorecard import Scorecard
 from render.backend import Progress, RenderBackend
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
+from tasks.remote import TOPIC
 
 BACKEND_VARIABLE = "RUSHES_BACKEND"
 """Environment variable that names the backend as `module:Class`, for studios and tests."""
 DEFAULT_BACKEND = "render.diffusers_backend:DiffusersBackend"
-TOPIC = "rushes-progress"
-"""Name under which progress travels to the orchestrator."""
 
 
 @cache
