@@ -30,7 +30,49 @@ class Sampler(StrEnum):
     """The solver of a stage, as ComfyUI names it."""
 
     EULER = "euler"
+    EULER_A = "euler_a"
+    """Ancestral: fresh noise in every step."""
     DPMPP_2M = "dpmpp_2m"
+    DPMPP_SDE = "dpmpp_sde"
+    """Two model calls a step and fresh noise; for a last stage."""
+    UNI_PC = "uni_pc"
+    LCM = "lcm"
+    """For distilled models: jumps to the clean picture and adds noise again."""
+
+
+class Noise(StrEnum):
+    """How a model mixes noise and picture, and so what its noise levels mean."""
+
+    FLOW = "flow"
+    """`x = sigma*noise + (1 - sigma)*clean`, sigma in 0..1 (Wan, LTX)."""
+    EPS = "eps"
+    """`x = clean + sigma*noise`, sigma from about 0.03 to 14.6 (AnimateDiff on SD 1.5)."""
+
+
+class Speed(StrEnum):
+    """What a preset allows for speed."""
+
+    EXACT = "exact"
+    """Nothing: bit-equal to the reference."""
+    FAST = "fast"
+    """Other kernels, same arithmetic on paper: compile, attention backend, TF32."""
+    TURBO = "turbo"
+    """Also other arithmetic: step caches, fp8 products."""
+
+
+class Concession(StrEnum):
+    """What a preset allows to be given up when memory is short, dearest last."""
+
+    TILING = "tiling"
+    """Decode in tiles: faint seams at worst."""
+    FP8 = "fp8"
+    """Weights stored in 8 bits: other last bits."""
+    FRAMES = "frames"
+    """Fewer frames."""
+    SIZE = "size"
+    """A smaller picture."""
+    STAGES = "stages"
+    """Without the last stage."""
 
 
 class Schedule(StrEnum):
@@ -95,6 +137,13 @@ class Stage:
     loras: tuple[Lora, ...] = ()
     seed_offset: int = 0
     """Added to the recipe's seed for this stage's noise; no two stages may share a seed."""
+    cfg_interval: tuple[float, float] = (0.0, 1.0)
+    """(low, high) share of noise, 0..1, inside which `cfg` holds; outside it guidance is 1."""
+    carry_history: bool = True
+    """split only: whether a solver with a memory keeps it where this stage goes on with the
+    schedule of the stage before; without it the solver starts over, as in ComfyUI."""
+    noise: Noise = Noise.FLOW
+    """Of the model's family, explicit here because every noise level depends on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +153,7 @@ class Recipe:
     preset: str
     """Qualified name of the preset it came from: `pocket/two-stage`."""
     family: str
-    """Family of the model: `pocket`, `wan`."""
+    """Family of the model: `pocket`, `wan`, `ltx2`, `animatediff`."""
     model: str
     """Name of the model in the studio's list."""
     model_id: str
@@ -129,6 +178,9 @@ class Recipe:
     vae_precision: str = "float32"
     boundary: float | None = None
     """Noise level at which experts change (0..1); None for a model with one transformer."""
+    speed: Speed = Speed.EXACT
+    concessions: tuple[Concession, ...] = ()
+    """What may be given up when memory is short; what was given up is in the receipt."""
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data; `from_dict` is its inverse."""
@@ -138,7 +190,14 @@ class Recipe:
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """The recipe that `to_dict` wrote. Raises TypeError or ValueError on foreign data."""
         stages = tuple(_stage_from_dict(stage) for stage in data["stages"])
-        return cls(**{**data, "stages": stages})
+        return cls(
+            **{
+                **data,
+                "stages": stages,
+                "speed": Speed(data.get("speed", Speed.EXACT)),
+                "concessions": tuple(Concession(name) for name in data.get("concessions", ())),
+            }
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -160,5 +219,7 @@ def _stage_from_dict(data: dict[str, Any]) -> Stage:
             "schedule": Schedule(data["schedule"]),
             "expert": Expert(data["expert"]),
             "loras": tuple(Lora(**lora) for lora in data["loras"]),
+            "cfg_interval": tuple(data.get("cfg_interval", (0.0, 1.0))),
+            "noise": Noise(data.get("noise", Noise.FLOW)),
         }
     )

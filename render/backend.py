@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from render.order import Receipt, RenderOrder
 
@@ -22,17 +24,25 @@ class Progress:
     step: int = 0
     """Steps of this stage that are done."""
     steps: int = 0
+    preview: Path | None = None
+    """A picture of the take so far that has just been written: a strip after a stage, the first
+    frames while the rest is still being decoded."""
 
 
 Tell = Callable[[Progress], None]
+
+Watch = Callable[[Any], None]
+"""Told each chunk of frames as it is decoded: float32 array (T, H, W, 3), RGB, 0..1. Called in
+the worker process, on a thread of its own, in order."""
 
 
 class RenderBackend(ABC):
     """Renders takes and keeps what can be kept warm between them."""
 
     @abstractmethod
-    def render(self, order: RenderOrder, *, tell: Tell) -> Receipt:
-        """Render one take and write its clip.
+    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
+        """Render one take and write its clip. Several threads may call it at once: the takes
+        take turns on the card, and one is written while the next is sampled.
 
         Goes on from the checkpoints in `order.folder` when they belong to the same recipe;
         returns at once, with what was recorded, when the finished clip is there and whole.

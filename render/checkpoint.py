@@ -30,7 +30,7 @@ from render.sampling import Latents
 FORMAT = 1
 """Raised when the file's layout, or the arithmetic of sampling, changes."""
 
-_NOT_PIXELS = ("preset", "model", "fps", "stages")
+_NOT_PIXELS = ("preset", "model", "fps", "stages", "concessions")
 _HISTORY = "history."
 
 

@@ -17,13 +17,26 @@ class ModelRef:
     name: str
     """As the studio names it: `pocket-wan`."""
     family: str
-    """Which family file loads it: `pocket`, `wan`."""
+    """Which family file loads it: `pocket`, `wan`, `ltx2`, `animatediff`."""
     location: str
     """Absolute path of a diffusers folder, or a hub id."""
     revision: str | None = None
     """Hub commit; None for a local folder."""
     offline: bool = True
     """Never ask the hub: files must be on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Which card of the worker holds which part; None: the order's own device."""
+
+    text_encoder: str | None = None
+    """torch device of text and image encoders: `cuda:1`."""
+    low_expert: str | None = None
+    """Of the second transformer, where a model has two."""
+    vae: str | None = None
+    parallel: int = 1
+    """Cards over which one take's tokens are spread (context parallel); 1: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +56,24 @@ class RenderOrder:
     """Absolute; the take's own folder, made by the worker. Checkpoints and the clip go here."""
     device: str = "cpu"
     """torch device string inside the worker."""
+    placement: Placement = field(default_factory=Placement)
+    store: Path | None = None
+    """Absolute folder of what need not be computed again; None: nothing is kept."""
+    store_bytes: int = 20 * 10**9
+    """The store is kept below this size; what was used longest ago leaves first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of work in the worker, for its timeline."""
+
+    kind: str
+    """`load`, `encode`, `stage 1`, `decode`, `write`."""
+    begun: float
+    """Seconds since the epoch."""
+    ended: float
+    on_card: bool
+    """Whether the take held the card for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +97,8 @@ class StageReceipt:
     latents_sha256: str
     latents_std: float
     """Spread of the latents at its end: a sane model stays near 1."""
+    preview: Path | None = None
+    """Small picture strip of the latents at its end; None: not made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +131,14 @@ class Receipt:
     """What a person should know: `the source changed after planning (hash ...)`."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of what decides pixels: torch, diffusers, rushes."""
+    rungs: tuple[str, ...] = ()
+    """Rungs of the memory ladder that were in force at its end, in order."""
+    speed: str = "exact"
+    """The level that was really kept to: less than asked where a compile failed."""
+    reused: tuple[str, ...] = ()
+    """What came from the store: `prompt`, `still`, `stage 1`."""
+    timeline: tuple[Span, ...] = ()
+    """What the worker did when; stretches of one take, in order of their start."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with paths as text; `from_dict` is its inverse."""
@@ -107,7 +148,14 @@ class Receipt:
     def from_dict(cls, data: dict[str, Any]) -> Receipt:
         """The receipt that `to_dict` wrote."""
         stages = tuple(
-            StageReceipt(**{**stage, "latents": Path(stage["latents"])}) for stage in data["stages"]
+            StageReceipt(
+                **{
+                    **stage,
+                    "latents": Path(stage["latents"]),
+                    "preview": _path(stage.get("preview")),
+                }
+            )
+            for stage in data["stages"]
         )
         return cls(
             **{
@@ -115,6 +163,9 @@ class Receipt:
                 "clip": Path(data["clip"]),
                 "stages": stages,
                 "notes": tuple(data["notes"]),
+                "rungs": tuple(data.get("rungs", ())),
+                "reused": tuple(data.get("reused", ())),
+                "timeline": tuple(Span(**span) for span in data.get("timeline", ())),
             }
         )
 
@@ -177,15 +228,18 @@ class Delivery:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Delivery:
         """The delivery that `to_dict` wrote."""
-        strip = data["strip"]
         return cls(
             **{
                 **data,
                 "path": Path(data["path"]),
-                "strip": None if strip is None else Path(strip),
+                "strip": _path(data["strip"]),
                 "checks": tuple(data["checks"]),
             }
         )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _plain(value: Any) -> Any:

@@ -113,6 +113,7 @@ def tell(progress: Progress) -> None:
             "stages": progress.stages,
             "step": progress.step,
             "steps": progress.steps,
+            "preview": progress.preview,
         },
     )
 

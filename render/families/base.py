@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from manifests.stage import Expert, Lora, Recipe
-from render.order import ModelRef
+from manifests.stage import Expert, Lora, Recipe, Speed
+from render.order import ModelRef, Placement
 
 Frames = NDArray[np.float32]
 """float32 (T, H, W, 3), RGB, 0..1."""
@@ -60,6 +60,11 @@ class LoadedModel(ABC):
     """A model on its device: everything the stage loop and the backend need."""
 
     device: torch.device
+
+    @property
+    @abstractmethod
+    def components(self) -> Mapping[str, nn.Module]:
+        """Its modules by name: `transformer`, `transformer_2`, `text_encoder`, `vae` ..."""
 
     @abstractmethod
     def check(self, recipe: Recipe) -> None:
@@ -127,6 +132,8 @@ class LoadRequest:
     """Whether the take has a still."""
     boundary: float | None
     """Noise level where experts change; None: as the model's folder says."""
+    speed: Speed = Speed.EXACT
+    placement: Placement = field(default_factory=Placement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ bit (float32); only the noise levels, the solver and the order of stages are our
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.vae import DecoderOutput
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from manifests.stage import Expert, Lora, Recipe
 from render.errors import ModelUnavailable, NonFinite
@@ -40,6 +40,12 @@ class WanModel(LoadedModel):
         self._residence = Residence(self.device)
 
     # ------------------------------------------------------------------ what it can do
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """Transformers, encoders and VAE, as the pipeline names them."""
+        parts = self._pipe.components.items()
+        return {name: part for name, part in parts if isinstance(part, nn.Module)}
 
     def check(self, recipe: Recipe) -> None:
         """Refuse experts the model does not have and sizes it cannot make."""

@@ -23,7 +23,7 @@ from manifests.files import sha256_file, write_atomic
 from manifests.source import open_source
 from manifests.stage import Recipe
 from manifests.still import prepare_still
-from render.backend import Progress, RenderBackend, Tell
+from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfMemory
 from render.order import Receipt, RenderOrder, StageReceipt
@@ -32,7 +32,7 @@ from render.order import Receipt, RenderOrder, StageReceipt
 class FakeBackend(RenderBackend):
     """Renders by sliding a window over the source."""
 
-    def render(self, order: RenderOrder, *, tell: Tell) -> Receipt:
+    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
         """See `RenderBackend.render`: resumes from stage files, returns a finished clip at once."""
         order.folder.mkdir(parents=True, exist_ok=True)
         done = order.folder / "receipt.json"

@@ -44,6 +44,10 @@ class SmoothModel(LoadedModel):
     def __init__(self) -> None:
         self.asked: list[str] = []
 
+    @property
+    def components(self) -> dict[str, torch.nn.Module]:
+        return {}
+
     def check(self, recipe: Recipe) -> None:
         pass
 

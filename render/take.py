@@ -1,0 +1,70 @@
+"""A take while it is rendered: its order, who is told, its notes and its times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import torch
+
+from manifests.stage import Recipe
+from render.backend import Progress, Tell, Watch
+from render.checkpoint import Surroundings
+from render.order import RenderOrder, Span
+
+
+@dataclass(slots=True)
+class Take:
+    """What the parts of a render share."""
+
+    order: RenderOrder
+    tell: Tell
+    device: torch.device
+    source_sha256: str | None
+    """Of the still that is really rendered."""
+    watch: Watch | None = None
+    notes: list[str] = field(default_factory=list)
+    """What a person should know, for the receipt."""
+    reused: list[str] = field(default_factory=list)
+    """What came from the store."""
+    timeline: list[Span] = field(default_factory=list)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the order."""
+        return self.order.recipe
+
+    @contextmanager
+    def phase(self, name: str, *, on_card: bool = True) -> Iterator[None]:
+        """Tell that a phase begins, and put its time on the timeline."""
+        self.tell(Progress(take_id=self.order.take_id, phase=name, stages=len(self.recipe.stages)))
+        with self.span(name, on_card=on_card):
+            yield
+
+    @contextmanager
+    def span(self, kind: str, *, on_card: bool = True) -> Iterator[None]:
+        """Put the time of a stretch of work on the timeline."""
+        begun = time.time()
+        try:
+            yield
+        finally:
+            self.timeline.append(Span(kind=kind, begun=begun, ended=time.time(), on_card=on_card))
+
+    def seconds(self, kind: str) -> float:
+        """Wall time spent on one kind of work."""
+        return sum(span.ended - span.begun for span in self.timeline if span.kind == kind)
+
+    def surroundings(self) -> Surroundings:
+        """What decides pixels beside the recipe."""
+        return Surroundings(
+            source_sha256=self.source_sha256,
+            device=_device_kind(self.device),
+            versions={name: version(name) for name in ("torch", "diffusers")},
+        )
+
+
+def _device_kind(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
