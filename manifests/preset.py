@@ -14,7 +14,7 @@ from manifests.paths import Roots
 from manifests.preset_text import PresetText, StageText, read_preset_text
 from manifests.refusal import Refusal
 from manifests.settings import Studio
-from manifests.stage import Expert, Stage, StageKind
+from manifests.stage import Concession, Expert, Speed, Stage, StageKind
 from manifests.text import suggest
 from manifests.yaml_text import Node
 
@@ -42,6 +42,9 @@ class Preset:
     stages: tuple[Stage, ...]
     ranges: Mapping[str, tuple[float, float]]
     """Field -> (least, most) that a remedy may set it to: `cfg`, `denoise`, `steps`."""
+    speed: Speed = Speed.EXACT
+    concessions: tuple[Concession, ...] = ()
+    """What may be given up when memory is short."""
 
     @property
     def qualified_name(self) -> str:
@@ -135,6 +138,8 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio) -> Preset:
         negative=" ".join(text.negative.split()),
         stages=tuple(stages),
         ranges={str(key): limits for key, limits in text.ranges.items()},
+        speed=text.speed,
+        concessions=text.memory.allow,
     )
 
 

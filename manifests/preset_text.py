@@ -20,7 +20,7 @@ from pydantic import (
 from manifests.errors import BadInput, Fault
 from manifests.loras import LoraRef, read_loras
 from manifests.refusal import Refusal, quoted
-from manifests.stage import Expert, Sampler, Schedule, StageKind
+from manifests.stage import Concession, Expert, Sampler, Schedule, Speed, StageKind
 from manifests.text import suggest
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
@@ -96,6 +96,16 @@ class StageText(BaseModel):
         return self.add_noise
 
 
+class MemoryText(BaseModel):
+    """What may be done when memory is short, as written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    allow: tuple[
+        Annotated[Concession, BeforeValidator(_one_of(Concession, "concession"))], ...
+    ] = ()
+
+
 class PresetText(BaseModel):
     """A preset as written."""
 
@@ -110,6 +120,8 @@ class PresetText(BaseModel):
     frames: Annotated[int, Field(ge=1)]
     fps: Annotated[float, Field(ge=1, le=240)]
     negative: Annotated[str, Field(max_length=8000)] = ""
+    speed: Annotated[Speed, BeforeValidator(_one_of(Speed, "speed"))] = Speed.EXACT
+    memory: MemoryText = MemoryText()
     stages: Annotated[tuple[StageText, ...], Field(min_length=1, max_length=8)]
     ranges: dict[
         Literal["cfg", "denoise", "steps"], Annotated[tuple[float, float], AfterValidator(_ordered)]
@@ -208,12 +220,15 @@ def _fault(item: Any, path: Path, node: Node) -> Fault:
     return _refusal(item, loc).at(path, row=_line(node, loc), column=column, value=value)
 
 
+_FIELDS: dict[str, type[BaseModel]] = {"stages": StageText, "memory": MemoryText}
+
+
 def _refusal(item: Any, loc: list[Any]) -> Refusal:
     error = item.get("ctx", {}).get("error")
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        fields = StageText.model_fields if loc[0] == "stages" else PresetText.model_fields
+        fields = _FIELDS.get(str(loc[0]) if len(loc) > 1 else "", PresetText).model_fields
         return Refusal(f"there is no key {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")

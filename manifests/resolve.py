@@ -213,6 +213,8 @@ class Resolver:
             precision=model.precision,
             vae_precision=model.vae_precision,
             boundary=model.boundary,
+            speed=preset.speed,
+            concessions=preset.concessions,
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -25,6 +24,36 @@ CHECK_EVERY = 4
 
 StepDone = Callable[[int, int], None]
 """Told after each step: steps done, steps in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnd:
+    """Where a stage stands after a step."""
+
+    done: int
+    """Steps of the stage that are done."""
+    steps: int
+    """Steps of the stage in all."""
+    x: Tensor
+    """Latents at the level that step `done` came down to."""
+    solver: Solver
+    """Its `state` is what the next step needs."""
+
+
+AfterStep = Callable[[StepEnd], None]
+"""Told after each step, with all that a checkpoint inside the stage needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Midway:
+    """A stage that was cut between two steps: where it goes on."""
+
+    done: int
+    """Steps of the stage that are done."""
+    x: Tensor
+    """float32, as `StepEnd.x` was."""
+    history: History
+    """As `StepEnd.solver.state()` was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,27 +76,29 @@ def run_chain_stage(
     model: LoadedModel,
     conditioning: Conditioning,
     step_done: StepDone = lambda done, steps: None,
+    after_step: AfterStep = lambda end: None,
+    midway: Midway | None = None,
 ) -> Latents:
     """Run stage `index` of `recipe` on what the stage before handed on (None before the first).
 
+    With `midway` the stage goes on where it was cut, bit for bit as if it had not been; what the
+    stage before handed on is then not asked for.
+
     Raises:
         NonFinite: the latents hold NaN or infinity.
-        ValueError: the first stage adds no noise, or a value of the stage is out of range.
+        ValueError: the first stage adds no noise, a value of the stage is out of range, or
+            `midway` is of another stage.
     """
     stage = recipe.stages[index]
     levels = stage_sigmas(stage)
-    shape = model.latent_shape(width=recipe.width, height=recipe.height, frames=recipe.frames)
-    if before is None and not adds_noise(stage):
-        raise ValueError(
-            f"stage {index + 1} adds no noise and has no latents to start from; set add_noise"
-        )
-    noise = draw_noise(shape, seed=recipe.seed + stage.seed_offset) if adds_noise(stage) else None
     solver = SOLVERS[stage.sampler].make()
-    if before is not None and goes_on(recipe, index):
-        solver.load_state({name: kept.to(model.device) for name, kept in before.history.items()})
-    x = enter_stage(before, noise=noise, sigma=levels[0], shape=shape).to(model.device)
+    if midway is None:
+        x, history = _begin(recipe, index, before, model=model, sigma=levels[0])
+    else:
+        x, history = midway.x, midway.history
+    solver.load_state({name: kept.to(model.device) for name, kept in history.items()})
     x = run_stage(
-        x,
+        x.to(model.device),
         sigmas=levels,
         cfg=stage.cfg,
         expert=stage.expert,
@@ -75,9 +106,26 @@ def run_chain_stage(
         model=model,
         conditioning=conditioning,
         step_done=step_done,
+        after_step=after_step,
+        start_step=0 if midway is None else midway.done,
         label=f"stage {index + 1} of {len(recipe.stages)}",
     )
     return Latents(x=x, sigma=levels[-1], history=solver.state() if levels[-1] > 0 else {})
+
+
+def _begin(
+    recipe: Recipe, index: int, before: Latents | None, *, model: LoadedModel, sigma: float
+) -> tuple[Tensor, History]:
+    """Latents at the first level of a stage, and what its solver remembers from before."""
+    stage = recipe.stages[index]
+    shape = model.latent_shape(width=recipe.width, height=recipe.height, frames=recipe.frames)
+    if before is None and not adds_noise(stage):
+        raise ValueError(
+            f"stage {index + 1} adds no noise and has no latents to start from; set add_noise"
+        )
+    noise = draw_noise(shape, seed=recipe.seed + stage.seed_offset) if adds_noise(stage) else None
+    kept = before.history if before is not None and goes_on(recipe, index) else {}
+    return enter_stage(before, noise=noise, sigma=sigma, shape=shape), kept
 
 
 def run_stage(
@@ -90,21 +138,32 @@ def run_stage(
     conditioning: Conditioning,
     expert: Expert = Expert.AUTO,
     step_done: StepDone = lambda done, steps: None,
+    after_step: AfterStep = lambda end: None,
+    start_step: int = 0,
     label: str = "stage",
 ) -> Tensor:
-    """Sample `x` (float32, noise already at `sigmas[0]`) down through `sigmas`.
+    """Sample `x` (float32, noise already at `sigmas[start_step]`) down through `sigmas`.
 
-    Raises NonFinite when the latents hold NaN or infinity.
+    `start_step` steps are done already: the stage goes on behind them, with a solver that holds
+    what it remembered there.
+
+    Raises:
+        NonFinite: the latents hold NaN or infinity.
+        ValueError: the stage has no step `start_step`.
     """
     s = torch.tensor(sigmas, dtype=torch.float32)
     steps = len(s) - 1
-    for i, (sigma, sigma_next) in enumerate(pairwise(s)):
+    if not 0 <= start_step <= steps:
+        raise ValueError(f"{label} has {steps} steps and cannot go on behind step {start_step}")
+    for i in range(start_step, steps):
+        sigma, sigma_next = s[i], s[i + 1]
         at = Position(sigma=sigma, expert=expert, step=i, steps=steps)
         v = guided_velocity(x, at, cfg=cfg, model=model, conditioning=conditioning)
         x = solver.step(x, v, sigma=sigma, sigma_next=sigma_next)
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             check_finite(x, f"{label}, step {i + 1} of {steps}")
         step_done(i + 1, steps)
+        after_step(StepEnd(done=i + 1, steps=steps, x=x, solver=solver))
     return x
 
 

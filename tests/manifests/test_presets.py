@@ -6,7 +6,7 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.preset import list_presets, load_preset
-from manifests.stage import Expert, Schedule, StageKind
+from manifests.stage import Concession, Expert, Schedule, Speed, StageKind
 
 GOOD = """\
 title: Mine
@@ -81,6 +81,17 @@ def test_the_studios_preset_wins_over_the_bundled_one(own):
     """A file of the same name in presets_dir is used."""
     assert own(GOOD, "two-stage").title == "Mine"
     assert own(GOOD).ranges == {"cfg": (2.0, 4.0)}
+
+
+def test_a_preset_says_what_may_be_given_up(own, sheet, studio, tmp_path):
+    """Speed and concessions come into the recipe; without the keys nothing may be given up."""
+    plain = own(GOOD)
+    assert (plain.speed, plain.concessions) == (Speed.EXACT, ())
+    own(GOOD + "speed: fast\nmemory: {allow: [tiling, stages]}\n")
+    used = studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+    recipe = sheet("shot,source,preset\na,a.png,mine\n", studio=used).shots[0].recipe
+    assert recipe.speed is Speed.FAST
+    assert recipe.concessions == (Concession.TILING, Concession.STAGES)
 
 
 def test_an_unknown_preset_is_answered(studio):
@@ -215,6 +226,23 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
             "loras",
             "'x.safetensors' is not there",
             "put it into",
+        ),
+        ("[2, 4]", "[2, 4]\nspeed: fats", 12, "speed", "there is no speed 'fats'", "did you mean"),
+        (
+            "[2, 4]",
+            "[2, 4]\nmemory: {allow: [size, fp16]}",
+            12,
+            "memory.allow.2",
+            "there is no concession 'fp16'",
+            "use one of: fp8, frames",
+        ),
+        (
+            "[2, 4]",
+            "[2, 4]\nmemory: {alow: [size]}",
+            12,
+            "memory.alow",
+            "there is no key 'alow'",
+            "did you mean 'allow'?",
         ),
         ("title: Mine", "title: Mine\ntitle: Me", 2, None, "the key 'title' stands twice", "keep"),
         (GOOD, "", None, None, "is no mapping", "write `title:`"),

@@ -21,6 +21,8 @@ from render.families.base import Conditioning, Frames, ImageCondition, LoadedMod
 from render.order import RenderOrder
 from render.sampling import (
     Latents,
+    Midway,
+    StepEnd,
     draw_noise,
     enter_stage,
     goes_on,
@@ -139,6 +141,41 @@ def test_a_schedule_in_parts_is_the_schedule(
     parts = _run(replace(recipe, stages=_parts(sampler, *cuts)), SmoothModel())[-1]
     assert torch.equal(parts.x, whole.x)
     assert parts.sigma == whole.sigma == 0.0
+
+
+@pytest.mark.parametrize("sampler", list(Sampler))
+def test_a_stage_cut_at_any_step_goes_on_bit_for_bit(
+    sampler: Sampler, order_for: Callable[..., RenderOrder]
+) -> None:
+    """From what `after_step` is told after any step, the stage ends as if it had not been cut."""
+    recipe = replace(order_for("t2v-2.1").recipe, stages=_parts(sampler, steps=5))
+    model, kept = SmoothModel(), list[Midway]()
+
+    def keep(end: StepEnd) -> None:
+        history = {name: tensor.clone() for name, tensor in end.solver.state().items()}
+        kept.append(Midway(done=end.done, x=end.x.clone(), history=history))
+
+    told = _conditioning(model)
+    whole = run_chain_stage(recipe, 0, None, model=model, conditioning=told, after_step=keep)
+    assert [midway.done for midway in kept] == [1, 2, 3, 4, 5]
+    for midway in kept:
+        rest = run_chain_stage(recipe, 0, None, model=model, conditioning=told, midway=midway)
+        assert torch.equal(rest.x, whole.x), midway.done
+
+
+def test_a_stage_does_not_go_on_behind_its_end(order_for: Callable[..., RenderOrder]) -> None:
+    """A cut of a longer stage is refused, not run from somewhere else."""
+    recipe = replace(order_for("t2v-2.1").recipe, stages=_parts(Sampler.EULER, steps=5))
+    model = SmoothModel()
+    with pytest.raises(ValueError, match="has 5 steps and cannot go on behind step 6"):
+        run_chain_stage(
+            recipe,
+            0,
+            None,
+            model=model,
+            conditioning=_conditioning(model),
+            midway=Midway(done=6, x=torch.zeros(1), history={}),
+        )
 
 
 def test_a_whole_split_is_a_renoise_from_pure_noise(order_for: Callable[..., RenderOrder]) -> None:
