@@ -8,6 +8,7 @@ RenderError (RushesError)
 ├── ModelUnavailable      the model cannot be loaded here: retrying does not help
 ├── SourceUnreadable      the still vanished or cannot be decoded any more
 ├── StaleCheckpoint       a checkpoint belongs to another recipe: it is ignored, by name
+├── TensorFileDamaged     a file of tensors is not what was written: it is made again, by name
 ├── ClipUnreadable        a file that should be a clip cannot be decoded
 ├── NonFinite             NaN or infinity in latents or frames: a picture failure
 ├── GradeUnusable         a grade's LUT vanished, changed or is no LUT, or its numbers make no CDL
@@ -51,6 +52,10 @@ class SourceUnreadable(RenderError):
 
 class StaleCheckpoint(RenderError):
     """A checkpoint belongs to another recipe or is damaged."""
+
+
+class TensorFileDamaged(RenderError):
+    """A file of tensors (checkpoint, entry of the store) is not what was written."""
 
 
 class ClipUnreadable(RenderError):

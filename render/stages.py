@@ -11,13 +11,15 @@ from manifests.errors import BadInput
 from manifests.source import open_source
 from manifests.still import prepare_still
 from render.backend import Progress
-from render.checkpoint import checkpoint_path, plan_hash, resume, save_checkpoint, tensor_sha256
+from render.checkpoint import checkpoint_path, resume, save_checkpoint
 from render.errors import SourceUnreadable
 from render.families.base import Conditioning, ImageCondition, LoadedModel
+from render.keys import plan_hash
 from render.order import StageReceipt
 from render.sampling import Latents, run_chain_stage
 from render.schedules import stage_sigmas
 from render.take import Take
+from render.tensor_file import tensor_sha256
 
 
 class Encodings:

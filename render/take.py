@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 
 from manifests.stage import Recipe
 from render.backend import Progress, Tell, Watch
-from render.checkpoint import Surroundings
+from render.keys import Surroundings
 from render.order import RenderOrder, Span
 
 
@@ -30,6 +31,10 @@ class Take:
     """What a person should know, for the receipt."""
     reused: list[str] = field(default_factory=list)
     """What came from the store."""
+    in_force: set[str] = field(default_factory=set)
+    """Memory rungs and speed levels in force that change pixels (`fp8`, `turbo`): who switches
+    one on adds it before the work, and nothing made otherwise is taken from a checkpoint or the
+    store. What only moves bytes (`offload`) stays out."""
     timeline: list[Span] = field(default_factory=list)
 
     @property
@@ -62,9 +67,14 @@ class Take:
         return Surroundings(
             source_sha256=self.source_sha256,
             device=_device_kind(self.device),
-            versions={name: version(name) for name in ("torch", "diffusers")},
+            versions={name: version(name) for name in ("torch", "diffusers", "transformers")},
+            in_force=tuple(sorted(self.in_force)),
         )
 
 
 def _device_kind(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    # The kernels and how a sum is cut among threads decide the last bits.
+    kernels = torch.backends.cpu.get_cpu_capability()
+    return f"{device.type} {platform.machine()} {kernels}, {torch.get_num_threads()} threads"

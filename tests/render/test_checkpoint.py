@@ -11,19 +11,12 @@ import pytest
 import torch
 
 from manifests.stage import Lora, Stage, StageKind
-from render.checkpoint import (
-    Surroundings,
-    checkpoint_path,
-    load_checkpoint,
-    plan_hash,
-    prefix_fingerprint,
-    resume,
-    save_checkpoint,
-    tensor_sha256,
-)
+from render.checkpoint import checkpoint_path, load_checkpoint, resume, save_checkpoint
 from render.errors import StaleCheckpoint
+from render.keys import Surroundings, plan_hash, prefix_fingerprint
 from render.order import RenderOrder, StageReceipt
 from render.sampling import Latents, draw_noise
+from render.tensor_file import tensor_sha256
 
 X = draw_noise((1, 4, 2, 4, 4), seed=0)
 HISTORY = {"x0": draw_noise((1, 4, 2, 4, 4), seed=1), "sigma": torch.tensor(0.8)}
