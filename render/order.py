@@ -35,8 +35,20 @@ class Placement:
     low_expert: str | None = None
     """Of the second transformer, where a model has two."""
     vae: str | None = None
-    parallel: int = 1
-    """Cards over which one take's tokens are spread (context parallel); 1: none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gang:
+    """Several workers on one take, a card each: which of them this one is, and where they meet."""
+
+    size: int
+    """Cards over which the take's tokens are spread (context parallel): 2 and more."""
+    rank: int
+    """0 leads: it encodes, decodes and writes. The others lend their card to its model calls."""
+    meeting: Path
+    """Absolute path of a file, not there yet, through which the ranks find each other."""
+    seconds: float
+    """How long one may wait for another, the end of the other's last take included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +69,10 @@ class RenderOrder:
     device: str = "cpu"
     """torch device string inside the worker."""
     placement: Placement = field(default_factory=Placement)
+    gpus: int = 1
+    """Cards that the sheet asks for this take; the pool makes a `gang` of as many as there are."""
+    gang: Gang | None = None
+    """Set by the pool where several cards render the take."""
     store: Path | None = None
     """Absolute folder of what need not be computed again; None: nothing is kept."""
     store_bytes: int = 20 * 10**9
