@@ -46,7 +46,9 @@ class Noise(StrEnum):
     FLOW = "flow"
     """`x = sigma*noise + (1 - sigma)*clean`, sigma in 0..1 (Wan, LTX)."""
     EPS = "eps"
-    """`x = clean + sigma*noise`, sigma from about 0.03 to 14.6 (AnimateDiff on SD 1.5)."""
+    """`x = clean + sigma*noise`, sigma from 0.029 to 14.6: Stable Diffusion 1.5's own betas."""
+    EPS_LINEAR = "eps_linear"
+    """As eps, sigma from 0.029 to 25.1: the linear betas of AnimateDiff's motion modules."""
 
 
 class Speed(StrEnum):
@@ -120,7 +122,7 @@ class Stage:
     cfg: float
     """Classifier-free guidance scale; 1.0 skips the unconditional call."""
     shift: float
-    """`a` in sigma(t) = a*t / (1 + (a-1)*t)."""
+    """`a` in sigma(t) = a*t / (1 + (a-1)*t); 1 on models that are no flow."""
     sampler: Sampler = Sampler.EULER
     schedule: Schedule = Schedule.SIMPLE
     denoise: float = 1.0

@@ -1,15 +1,8 @@
-"""Noise levels of a stage on a flow-matching model, as ComfyUI spaces them.
+"""Noise levels of a stage, as ComfyUI spaces them on the model's own table (`render.noise`).
 
-A flow model mixes `x = sigma*noise + (1 - sigma)*clean`, so sigma runs from 1 (pure noise) to 0
-(clean). The model's own table is the shifted uniform one,
-
-    sigma(t) = a*t / (1 + (a - 1)*t),    t = k/1000,  k = 1..1000,
-
-with `a` the shift (Esser et al. 2024, section 5.3.2), and the timestep it is told is
-`1000*sigma`, a float. A schedule picks `steps` levels out of it and ends with 0.
-
-No torch here: the planner shows these numbers. Levels are computed in float64; ComfyUI rounds
-the same values to float32, so the two agree to 1e-6.
+A schedule picks `steps` levels out of the table and ends with 0. No torch here: the planner shows
+these numbers. Levels are computed in float64; ComfyUI rounds the same values to float32, so the
+two agree to 1e-6.
 """
 
 from __future__ import annotations
@@ -19,15 +12,10 @@ from collections.abc import Callable
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import beta as beta_distribution
 
-from manifests.stage import Schedule, Stage, StageKind
-
-Levels = NDArray[np.float64]
-
-TABLE_SIZE = 1000
-"""Levels of the model's own table; also the factor from sigma to the model's timestep."""
+from manifests.stage import Noise, Schedule, Stage, StageKind
+from render.noise import TABLE_SIZE, Levels, Table, table_of
 
 MAX_STEPS = TABLE_SIZE
 """More steps than the table has levels would repeat them."""
@@ -36,17 +24,14 @@ FULL_DENOISE = 0.9999
 """Above this ComfyUI treats `denoise` as 1."""
 
 
-def shifted(t: Levels, *, shift: float) -> Levels:
-    """sigma(t) for t in 0..1: `a*t / (1 + (a-1)*t)`; the identity for shift 1."""
-    return shift * t / (1.0 + (shift - 1.0) * t)
-
-
-def sigma_table(*, shift: float) -> Levels:
-    """The model's 1000 levels, rising from just above 0 to exactly 1."""
-    return shifted(np.arange(1, TABLE_SIZE + 1) / TABLE_SIZE, shift=shift)
-
-
-def sigmas(*, schedule: Schedule, steps: int, denoise: float = 1.0, shift: float) -> list[float]:
+def sigmas(
+    *,
+    schedule: Schedule,
+    steps: int,
+    denoise: float = 1.0,
+    shift: float,
+    noise: Noise = Noise.FLOW,
+) -> list[float]:
     """Levels of a re-noise stage: `steps + 1` falling values, the last one 0.
 
     With `denoise` at most 0.9999 the schedule is laid out for `int(steps / denoise)` steps and
@@ -57,9 +42,10 @@ def sigmas(*, schedule: Schedule, steps: int, denoise: float = 1.0, shift: float
     Raises:
         ValueError: a value is out of range; the message names it.
     """
-    _check(steps=steps, denoise=denoise, shift=shift)
+    _check(steps=steps, denoise=denoise, shift=shift, noise=noise)
+    table = table_of(noise, shift=shift)
     if denoise > FULL_DENOISE:
-        levels = _whole(schedule, steps, shift)
+        levels = SPACINGS[schedule](steps, table)
     else:
         laid_out = int(steps / denoise)
         if laid_out > MAX_STEPS:
@@ -67,7 +53,7 @@ def sigmas(*, schedule: Schedule, steps: int, denoise: float = 1.0, shift: float
                 f"denoise {denoise:g} with {steps} steps lays out {laid_out} steps, more than the "
                 f"{MAX_STEPS} levels of the model; use fewer steps or a higher denoise"
             )
-        levels = _whole(schedule, laid_out, shift)[-(steps + 1) :]
+        levels = SPACINGS[schedule](laid_out, table)[-(steps + 1) :]
     return [float(level) for level in levels]
 
 
@@ -79,6 +65,7 @@ def split_sigmas(
     start_step: int = 0,
     end_step: int | None = None,
     leftover_noise: bool = False,
+    noise: Noise = Noise.FLOW,
 ) -> list[float]:
     """Levels of the window `start_step..end_step` of one schedule of `steps` steps.
 
@@ -87,8 +74,9 @@ def split_sigmas(
     Raises:
         ValueError: a value is out of range, or the window holds no step.
     """
-    _check(steps=steps, denoise=1.0, shift=shift)
-    levels = [float(level) for level in _whole(schedule, steps, shift)]
+    _check(steps=steps, denoise=1.0, shift=shift, noise=noise)
+    table = table_of(noise, shift=shift)
+    levels = [float(level) for level in SPACINGS[schedule](steps, table)]
     end = len(levels) - 1 if end_step is None else min(end_step, len(levels) - 1)
     if not 0 <= start_step < end:
         raise ValueError(
@@ -105,7 +93,11 @@ def stage_sigmas(stage: Stage) -> list[float]:
     """Levels that a stage runs through, of either kind. Raises ValueError, see above."""
     if stage.kind is StageKind.RENOISE:
         return sigmas(
-            schedule=stage.schedule, steps=stage.steps, denoise=stage.denoise, shift=stage.shift
+            schedule=stage.schedule,
+            steps=stage.steps,
+            denoise=stage.denoise,
+            shift=stage.shift,
+            noise=stage.noise,
         )
     return split_sigmas(
         schedule=stage.schedule,
@@ -114,11 +106,12 @@ def stage_sigmas(stage: Stage) -> list[float]:
         start_step=stage.start_step,
         end_step=stage.end_step,
         leftover_noise=stage.leftover_noise,
+        noise=stage.noise,
     )
 
 
 def start_sigma(stage: Stage) -> float:
-    """Noise level a stage starts from, 0..1. Raises ValueError."""
+    """Noise level a stage starts from. Raises ValueError."""
     return stage_sigmas(stage)[0]
 
 
@@ -127,73 +120,67 @@ def end_sigma(stage: Stage) -> float:
     return stage_sigmas(stage)[-1]
 
 
-def _check(*, steps: int, denoise: float, shift: float) -> None:
+def _check(*, steps: int, denoise: float, shift: float, noise: Noise) -> None:
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; it must be a whole number in 1..{MAX_STEPS}")
     if not 0.0 < denoise <= 1.0:
         raise ValueError(f"denoise is {denoise:g}; it must be above 0 and at most 1")
     if not (math.isfinite(shift) and shift > 0.0):
         raise ValueError(f"shift is {shift:g}; it must be a finite number above 0 (Wan: 3 to 12)")
-
-
-def _whole(schedule: Schedule, steps: int, shift: float) -> Levels:
-    return SPACINGS[schedule](steps, shift)
+    if noise is not Noise.FLOW and shift != 1.0:
+        raise ValueError(f"shift is {shift:g}; a model that predicts noise has none, write 1")
 
 
 def _with_zero(levels: Levels) -> Levels:
     return np.append(levels, 0.0)
 
 
-def _simple(steps: int, shift: float) -> Levels:
+def _simple(steps: int, table: Table) -> Levels:
     stride = TABLE_SIZE / steps
     picks = [-(1 + int(i * stride)) for i in range(steps)]
-    return _with_zero(sigma_table(shift=shift)[picks])
+    return _with_zero(table.levels[picks])
 
 
-def _uniform(steps: int, shift: float, *, points: int) -> Levels:
-    # NOTE: ComfyUI spaces the model's timesteps, which are shifted already, and shifts them
-    # again; its sigma_min therefore comes out about `shift` times larger than the table's.
-    table = sigma_table(shift=shift)
-    return shifted(np.linspace(table[-1], table[0], points)[:steps], shift=shift)
+def _uniform(steps: int, table: Table, *, points: int) -> Levels:
+    return table.at(np.linspace(*table.timesteps, points)[:steps])
 
 
-def _normal(steps: int, shift: float) -> Levels:
-    return _with_zero(_uniform(steps, shift, points=steps))
+def _normal(steps: int, table: Table) -> Levels:
+    return _with_zero(_uniform(steps, table, points=steps))
 
 
-def _sgm_uniform(steps: int, shift: float) -> Levels:
-    return _with_zero(_uniform(steps, shift, points=steps + 1))
+def _sgm_uniform(steps: int, table: Table) -> Levels:
+    return _with_zero(_uniform(steps, table, points=steps + 1))
 
 
-def _beta(steps: int, shift: float) -> Levels:
+def _beta(steps: int, table: Table) -> Levels:
     """Quantiles of Beta(0.6, 0.6): dense at both ends (Lee et al. 2024)."""
     quantiles = beta_distribution.ppf(1.0 - np.linspace(0.0, 1.0, steps, endpoint=False), 0.6, 0.6)
     picks = np.rint(quantiles * (TABLE_SIZE - 1)).astype(int)
     kept = picks[np.append(True, picks[1:] != picks[:-1])]
-    return _with_zero(sigma_table(shift=shift)[kept])
+    return _with_zero(table.levels[kept])
 
 
-def _karras(steps: int, shift: float, rho: float = 7.0) -> Levels:
+def _karras(steps: int, table: Table, rho: float = 7.0) -> Levels:
     """Karras et al. 2022, equation 5."""
-    table = sigma_table(shift=shift)
-    low, high = table[0] ** (1.0 / rho), table[-1] ** (1.0 / rho)
+    low, high = table.levels[0] ** (1.0 / rho), table.levels[-1] ** (1.0 / rho)
     return _with_zero((high + np.linspace(0.0, 1.0, steps) * (low - high)) ** rho)
 
 
-def _exponential(steps: int, shift: float) -> Levels:
-    table = sigma_table(shift=shift)
-    return _with_zero(np.exp(np.linspace(np.log(table[-1]), np.log(table[0]), steps)))
+def _exponential(steps: int, table: Table) -> Levels:
+    return _with_zero(np.exp(np.linspace(np.log(table.levels[-1]), np.log(table.levels[0]), steps)))
 
 
-def _ddim_uniform(steps: int, shift: float) -> Levels:
+def _ddim_uniform(steps: int, table: Table) -> Levels:
     stride = max(TABLE_SIZE // steps, 1)
-    return _with_zero(sigma_table(shift=shift)[1::stride][::-1])
+    return _with_zero(table.levels[1::stride][::-1])
 
 
-def _linear_quadratic(steps: int, shift: float, threshold: float = 0.025) -> Levels:
-    """Half the steps fall linearly to `1 - threshold`, the rest quadratically to 0 (Genmo)."""
+def _linear_quadratic(steps: int, table: Table, threshold: float = 0.025) -> Levels:
+    """Half the steps fall linearly by `threshold` of the top, the rest quadratically (Genmo)."""
+    top = table.levels[-1]
     if steps == 1:
-        return np.array([1.0, 0.0])
+        return np.array([top, 0.0])
     linear_steps = steps // 2
     quadratic_steps = steps - linear_steps
     slope = threshold / linear_steps
@@ -201,17 +188,18 @@ def _linear_quadratic(steps: int, shift: float, threshold: float = 0.025) -> Lev
     curvature = (1.0 - threshold - slope * quadratic_steps) / quadratic_steps**2
     k = np.arange(quadratic_steps)
     quadratic = threshold + slope * k + curvature * k**2
-    return _with_zero(1.0 - np.concatenate([linear, quadratic]))
+    return _with_zero(top * (1.0 - np.concatenate([linear, quadratic])))
 
 
-def _kl_optimal(steps: int, shift: float) -> Levels:
+def _kl_optimal(steps: int, table: Table) -> Levels:
     """Sabour et al. 2024 (Align Your Steps), the closed form for Gaussian data."""
-    table = sigma_table(shift=shift)
     ramp = np.linspace(0.0, 1.0, steps)
-    return _with_zero(np.tan(ramp * np.arctan(table[0]) + (1.0 - ramp) * np.arctan(table[-1])))
+    return _with_zero(
+        np.tan(ramp * np.arctan(table.levels[0]) + (1.0 - ramp) * np.arctan(table.levels[-1]))
+    )
 
 
-SPACINGS: MappingProxyType[Schedule, Callable[[int, float], Levels]] = MappingProxyType(
+SPACINGS: MappingProxyType[Schedule, Callable[[int, Table], Levels]] = MappingProxyType(
     {
         Schedule.SIMPLE: _simple,
         Schedule.NORMAL: _normal,
@@ -224,4 +212,4 @@ SPACINGS: MappingProxyType[Schedule, Callable[[int, float], Levels]] = MappingPr
         Schedule.KL_OPTIMAL: _kl_optimal,
     }
 )
-"""How each schedule spaces its levels: (steps, shift) -> falling levels that end with 0."""
+"""How each schedule spaces its levels: (steps, table) -> falling levels that end with 0."""

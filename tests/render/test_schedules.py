@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.stage import Schedule, Stage, StageKind
+from manifests.stage import Noise, Schedule, Stage, StageKind
 from render.schedules import (
     SPACINGS,
     end_sigma,
-    sigma_table,
     sigmas,
     split_sigmas,
     stage_sigmas,
@@ -136,16 +135,6 @@ def test_windows_join_to_the_whole(
         assert first[:-1] + rest == whole
 
 
-@given(shift=shifts)
-@settings(deadline=None, max_examples=20)
-def test_the_table_rises_to_one(shift: float) -> None:
-    """The model's own levels rise strictly and end with 1 exactly."""
-    table = sigma_table(shift=shift)
-    assert len(table) == 1000
-    assert table[-1] == 1.0
-    assert all(table[1:] > table[:-1])
-
-
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -157,6 +146,7 @@ def test_the_table_rises_to_one(shift: float) -> None:
         ({"shift": 0.0}, "shift is 0"),
         ({"shift": float("inf")}, "shift is inf"),
         ({"steps": 100, "denoise": 0.05}, "lays out 2000 steps"),
+        ({"noise": Noise.EPS}, "a model that predicts noise has none"),
     ],
 )
 def test_what_cannot_be_laid_out_is_refused(values: dict[str, Any], said: str) -> None:
