@@ -31,9 +31,23 @@ class Progress:
 
 Tell = Callable[[Progress], None]
 
-Watch = Callable[[Any], None]
-"""Told each chunk of frames as it is decoded: float32 array (T, H, W, 3), RGB, 0..1. Called in
-the worker process, on a thread of its own, in order."""
+
+class Watch(ABC):
+    """Sees the frames of a take as they are decoded, before its clip is whole.
+
+    Called in the worker process, in order, on the thread that writes the clip: it does not hold
+    the card. What it raises is noted in the receipt and never fails the take; it is then told no
+    more of that clip.
+    """
+
+    @abstractmethod
+    def begin(self) -> None:
+        """A clip begins. After a decode that failed it begins once more: forget what was seen."""
+
+    @abstractmethod
+    def see(self, chunk: Any) -> None:
+        """The next frames, exactly as the clip gives them back: float32 (T, H, W, 3), RGB, 0..1,
+        in the file's 4096 steps."""
 
 
 class RenderBackend(ABC):

@@ -144,7 +144,15 @@ def check_finite(frame: NDArray[Any], index: int, path: Path) -> None:
         )
 
 
-def _codes(frame: Frame) -> NDArray[np.uint16]:
+def quantised(frames: NDArray[Any]) -> NDArray[np.float32]:
+    """Frames of any shape, float RGB 0..1, as a clip gives them back: float32, 4096 steps.
+
+    Writing what this returns gives the same file as writing `frames`.
+    """
+    return _codes(frames).astype(np.float32) / np.float32(STEPS)
+
+
+def _codes(frame: NDArray[Any]) -> NDArray[np.uint16]:
     """0..1 to the codes 0..4095, rounded to the nearest."""
     values = np.clip(frame.astype(np.float32, copy=False), 0, 1) * np.float32(STEPS)
     return np.ascontiguousarray(np.rint(values).astype(np.uint16))

@@ -24,7 +24,7 @@ from manifests.source import open_source
 from manifests.stage import Recipe
 from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell, Watch
-from render.clip import write_clip
+from render.clip import quantised, write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfMemory
 from render.order import Receipt, RenderOrder, StageReceipt
 
@@ -43,8 +43,11 @@ class FakeBackend(RenderBackend):
         self._misbehave(order)
         stages = tuple(self._stage(order, index, tell) for index in range(len(order.recipe.stages)))
         tell(Progress(take_id=order.take_id, phase="decode"))
-        clip = order.folder / "clip.mkv"
-        write_clip([_frames(order)], clip, fps=order.recipe.fps)
+        clip, frames = order.folder / "clip.mkv", _frames(order)
+        write_clip([frames], clip, fps=order.recipe.fps)
+        if watch is not None:
+            watch.begin()
+            watch.see(quantised(frames))
         receipt = _receipt(order, clip, stages)
         write_atomic(done, json.dumps(receipt.to_dict()))
         return receipt
