@@ -12,17 +12,13 @@ from diffusers import WanImageToVideoPipeline, WanPipeline
 from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
 from render.families.folder import check_weights, model_folder, number, read_index
+from render.families.pipeline import dtype_named, load_pipeline
 from render.families.wan import WanModel
-from render.memory import is_out_of_memory
 
 PIPELINES: MappingProxyType[str, Any] = MappingProxyType(
     {"WanPipeline": WanPipeline, "WanImageToVideoPipeline": WanImageToVideoPipeline}
 )
 """Classes a model's folder may name. Never the generic loader: it may ignore what it is given."""
-
-DTYPES: MappingProxyType[str, torch.dtype] = MappingProxyType(
-    {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-)
 
 
 def load_wan(request: LoadRequest) -> WanModel:
@@ -50,44 +46,17 @@ def load_wan(request: LoadRequest) -> WanModel:
 
 
 def _from_folder(pipeline: Any, folder: Path, request: LoadRequest) -> Any:
-    transformer = _dtype(request, request.precision)
+    name = request.model.name
+    transformer = dtype_named(request.precision, name=name)
     # NOTE: UMT5 overflows in float16; bfloat16 has the range and the same size.
     text = torch.bfloat16 if transformer is torch.float16 else transformer
     dtypes = {
         "default": transformer,
         "text_encoder": text,
         "image_encoder": torch.float32,
-        "vae": _dtype(request, request.vae_precision),
+        "vae": dtype_named(request.vae_precision, name=name),
     }
-    try:
-        pipe = pipeline.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, dtype=dtypes
-        )
-    except Exception as error:  # every library beneath has its own; all mean: not loadable here
-        if is_out_of_memory(error):
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise ModelUnavailable(
-            f"model {request.model.name}: {folder} cannot be loaded ({reason}); "
-            "download or copy the model again"
-        ) from error
-    if pipe.transformer is None:
-        raise ModelUnavailable(
-            f"model {request.model.name}: {folder} has no transformer; download the model again"
-        )
-    for module in pipe.components.values():
-        if isinstance(module, torch.nn.Module):
-            module.requires_grad_(False).eval()
-    return pipe
-
-
-def _dtype(request: LoadRequest, precision: str) -> torch.dtype:
-    if precision not in DTYPES:
-        raise ModelUnavailable(
-            f"model {request.model.name}: precision {precision!r} is unknown; "
-            f"write {', '.join(DTYPES)}"
-        )
-    return DTYPES[precision]
+    return load_pipeline(pipeline, folder, request, dtypes=dtypes)
 
 
 def _for_task(pipe: Any, request: LoadRequest) -> Any:
