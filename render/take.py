@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import torch
 
-from manifests.stage import Recipe
+from manifests.stage import Recipe, Speed
 from render.backend import Progress, Tell, Watch
 from render.keys import Surroundings
 from render.order import RenderOrder, Span
@@ -35,6 +35,8 @@ class Take:
     """Memory rungs and speed levels in force that change pixels (`fp8`, `turbo`): who switches
     one on adds it before the work, and nothing made otherwise is taken from a checkpoint or the
     store. What only moves bytes (`offload`) stays out."""
+    speed: Speed = Speed.EXACT
+    """The speed level really kept to, which may be less than the recipe allows."""
     timeline: list[Span] = field(default_factory=list)
 
     @property
