@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from manifests.errors import BadInput, Fault
 from manifests.models import POCKET, ModelSpec, builtin_models
+from manifests.placement import CardPlacement
 from manifests.refusal import Refusal
 from manifests.text import closest, suggest
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
@@ -51,8 +52,10 @@ class Studio(BaseSettings):
     """The studio's own style snippets; they win over the bundled ones."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    placement: CardPlacement = CardPlacement()
+    """Parts of a model on other cards than the one that renders: `{vae: cuda:1}`."""
     threads: Annotated[int | None, Field(ge=1, le=1024)] = None
-    """CPU threads of a worker; None: all cores."""
+    """CPU threads that the workers share; None: all cores."""
     max_takes: Annotated[int, Field(ge=1, le=20)] = 3
     """Attempts at a shot before a person is asked."""
     stop_disk_gb: Annotated[float, Field(ge=0)] = 2.0
@@ -259,7 +262,8 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        fields = ModelSpec.model_fields if loc[0] == "models" else Studio.model_fields
+        inner = {"models": ModelSpec, "placement": CardPlacement} if len(loc) > 1 else {}
+        fields = inner.get(loc[0], Studio).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from manifests.errors import BadInput, Fault
+from manifests.placement import CardPlacement
+from render.order import Placement
+
+NOWHERE_ELSE = CardPlacement()
+"""Every part of a model on the card that renders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,9 +22,60 @@ class Device:
     name: str
     """For people: `cpu`, `NVIDIA H200 #0`."""
     torch_device: str
-    """What the worker calls it: `cpu`, or `cuda:0` (it sees only its own card)."""
+    """What the worker calls it: `cpu`, or `cuda:0` (it sees only its own cards)."""
     visible: str | None
-    """CUDA_VISIBLE_DEVICES of the worker: the card's UUID; None for a CPU."""
+    """CUDA_VISIBLE_DEVICES of the worker: UUIDs, its own card first; None for a CPU."""
+    placement: Placement = field(default_factory=Placement)
+    """Which of the other cards it sees holds which part of a model, as the worker counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a night has to render on."""
+
+    cards: tuple[Device, ...]
+    """Those that render takes, one each; never empty. On a machine without cards the CPU."""
+    upscaler: Device | None = None
+    """A card that only upscales."""
+
+    @property
+    def torch_device(self) -> str:
+        """What every rendering worker calls its own device."""
+        return self.cards[0].torch_device
+
+
+def find_machine(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> Machine:
+    """The devices to render on (`wanted` as for `find_devices`), with the parts placed elsewhere.
+
+    A card that `placement` names helps the others and renders no takes of its own. Raises
+    BadInput when a card is named that is not there, or when none is left to render.
+    """
+    devices = find_devices(wanted)
+    named = {**placement.parts, **({"upscale": placement.upscale} if placement.upscale else {})}
+    if not named:
+        return Machine(cards=devices)
+    known = {f"cuda:{index}": card for index, card in enumerate(_cuda_cards())}
+    for part, card in named.items():
+        if devices[0].visible is None or card not in known:
+            raise BadInput([_no_such_card(f"placement.{part}", card, tuple(known.values()))])
+    helping = {known[card].visible for card in named.values()}
+    rendering = tuple(device for device in devices if device.visible not in helping)
+    if not rendering:
+        raise BadInput([_none_left(named, wanted)])
+    others = list(dict.fromkeys(placement.parts.values()))
+    seen = [known[card].visible or "" for card in others]
+    inside = {part: f"cuda:{1 + others.index(card)}" for part, card in placement.parts.items()}
+    return Machine(
+        cards=tuple(
+            replace(
+                device,
+                visible=",".join([device.visible or "", *seen]),
+                placement=Placement(**inside),
+            )
+            for device in rendering
+        ),
+        upscaler=known[placement.upscale] if placement.upscale else None,
+    )
 
 
 def find_devices(wanted: str) -> tuple[Device, ...]:
@@ -38,7 +95,7 @@ def find_devices(wanted: str) -> tuple[Device, ...]:
         return cards
     if index.isdigit() and int(index) < len(cards):
         return (cards[int(index)],)
-    raise BadInput([_no_such_card(wanted, cards)])
+    raise BadInput([_no_such_card("device", wanted, cards)])
 
 
 def _cuda_cards() -> tuple[Device, ...]:
@@ -71,14 +128,25 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _no_such_card(wanted: str, cards: tuple[Device, ...]) -> Fault:
-    from pathlib import Path
-
+def _no_such_card(column: str, wanted: str, cards: tuple[Device, ...]) -> Fault:
     there = ", ".join(card.name for card in cards) or "no CUDA card at all"
+    remedy = f"write auto or cpu, or one of the cards that are here ({there})"
+    if column != "device":
+        remedy = f"name a card that is here and renders ({there}), or take it out of placement"
     return Fault(
         file=Path("studio.yaml"),
-        column="device",
+        column=column,
         value=wanted,
-        problem=f"device {wanted!r} is not on this machine",
-        remedy=f"write auto or cpu, or one of the cards that are here ({there})",
+        problem=f"device {wanted!r} is not on this machine, or not in use",
+        remedy=remedy,
+    )
+
+
+def _none_left(named: dict[str, str], wanted: str) -> Fault:
+    parts = ", ".join(f"{part} {card}" for part, card in named.items())
+    return Fault(
+        file=Path("studio.yaml"),
+        column="placement",
+        problem=f"no card is left to render: device is {wanted!r}, and {parts} take the rest",
+        remedy="leave one card out of placement, or name another device",
     )

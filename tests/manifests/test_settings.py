@@ -141,6 +141,18 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, row, problem):
     assert found[0][3].startswith(problem)
 
 
+def test_parts_of_a_model_are_placed_on_cards_by_name(tmp_path):
+    """A part or card that is misspelt is named with its line and what was probably meant."""
+    write(tmp_path, "placement: {vae: cuda:1, upscale: cuda:2}\n")
+    assert load_studio(tmp_path).placement.parts == {"vae": "cuda:1"}
+    write(tmp_path, "placement:\n  vea: cuda:1\n  text_encoder: gpu1\n")
+    remedies = {column: remedy for _, _, column, _, remedy in faults(tmp_path)}
+    assert remedies == {
+        "placement.vea": "did you mean 'vae'?",
+        "placement.text_encoder": "write cuda:1, say",
+    }
+
+
 def test_settings_cannot_be_changed_and_can_be_sent(tmp_path):
     """Frozen and picklable: a flow and its workers see the same."""
     import pickle

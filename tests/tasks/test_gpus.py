@@ -1,11 +1,24 @@
-"""Which devices are found."""
+"""Which devices are found, and what is placed where."""
 
 from __future__ import annotations
 
 import pytest
 
 from manifests.errors import BadInput
-from tasks.gpus import find_devices
+from manifests.placement import CardPlacement
+from render.order import Placement
+from tasks import gpus
+from tasks.gpus import Device, find_devices, find_machine
+
+
+@pytest.fixture
+def three_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with three cards, as NVML would name them."""
+    cards = tuple(
+        Device(name=f"Card #{index}", torch_device="cuda:0", visible=f"GPU-{index}")
+        for index in range(3)
+    )
+    monkeypatch.setattr(gpus, "_cuda_cards", lambda: cards)
 
 
 def test_the_cpu_is_always_there() -> None:
@@ -26,3 +39,48 @@ def test_a_card_that_is_not_there_is_refused_with_what_is() -> None:
     (fault,) = caught.value.faults
     assert fault.column == "device"
     assert "write auto or cpu" in fault.remedy
+
+
+@pytest.mark.usefixtures("three_cards")
+def test_without_placement_every_card_renders() -> None:
+    """Three cards, three workers, each sees its own alone."""
+    machine = find_machine("auto")
+    assert [card.visible for card in machine.cards] == ["GPU-0", "GPU-1", "GPU-2"]
+    assert machine.upscaler is None
+
+
+@pytest.mark.usefixtures("three_cards")
+def test_a_card_that_holds_parts_is_seen_second_and_renders_nothing() -> None:
+    """Encoder and VAE on cuda:2, the upscaler on cuda:1: one card renders and sees cuda:2 too."""
+    placement = CardPlacement(text_encoder="cuda:2", vae="cuda:2", upscale="cuda:1")
+    machine = find_machine("auto", placement)
+    (card,) = machine.cards
+    assert card.visible == "GPU-0,GPU-2"
+    assert card.placement == Placement(text_encoder="cuda:1", vae="cuda:1")
+    assert machine.upscaler is not None
+    assert machine.upscaler.visible == "GPU-1"
+
+
+@pytest.mark.usefixtures("three_cards")
+@pytest.mark.parametrize(
+    ("wanted", "placement", "column"),
+    [
+        ("auto", CardPlacement(vae="cuda:7"), "placement.vae"),
+        ("cpu", CardPlacement(upscale="cuda:1"), "placement.upscale"),
+        ("cuda:1", CardPlacement(low_expert="cuda:1"), "placement"),
+        (
+            "auto",
+            CardPlacement(text_encoder="cuda:0", vae="cuda:1", upscale="cuda:2"),
+            "placement",
+        ),
+    ],
+)
+def test_a_placement_that_cannot_be_is_refused(
+    wanted: str, placement: CardPlacement, column: str
+) -> None:
+    """A missing card, a card on a night without cards, and no card left to render."""
+    with pytest.raises(BadInput) as caught:
+        find_machine(wanted, placement)
+    (fault,) = caught.value.faults
+    assert fault.column == column
+    assert fault.remedy

@@ -1,0 +1,68 @@
+"""Budgets run from a take's first work; only the take that had the card is blamed."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.aboard import Aboard
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_waiting_for_the_card_does_not_count() -> None:
+    """A take that waits for two others has its whole budget when it begins."""
+    clock = Clock()
+    card = Aboard(clock)
+    for take, budget in (("a", 100.0), ("b", 100.0), ("c", 10.0)):
+        card.enter(take, budget=budget)
+    card.told("a")
+    clock.now = 199.0
+    assert card.seconds_left("a") < 0
+    assert card.seconds_left("c") == 11.0
+    card.told("c")
+    assert card.seconds_left("c") == 10.0
+    clock.now = 205.0
+    card.told("c")
+    assert card.seconds_left("c") == 4.0
+
+
+def test_a_worker_that_never_begins_is_stuck_in_the_end() -> None:
+    """Without any progress the budgets of those ahead and its own are all it gets."""
+    clock = Clock()
+    card = Aboard(clock)
+    card.enter("a", budget=5.0)
+    clock.now = 5.1
+    assert card.seconds_left("a") < 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("el"), st.sampled_from("abc")), max_size=30))
+def test_the_last_that_began_is_the_one_to_blame(steps: list[tuple[str, str]]) -> None:
+    """Takes begin and leave in any order: at most one is no bystander while somebody has begun."""
+    card, aboard, last = Aboard(Clock()), set[str](), None
+    for step, take in steps:
+        if step == "e" and take not in aboard:
+            card.enter(take, budget=1.0)
+            card.told(take)
+            aboard.add(take)
+            last = take
+        elif step == "l" and take in aboard:
+            card.leave(take)
+            aboard.discard(take)
+            last = None if last == take else last
+        assert {one for one in aboard if card.is_bystander(one)} == (
+            aboard - {last} if last else set()
+        )
+
+
+def test_progress_of_a_take_that_left_is_nobodys() -> None:
+    """Late words of a take that was given up change nothing."""
+    card = Aboard(Clock())
+    card.enter("a", budget=1.0)
+    card.told("gone")
+    assert not card.is_bystander("a")
