@@ -6,6 +6,7 @@ import json
 import platform
 import threading
 import time
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from transformers.utils import logging as transformers_logging
 from manifests.files import remove_leftovers, sha256_file, write_atomic
 from manifests.stage import Lora, Recipe
 from render.backend import RenderBackend, Tell, Watch
-from render.developing import CLIP, develop
+from render.descent import Descent, Rungs
+from render.developing import CLIP, Developing, develop
 from render.errors import ModelUnavailable, SourceUnreadable
 from render.families.base import LoadedModel, LoadRequest
 from render.families.registry import load_model
+from render.ladder import Rung
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.order import Receipt, RenderOrder, StageReceipt
 from render.stages import Encodings, sample
@@ -38,6 +41,7 @@ class DiffusersBackend(RenderBackend):
         self._request: LoadRequest | None = None
         self._model: LoadedModel | None = None
         self._encodings = Encodings()
+        self._rungs = Rungs()
 
     def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
         """Render one take; see `RenderBackend.render`."""
@@ -63,20 +67,39 @@ class DiffusersBackend(RenderBackend):
         with self._card:
             begun = time.perf_counter()
             start_peak(take.device)
-            model = self._load(take)
-            with torch.inference_mode():
-                latents, stages = sample(take, model, self._encodings)
-                film = develop(take, model, latents)
+            stages, film, rungs = self._on_card(take)
             peak = peak_bytes(take.device)
         clip = film.finish()
-        receipt = _receipt(take, stages, clip, peak=peak, seconds=time.perf_counter() - begun)
+        receipt = _receipt(
+            take, stages, clip, peak=peak, rungs=rungs, seconds=time.perf_counter() - begun
+        )
         write_atomic(take.order.folder / RECEIPT, json.dumps(receipt.to_dict(), indent=2) + "\n")
         trim(take.device)
         return receipt
 
-    def _load(self, take: Take) -> LoadedModel:
+    def _on_card(
+        self, take: Take
+    ) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
+        """Load, sample and decode. Each time memory runs out the take steps one rung down the
+        ladder and goes on from its checkpoints."""
+        descent = Descent(take, self._rungs, card=_device_words(take.device))
+        while True:
+            model = self._load(take, descent.taken)
+            descent.settle(model)
+            try:
+                with torch.inference_mode():
+                    latents, stages = sample(take, model, self._encodings)
+                    with descent.decoding(model):
+                        film = develop(take, model, latents)
+                return stages, film, descent.in_force(model)
+            except (RuntimeError, MemoryError) as error:
+                descent.step_down(error)
+
+    def _load(self, take: Take, rungs: Collection[Rung]) -> LoadedModel:
         """The model of this take: warm, or loaded now in place of the one that was."""
         order, recipe = take.order, take.recipe
+        loras = _loras(recipe)
+        under = tuple(lora.sha256 for lora in loras) if Rung.FP8 in rungs else None
         request = LoadRequest(
             model=order.model,
             precision=recipe.precision,
@@ -86,13 +109,19 @@ class DiffusersBackend(RenderBackend):
             boundary=recipe.boundary,
             speed=recipe.speed,
             placement=order.placement,
+            fp8=under,
         )
         if self._model is None or self._request != request:
             with take.phase("load"):
                 self.close()
-                self._model, self._request = load_model(request), request
+                self._model = load_model(request)
+                if request.fp8 is not None:
+                    # LoRA layers come first: they cannot be laid into 8-bit weights afterwards.
+                    self._model.load_loras(loras)
+                    self._model.store_in_8_bits()
+                self._request = request
         self._model.check(recipe)
-        self._model.load_loras(_loras(recipe))
+        self._model.load_loras(loras)
         return self._model
 
 
@@ -105,7 +134,13 @@ def _settle_libraries() -> None:
 
 
 def _receipt(
-    take: Take, stages: tuple[StageReceipt, ...], clip: Path, *, peak: int, seconds: float
+    take: Take,
+    stages: tuple[StageReceipt, ...],
+    clip: Path,
+    *,
+    peak: int,
+    rungs: tuple[str, ...],
+    seconds: float,
 ) -> Receipt:
     recipe = take.recipe
     return Receipt(
@@ -126,6 +161,7 @@ def _receipt(
         device=_device_words(take.device),
         notes=tuple(take.notes),
         versions=_versions(),
+        rungs=rungs,
         reused=tuple(take.reused),
         timeline=tuple(sorted(take.timeline, key=lambda span: span.begun)),
     )

@@ -31,7 +31,14 @@ class MachineFailure(RenderError):
 
 
 class OutOfMemory(MachineFailure):
-    """The card or the host ran out of memory."""
+    """The card or the host ran out of memory, and no rung of the ladder was left to take."""
+
+    def __init__(self, words: str, *, phase: str = "", rungs: tuple[str, ...] = ()) -> None:
+        super().__init__(words)
+        self.phase = phase
+        """`encode`, `sample` or `decode`; empty where the ladder does not reach."""
+        self.rungs = rungs
+        """Rungs that were in force when it happened, in the ladder's order."""
 
 
 class WorkerLost(MachineFailure):

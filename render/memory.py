@@ -2,7 +2,8 @@
 
 The rule is the simplest safe one: a module comes to the card when it is used; when it would not
 fit beside what is there, the modules used longest ago leave first; a module that does not fit an
-empty card is run block by block from host memory. On a CPU all of it does nothing.
+empty card is run block by block from host memory. The ladder (`render.ladder`) tightens it. On a
+CPU all of it does nothing.
 """
 
 from __future__ import annotations
@@ -13,43 +14,69 @@ import gc
 import resource
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
 from render.errors import DiskFull, OutOfMemory, WorkerLost
+from render.ladder import Rung
 
 HEADROOM_SHARE = 0.15
-"""Share of the card kept free of weights, for activations: a guess until takes are measured."""
+"""Share of the card kept free of weights, for activations, where no estimate says better."""
 HEADROOM_LEAST = 2 * 1024**3
 """And at least this many bytes."""
+PINNED_SHARE = 0.6
+"""Of the host memory that is free, at most this share is pinned for one swapped module."""
 
 
 class Residence:
-    """Which modules are on the device, used longest ago first."""
+    """Which modules are on one card, used longest ago first."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._resident: list[nn.Module] = []
         self._streamed: list[nn.Module] = []
+        self._last: nn.Module | None = None
+        self._rungs: frozenset[Rung] = frozenset()
+        self._room: Mapping[nn.Module, int] = {}
+        self.used: set[Rung] = set()
+        """Rungs that came into force since `begin`, asked for or because room was short."""
+
+    def begin(
+        self, rungs: Collection[Rung] = (), *, room: Mapping[nn.Module, int] | None = None
+    ) -> None:
+        """A take begins, or goes on, with these rungs in force.
+
+        `room`: bytes that each module needs beside its weights while it runs, where that was
+        estimated; for the others a share of the card is kept free.
+        """
+        self._rungs, self._room, self.used = frozenset(rungs), room or {}, set()
+        if self._device.type != "cuda":
+            return
+        for module in list(self._streamed):
+            if not self._to_swap(module) and self._fits_empty(module):
+                self._unstream(module)
+        if Rung.ALONE in self._rungs:
+            for module in list(self._resident):
+                self.send_away(module)
 
     def bring(self, module: nn.Module) -> None:
         """Have `module` ready to run on the device."""
-        if self._device.type != "cuda" or module in self._streamed:
+        if self._device.type != "cuda":
             return
-        if module in self._resident:
-            self._resident.remove(module)
-        else:
-            self._make_room(module_bytes(module))
-            if module_bytes(module) + self._headroom() > free_bytes(self._device):
-                self._stream(module)
-                return
-            _move(module, self._device)
-        self._resident.append(module)
+        if Rung.CACHE in self._rungs and module is not self._last:
+            self.used.add(Rung.CACHE)
+            release(self._device)
+        self._last = module
+        if module not in self._streamed:
+            self._bring(module)
+        if module in self._streamed:
+            self.used.add(Rung.SWAP)
 
     def send_away(self, module: nn.Module) -> None:
         """Move `module` to host memory and give its memory back to the card."""
@@ -58,26 +85,82 @@ class Residence:
             _move(module, torch.device("cpu"))
             release(self._device)
 
-    def _make_room(self, wanted: int) -> None:
-        while self._resident and wanted + self._headroom() > free_bytes(self._device):
+    def _bring(self, module: nn.Module) -> None:
+        if module in self._resident:
+            self._resident.remove(module)
+            self._resident.append(module)
+            return
+        self._make_room(module)
+        if self._to_swap(module) or not self._fits(module):
+            self._stream(module)
+            self._streamed.append(module)
+            return
+        _move(module, self._device)
+        self._resident.append(module)
+
+    def _make_room(self, module: nn.Module) -> None:
+        while self._resident and (Rung.ALONE in self._rungs or not self._fits(module)):
+            self.used.add(Rung.ALONE)
             self.send_away(self._resident[0])
 
-    def _headroom(self) -> int:
-        total = torch.cuda.get_device_properties(self._device).total_memory
-        return max(HEADROOM_LEAST, int(total * HEADROOM_SHARE))
+    def _fits(self, module: nn.Module) -> bool:
+        return module_bytes(module) + self._headroom(module) <= free_bytes(self._device)
+
+    def _fits_empty(self, module: nn.Module) -> bool:
+        return module_bytes(module) + self._headroom(module) <= card_bytes(self._device)
+
+    def _to_swap(self, module: nn.Module) -> bool:
+        # A VAE is small beside what it computes: swapping it would gain nothing.
+        return Rung.SWAP in self._rungs and not hasattr(module, "enable_tiling")
+
+    def _headroom(self, module: nn.Module) -> int:
+        if module in self._room:
+            return self._room[module]
+        return max(HEADROOM_LEAST, int(card_bytes(self._device) * HEADROOM_SHARE))
 
     def _stream(self, module: nn.Module) -> None:
         from diffusers.hooks.group_offloading import apply_group_offloading
 
+        blocks = any(isinstance(child, nn.ModuleList) for child in module.children())
+        # While one block computes, the next one is copied from pinned memory. Encoders are cut
+        # layer by layer and run once or twice a take: not worth the pinning.
+        ahead = blocks and self._device.type == "cuda"
         with torch.inference_mode(False):
             apply_group_offloading(
                 module,
                 onload_device=self._device,
                 offload_device=torch.device("cpu"),
-                offload_type="leaf_level" if not hasattr(module, "blocks") else "block_level",
-                num_blocks_per_group=None if not hasattr(module, "blocks") else 1,
+                offload_type="block_level" if blocks else "leaf_level",
+                num_blocks_per_group=1 if blocks else None,
+                use_stream=ahead,
+                record_stream=ahead,
+                low_cpu_mem_usage=ahead and not _may_pin(module),
             )
-        self._streamed.append(module)
+
+    def _unstream(self, module: nn.Module) -> None:
+        from diffusers.hooks import group_offloading
+        from diffusers.hooks.hooks import HookRegistry
+
+        torch.cuda.synchronize(self._device)
+        registry = HookRegistry.check_if_exists_or_initialize(module)
+        for hook in (
+            group_offloading._GROUP_OFFLOADING,
+            group_offloading._LAYER_EXECUTION_TRACKER,
+            group_offloading._LAZY_PREFETCH_GROUP_OFFLOADING,
+        ):
+            registry.remove_hook(hook, recurse=True)
+        _move(module, torch.device("cpu"))
+        self._streamed.remove(module)
+
+
+def _may_pin(module: nn.Module) -> bool:
+    """Whether host memory has room for a pinned copy of `module`.
+
+    NOTE: torch rounds each pinned block up to a power of two, so a copy may take twice its size.
+    """
+    sizes = [tensor.numel() * tensor.element_size() for tensor in module.parameters()]
+    pinned = sum(1 << max(size - 1, 1).bit_length() for size in sizes)
+    return pinned <= PINNED_SHARE * psutil.virtual_memory().available
 
 
 def _move(module: nn.Module, device: torch.device) -> None:
@@ -92,11 +175,18 @@ def module_bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+def card_bytes(device: torch.device) -> int:
+    """Bytes of the card that this process may use: all, or the share it was given."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    return int(total * torch.cuda.get_per_process_memory_fraction(device))
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes of the card that can still be had, torch's own reserve included."""
     free, _ = torch.cuda.mem_get_info(device)
-    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return free + reserve
+    held = torch.cuda.memory_allocated(device)
+    reserve = torch.cuda.memory_reserved(device) - held
+    return min(free + reserve, card_bytes(device) - held)
 
 
 def release(device: torch.device) -> None:

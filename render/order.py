@@ -77,6 +77,12 @@ class RenderOrder:
     """Absolute folder of what need not be computed again; None: nothing is kept."""
     store_bytes: int = 20 * 10**9
     """The store is kept below this size; what was used longest ago leaves first."""
+    rungs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rungs of the memory ladder to begin with, by card as `Receipt.device` names it: what takes
+    of this model and size needed there before. Those that the recipe does not concede are left."""
+    room: dict[str, int] = field(default_factory=dict)
+    """Bytes that each phase (`encode`, `sample`, `decode`) needs beside weights, where that was
+    estimated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from manifests.stage import Expert, Lora, Recipe, Speed
+from render.ladder import Phase, phase_of
+from render.memory import Residence
 from render.order import ModelRef, Placement
 
 Frames = NDArray[np.float32]
@@ -65,6 +68,31 @@ class LoadedModel(ABC):
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
         """Its modules by name: `transformer`, `transformer_2`, `text_encoder`, `vae` ..."""
+
+    @property
+    def residences(self) -> tuple[Residence, ...]:
+        """Who keeps its modules on which card: the memory ladder speaks to them. A family with
+        one card for all keeps it as `_residence` and need not say more."""
+        own = getattr(self, "_residence", None)
+        return () if own is None else (own,)
+
+    def tile_decode(self, *, on: bool) -> None:
+        """Decode in tiles from now on, or whole again: less memory, faint seams at worst."""
+        vae: Any = self.components["vae"]
+        if on:
+            vae.enable_tiling()
+        else:
+            vae.disable_tiling()
+
+    def store_in_8_bits(self) -> None:
+        """Store the weights of what samples in 8 bits, widened layer by layer where they are
+        computed with. There is no way back but to load the model again; LoRAs come first."""
+        parts: Any = self.components
+        for name, part in parts.items():
+            if phase_of(name) is Phase.SAMPLE:
+                part.enable_layerwise_casting(
+                    storage_dtype=torch.float8_e4m3fn, compute_dtype=part.dtype
+                )
 
     @abstractmethod
     def check(self, recipe: Recipe) -> None:
@@ -134,6 +162,9 @@ class LoadRequest:
     """Noise level where experts change; None: as the model's folder says."""
     speed: Speed = Speed.EXACT
     placement: Placement = field(default_factory=Placement)
+    fp8: tuple[str, ...] | None = None
+    """Hashes of the LoRAs that lie under weights stored in 8 bits; None: weights are stored as
+    they are computed. What is stored in 8 bits cannot go back, nor take another LoRA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ class Card:
         monkeypatch.setattr(memory, "_move", self._move)
         monkeypatch.setattr(memory, "free_bytes", lambda device: self.free)
         monkeypatch.setattr(memory, "release", lambda device: None)
-        monkeypatch.setattr(Residence, "_headroom", lambda residence: 10)
+        monkeypatch.setattr(Residence, "_headroom", lambda residence, module: 10)
         monkeypatch.setattr(Residence, "_stream", lambda _, module: self.streamed.append(module))
 
     @property
