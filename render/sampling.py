@@ -1,8 +1,12 @@
 """The stage loop: latents through a chain of sampling stages, with no decode between them.
 
 Notation of the flow-matching papers: `x` the noisy latents, `x0` the clean ones, `v` the
-velocity (noise - x0), sigma the share of noise in `x`. Latents are float32 and stay in the
-model's normalised space from the first stage to the last.
+velocity, sigma the level of the noise in `x`. What a level means is the model's affair
+(`manifests.stage.Noise`): a flow model mixes `x = sigma*noise + (1 - sigma)*x0` and has the
+velocity `noise - x0`; an eps model adds `x = x0 + sigma*noise` and its velocity is the noise that
+it predicts. In both, `x0 = x - sigma*v` and dx/dsigma = v, so one loop and one set of solvers
+serve them. Latents are float32 and stay in the model's normalised space from the first stage to
+the last.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from manifests.stage import Expert, Recipe, Stage, StageKind
+from manifests.stage import Expert, Noise, Recipe, Stage, StageKind
 from render.errors import NonFinite
 from render.families.base import Conditioning, LoadedModel, Position
-from render.schedules import stage_sigmas
-from render.solvers import SOLVERS, History, Solver
+from render.noise import table_of
+from render.schedules import cfg_at, stage_sigmas
+from render.solver import History, Solver, SolverSetup
+from render.solvers import SOLVERS
 
 CHECK_EVERY = 4
 """Steps between looks for NaN: a look makes the card wait, a lost night costs more."""
@@ -91,7 +97,8 @@ def run_chain_stage(
     """
     stage = recipe.stages[index]
     levels = stage_sigmas(stage)
-    solver = SOLVERS[stage.sampler].make()
+    seed = recipe.seed + stage.seed_offset
+    solver = SOLVERS[stage.sampler](SolverSetup(noise=stage.noise, shift=stage.shift, seed=seed))
     if midway is None:
         x, history = _begin(recipe, index, before, model=model, sigma=levels[0])
     else:
@@ -101,6 +108,8 @@ def run_chain_stage(
         x.to(model.device),
         sigmas=levels,
         cfg=stage.cfg,
+        cfg_interval=stage.cfg_interval,
+        noise=stage.noise,
         expert=stage.expert,
         solver=solver,
         model=model,
@@ -125,7 +134,7 @@ def _begin(
         )
     noise = draw_noise(shape, seed=recipe.seed + stage.seed_offset) if adds_noise(stage) else None
     kept = before.history if before is not None and goes_on(recipe, index) else {}
-    return enter_stage(before, noise=noise, sigma=sigma, shape=shape), kept
+    return enter_stage(before, noise=noise, sigma=sigma, shape=shape, kind=stage.noise), kept
 
 
 def run_stage(
@@ -136,6 +145,8 @@ def run_stage(
     solver: Solver,
     model: LoadedModel,
     conditioning: Conditioning,
+    cfg_interval: tuple[float, float] = (0.0, 1.0),
+    noise: Noise = Noise.FLOW,
     expert: Expert = Expert.AUTO,
     step_done: StepDone = lambda done, steps: None,
     after_step: AfterStep = lambda end: None,
@@ -156,10 +167,13 @@ def run_stage(
     if not 0 <= start_step <= steps:
         raise ValueError(f"{label} has {steps} steps and cannot go on behind step {start_step}")
     for i in range(start_step, steps):
-        sigma, sigma_next = s[i], s[i + 1]
-        at = Position(sigma=sigma, expert=expert, step=i, steps=steps)
-        v = guided_velocity(x, at, cfg=cfg, model=model, conditioning=conditioning)
-        x = solver.step(x, v, sigma=sigma, sigma_next=sigma_next)
+
+        def velocity(x: Tensor, sigma: Tensor, step: int = i) -> Tensor:
+            at = Position(sigma=sigma, expert=expert, step=step, steps=steps)
+            scale = cfg_at(float(sigma), cfg=cfg, interval=cfg_interval, noise=noise)
+            return guided_velocity(x, at, cfg=scale, model=model, conditioning=conditioning)
+
+        x = solver.step(x, velocity, sigma=s[i], sigma_next=s[i + 1])
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             check_finite(x, f"{label}, step {i + 1} of {steps}")
         step_done(i + 1, steps)
@@ -186,23 +200,45 @@ def draw_noise(shape: Sequence[int], *, seed: int) -> Tensor:
 
 
 def enter_stage(
-    before: Latents | None, *, noise: Tensor | None, sigma: float, shape: Sequence[int]
+    before: Latents | None,
+    *,
+    noise: Tensor | None,
+    sigma: float,
+    shape: Sequence[int],
+    kind: Noise = Noise.FLOW,
 ) -> Tensor:
-    """Latents at noise level `sigma`: `sigma*noise + (1 - sigma)*x0`.
+    """Latents at noise level `sigma`, made of what the stage before left and of fresh noise.
 
     A split that goes on at the very level where the stage before stopped, without fresh noise,
-    takes `x` raw: scaling by 1 would be exact on paper, not in float32. In every other case `x`
-    is first read as the clean picture that its leftover noise hides, `x / (1 - leftover)`, as
-    between two ComfyUI samplers.
+    takes `x` raw: scaling by 1 would be exact on paper, not in float32. In every other case
+    noise and picture meet as between two ComfyUI samplers, see `_mixed` and `_added`.
     """
     if before is not None and noise is None and before.sigma == sigma:
         return before.x
-    x0 = torch.zeros(tuple(shape)) if before is None else before.x
-    if before is not None and before.sigma > 0:
-        x0 = x0 / (1.0 - before.sigma)
-    fresh = torch.zeros_like(x0) if noise is None else noise.to(x0.device)
+    x = torch.zeros(tuple(shape)) if before is None else before.x
+    fresh = torch.zeros_like(x) if noise is None else noise.to(x.device)
     level = torch.tensor(sigma, dtype=torch.float32)
+    if kind is Noise.FLOW:
+        return _mixed(x, fresh, level, leftover=0.0 if before is None else before.sigma)
+    return _added(x, fresh, level, kind)
+
+
+def _mixed(x: Tensor, fresh: Tensor, level: Tensor, *, leftover: float) -> Tensor:
+    """Flow: `sigma*noise + (1 - sigma)*x0`, with `x0 = x / (1 - leftover)` the clean picture
+    that the noise left in `x` hides."""
+    x0 = x / (1.0 - leftover) if leftover > 0 else x
     return level * fresh + (1.0 - level) * x0
+
+
+def _added(x: Tensor, fresh: Tensor, level: Tensor, kind: Noise) -> Tensor:
+    """Eps: `x + sigma*noise`; noise that is left in `x` stays in it.
+
+    NOTE: at the top of the model's table the noise is scaled by sqrt(1 + sigma**2), the spread
+    that noised pictures of unit spread have there, as ComfyUI and diffusers do.
+    """
+    top = float(table_of(kind, shift=1.0).levels[-1])
+    full = float(level) >= top * (1.0 - 1e-5)
+    return x + fresh * ((level**2 + 1.0) ** 0.5 if full else level)
 
 
 def adds_noise(stage: Stage) -> bool:
@@ -214,19 +250,20 @@ def goes_on(recipe: Recipe, index: int) -> bool:
     """Whether stage `index` is the next window of the schedule that the stage before ran.
 
     Then the solver keeps its history over the cut, so that a schedule in parts is the schedule
-    in one, bit for bit, whatever else changes there (expert, CFG, LoRAs). Anywhere else the
-    solver starts over.
+    in one, bit for bit, whatever else changes there (expert, CFG, LoRAs). Anywhere else, and
+    where the stage says `carry_history: false`, the solver starts over.
     """
     if index == 0:
         return False
     before, stage = recipe.stages[index - 1], recipe.stages[index]
     return (
         stage.kind is before.kind is StageKind.SPLIT
+        and stage.carry_history
         and not stage.add_noise
         and before.leftover_noise
         and stage.start_step == before.end_step
-        and (stage.sampler, stage.schedule, stage.steps, stage.shift)
-        == (before.sampler, before.schedule, before.steps, before.shift)
+        and (stage.sampler, stage.schedule, stage.steps, stage.shift, stage.noise)
+        == (before.sampler, before.schedule, before.steps, before.shift, before.noise)
     )
 
 

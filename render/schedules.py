@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 from scipy.stats import beta as beta_distribution
 
-from manifests.stage import Noise, Schedule, Stage, StageKind
-from render.noise import TABLE_SIZE, Levels, Table, table_of
+from manifests.stage import Noise, Sampler, Schedule, Stage, StageKind
+from render.noise import TABLE_SIZE, Levels, Table, share_of_noise, table_of
+from render.samplers import SAMPLERS, nearest_to_noise
 
 MAX_STEPS = TABLE_SIZE
 """More steps than the table has levels would repeat them."""
@@ -31,13 +33,15 @@ def sigmas(
     denoise: float = 1.0,
     shift: float,
     noise: Noise = Noise.FLOW,
+    sampler: Sampler = Sampler.EULER,
 ) -> list[float]:
     """Levels of a re-noise stage: `steps + 1` falling values, the last one 0.
 
     With `denoise` at most 0.9999 the schedule is laid out for `int(steps / denoise)` steps and
     its last `steps` are kept: the stage restarts part of the way down and always runs `steps`
     model steps. Two schedules may differ by design: `beta` drops levels that repeat (many steps
-    on a small shift), `ddim_uniform` may hold one step more.
+    on a small shift), `ddim_uniform` may hold one step more. For `uni_pc` one step more is laid
+    out and the last level above 0 left out, as ComfyUI does.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -45,7 +49,7 @@ def sigmas(
     _check(steps=steps, denoise=denoise, shift=shift, noise=noise)
     table = table_of(noise, shift=shift)
     if denoise > FULL_DENOISE:
-        levels = SPACINGS[schedule](steps, table)
+        levels = _whole(schedule, steps, table, sampler)
     else:
         laid_out = int(steps / denoise)
         if laid_out > MAX_STEPS:
@@ -53,7 +57,7 @@ def sigmas(
                 f"denoise {denoise:g} with {steps} steps lays out {laid_out} steps, more than the "
                 f"{MAX_STEPS} levels of the model; use fewer steps or a higher denoise"
             )
-        levels = SPACINGS[schedule](laid_out, table)[-(steps + 1) :]
+        levels = _whole(schedule, laid_out, table, sampler)[-(steps + 1) :]
     return [float(level) for level in levels]
 
 
@@ -66,6 +70,7 @@ def split_sigmas(
     end_step: int | None = None,
     leftover_noise: bool = False,
     noise: Noise = Noise.FLOW,
+    sampler: Sampler = Sampler.EULER,
 ) -> list[float]:
     """Levels of the window `start_step..end_step` of one schedule of `steps` steps.
 
@@ -76,7 +81,7 @@ def split_sigmas(
     """
     _check(steps=steps, denoise=1.0, shift=shift, noise=noise)
     table = table_of(noise, shift=shift)
-    levels = [float(level) for level in SPACINGS[schedule](steps, table)]
+    levels = [float(level) for level in _whole(schedule, steps, table, sampler)]
     end = len(levels) - 1 if end_step is None else min(end_step, len(levels) - 1)
     if not 0 <= start_step < end:
         raise ValueError(
@@ -98,6 +103,7 @@ def stage_sigmas(stage: Stage) -> list[float]:
             denoise=stage.denoise,
             shift=stage.shift,
             noise=stage.noise,
+            sampler=stage.sampler,
         )
     return split_sigmas(
         schedule=stage.schedule,
@@ -107,6 +113,7 @@ def stage_sigmas(stage: Stage) -> list[float]:
         end_step=stage.end_step,
         leftover_noise=stage.leftover_noise,
         noise=stage.noise,
+        sampler=stage.sampler,
     )
 
 
@@ -120,6 +127,45 @@ def end_sigma(stage: Stage) -> float:
     return stage_sigmas(stage)[-1]
 
 
+def cfg_at(
+    sigma: float, *, cfg: float, interval: tuple[float, float], noise: Noise = Noise.FLOW
+) -> float:
+    """Guidance at level `sigma`: `cfg` inside the interval, ends included, and 1 outside.
+
+    The interval is in shares of noise, 0..1. Levels are float32 where the model is asked; a
+    millionth beyond an end is therefore still inside.
+    """
+    low, high = interval
+    return cfg if low - 1e-6 <= share_of_noise(sigma, noise) <= high + 1e-6 else 1.0
+
+
+def model_calls(stage: Stage) -> int:
+    """Times that a stage asks the model: twice a level under guidance, once outside it.
+
+    Raises ValueError as `stage_sigmas` does.
+    """
+    asked = list[float]()
+    for sigma, sigma_next in pairwise(stage_sigmas(stage)):
+        if sigma_next < sigma:
+            asked.append(sigma)
+            if SAMPLERS[stage.sampler].calls == 2 and sigma_next > 0:
+                asked.append(middle_sigma(sigma, sigma_next, shift=stage.shift, noise=stage.noise))
+    guided = (
+        cfg_at(sigma, cfg=stage.cfg, interval=stage.cfg_interval, noise=stage.noise) != 1.0
+        for sigma in asked
+    )
+    return sum(2 if both else 1 for both in guided)
+
+
+def middle_sigma(sigma: float, sigma_next: float, *, shift: float, noise: Noise) -> float:
+    """Level half way between two in log(alpha/sigma), where dpmpp_sde asks a second time."""
+    if noise is not Noise.FLOW:
+        return math.sqrt(sigma * sigma_next)
+    high = min(sigma, nearest_to_noise(shift))
+    odds = math.sqrt((1.0 - high) / high * (1.0 - sigma_next) / sigma_next)
+    return 1.0 / (1.0 + odds)
+
+
 def _check(*, steps: int, denoise: float, shift: float, noise: Noise) -> None:
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; it must be a whole number in 1..{MAX_STEPS}")
@@ -129,6 +175,13 @@ def _check(*, steps: int, denoise: float, shift: float, noise: Noise) -> None:
         raise ValueError(f"shift is {shift:g}; it must be a finite number above 0 (Wan: 3 to 12)")
     if noise is not Noise.FLOW and shift != 1.0:
         raise ValueError(f"shift is {shift:g}; a model that predicts noise has none, write 1")
+
+
+def _whole(schedule: Schedule, steps: int, table: Table, sampler: Sampler) -> Levels:
+    """A schedule as the sampler wants it."""
+    if not SAMPLERS[sampler].skips_last_level:
+        return SPACINGS[schedule](steps, table)
+    return np.delete(SPACINGS[schedule](steps + 1, table), -2)
 
 
 def _with_zero(levels: Levels) -> Levels:

@@ -30,8 +30,8 @@ from render.sampling import (
     run_chain_stage,
     run_stage,
 )
-from render.schedules import sigmas
-from render.solvers import Euler
+from render.schedules import model_calls, sigmas
+from render.solver_ode import Euler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RENOISE, SPLIT = StageKind.RENOISE, StageKind.SPLIT
@@ -108,6 +108,24 @@ def _run(recipe: Recipe, model: LoadedModel) -> list[Latents]:
             run_chain_stage(recipe, k, before, model=model, conditioning=_conditioning(model))
         )
     return ends
+
+
+def _recipe(*stages: Stage) -> Recipe:
+    """A small text-to-video recipe."""
+    return Recipe(
+        preset="test/any",
+        family="wan",
+        model="tiny",
+        model_id="tiny",
+        prompt="pan",
+        negative="",
+        width=16,
+        height=16,
+        frames=1,
+        fps=8.0,
+        seed=11,
+        stages=stages,
+    )
 
 
 def _parts(sampler: Sampler, *cuts: int, steps: int = 8, cfg: float = 2.0) -> tuple[Stage, ...]:
@@ -198,6 +216,7 @@ def test_a_whole_split_is_a_renoise_from_pure_noise(order_for: Callable[..., Ren
         {"schedule": Schedule.SIMPLE},
         {"sampler": Sampler.EULER},
         {"kind": RENOISE},
+        {"carry_history": False},
     ],
 )
 def test_a_history_is_carried_only_to_the_next_window(
@@ -243,6 +262,47 @@ def test_guidance_is_linear_between_the_branches(cfg: float, seed: int) -> None:
         for scale in (0.0, 1.0, cfg)
     )
     torch.testing.assert_close(actual, u + cfg * (v - u), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", list(Sampler))
+@given(
+    steps=st.integers(1, 9),
+    cfg=st.sampled_from([1.0, 3.0]),
+    interval=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda ends: tuple(sorted(ends))),
+    schedule=st.sampled_from([Schedule.SIMPLE, Schedule.BETA]),
+    kind=st.sampled_from([RENOISE, SPLIT]),
+)
+@settings(deadline=None, max_examples=12)
+def test_the_plan_knows_how_often_the_model_is_asked(
+    sampler: Sampler,
+    steps: int,
+    cfg: float,
+    interval: tuple[float, float],
+    schedule: Schedule,
+    kind: StageKind,
+) -> None:
+    """What `model_calls` says is what is run, for every sampler, guidance interval and window."""
+    stage = Stage(
+        kind=kind,
+        steps=steps,
+        cfg=cfg,
+        cfg_interval=interval,
+        shift=5.0,
+        sampler=sampler,
+        schedule=schedule,
+    )
+    model = SmoothModel()
+    run_chain_stage(_recipe(stage), 0, None, model=model, conditioning=_conditioning(model))
+    assert len(model.asked) == model_calls(stage)
+
+
+def test_guidance_holds_inside_its_interval_alone() -> None:
+    """Outside the interval the prompt alone is followed and the other branch is not asked."""
+    stage = Stage(kind=RENOISE, steps=10, cfg=3.0, shift=1.0, cfg_interval=(0.25, 0.8))
+    model = SmoothModel()
+    run_chain_stage(_recipe(stage), 0, None, model=model, conditioning=_conditioning(model))
+    # Levels 1.0, 0.9 | 0.8 .. 0.3 | 0.2, 0.1: the interval's ends are inside.
+    assert model.asked == ["cond"] * 2 + ["cond", "uncond"] * 6 + ["cond"] * 2
 
 
 def test_guidance_without_a_negative_is_refused() -> None:

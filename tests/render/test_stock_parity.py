@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, WanImageToVideoPipeline, WanPipeline
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+)
 from PIL import Image
 
 from manifests.source import open_source
-from manifests.stage import Schedule
+from manifests.stage import Sampler, Schedule
 from manifests.still import prepare_still
 from render.families.base import Conditioning, LoadRequest
 from render.families.registry import load_model
@@ -21,7 +26,8 @@ from render.families.wan import WanModel, decode_stream
 from render.order import ModelRef
 from render.sampling import draw_noise, run_stage
 from render.schedules import sigmas
-from render.solvers import Euler
+from render.solver import SolverSetup
+from render.solvers import SOLVERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -29,12 +35,47 @@ KINDS = ["t2v-2.1", "i2v-2.1", "t2v-2.2", "i2v-2.2", "ti2v-5b", "ti2v-5b with a 
 PROMPT, NEGATIVE, SEED, STEPS = "slow pan left", "blurry", 11, 5
 
 
+def _our_levels(sampler: Sampler) -> list[float]:
+    return sigmas(schedule=Schedule.BETA, steps=STEPS, shift=8.0, sampler=sampler)
+
+
 class OurLevels(FlowMatchEulerDiscreteScheduler):
     """The stock Euler scheduler on the noise levels of a stage."""
 
     def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        levels = sigmas(schedule=Schedule.BETA, steps=STEPS, shift=8.0)
+        levels = _our_levels(Sampler.EULER)
         super().set_timesteps(sigmas=levels[:-1], device=kwargs.get("device"))
+
+
+class FloatUniPC(UniPCMultistepScheduler):
+    """The stock UniPC with the settings that Wan ships, told timesteps that are not cut to int."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, **changes
+        )
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        self.timesteps = self.sigmas[:-1] * 1000
+        self.set_begin_index(0)
+
+
+class OurUniPC(FloatUniPC):
+    """The stock UniPC on the noise levels of a stage, which start at 1."""
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        levels = _our_levels(Sampler.UNI_PC)
+        self.register_to_config(flow_shift=1.0)
+        super().set_timesteps(sigmas=np.array(levels[:-1]), device=kwargs.get("device"))
+
+
+SCHEDULERS: dict[str, tuple[Sampler, Callable[[], Any]]] = {
+    "euler": (Sampler.EULER, lambda: FlowMatchEulerDiscreteScheduler(shift=5.0)),
+    "euler on our levels": (Sampler.EULER, OurLevels),
+    "uni_pc": (Sampler.UNI_PC, FloatUniPC),
+    "uni_pc on our levels": (Sampler.UNI_PC, OurUniPC),
+}
 
 
 def _load(folder: Path, *, image_to_video: bool) -> WanModel:
@@ -81,17 +122,26 @@ def _stock(
     return latents[-1], frames
 
 
-@pytest.mark.parametrize(("levels", "cfg"), [("the scheduler's", 3.0), ("ours", 1.0)])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("stock", "cfg", "kind"),
+    [
+        *(("euler", 3.0, kind) for kind in KINDS),
+        *(("euler on our levels", 1.0, kind) for kind in KINDS),
+        *(("uni_pc", 3.0, kind) for kind in ("t2v-2.1", "i2v-2.2")),
+        *(("uni_pc on our levels", 1.0, kind) for kind in ("i2v-2.2", "ti2v-5b")),
+    ],
+)
 def test_one_stage_is_the_stock_pipeline(
-    kind: str, levels: str, cfg: float, tiny_wan: Callable[[str], Path], still: Path
+    kind: str, stock: str, cfg: float, tiny_wan: Callable[[str], Path], still: Path
 ) -> None:
     """Latents and frames equal the stock pipeline's, on its own noise levels and on ours."""
     folder = tiny_wan(kind.split(" ")[0])
     image = None
     if "i2v-2" in kind or "still" in kind:
         image = prepare_still(open_source(still), width=48, height=32)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0) if "scheduler" in levels else OurLevels()
+    sampler, make_scheduler = SCHEDULERS[stock]
+    levels = _our_levels(sampler) if "our" in stock else None
+    scheduler = make_scheduler()
     expected_latents, expected_frames = _stock(folder, image, scheduler, cfg=cfg)
 
     model = _load(folder, image_to_video=image is not None)
@@ -103,9 +153,9 @@ def test_one_stage_is_the_stock_pipeline(
         )
         x = run_stage(
             draw_noise(model.latent_shape(width=48, height=32, frames=9), seed=SEED),
-            sigmas=[float(sigma) for sigma in scheduler.sigmas],
+            sigmas=levels or [float(sigma) for sigma in scheduler.sigmas],
             cfg=cfg,
-            solver=Euler(),
+            solver=SOLVERS[sampler](SolverSetup()),
             model=model,
             conditioning=conditioning,
         )
@@ -116,7 +166,7 @@ def test_one_stage_is_the_stock_pipeline(
 
 def test_both_experts_take_part(tiny_wan: Callable[[str], Path]) -> None:
     """The parity of two experts is tested on levels that need both."""
-    levels = sigmas(schedule=Schedule.BETA, steps=STEPS, shift=8.0)
+    levels = _our_levels(Sampler.EULER)
     assert levels[0] > 0.8 > levels[-2]
     assert _load(tiny_wan("t2v-2.2"), image_to_video=False)._boundary == 0.8
 
