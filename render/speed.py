@@ -82,13 +82,6 @@ def kept_level(pulled: tuple[Lever, ...]) -> Speed:
     return next(level for level, allowed in LEVELS.items() if set(pulled) <= set(allowed))
 
 
-def arithmetic(level: Speed) -> dict[str, str]:
-    """What beside the level's name decides pixels: part of what a checkpoint must match."""
-    if Lever.STEP_CACHE in LEVELS[level]:
-        return {"step cache": f"{STEP_CACHE_THRESHOLD:g}"}
-    return {}
-
-
 def speed_table() -> str:
     """The levels as Markdown, for the docs."""
     rows = ["| lever | exact | fast | turbo | may change | needs |", "|---|---|---|---|---|---|"]

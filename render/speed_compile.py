@@ -39,17 +39,23 @@ class CompiledBlocks:
         self._compiler = compiler
 
     def switch(self, net: nn.Module) -> int:
-        """Put the switch into every repeated block of `net`; how many have it."""
+        """Put the switch into every repeated block of `net`; how many can run compiled.
+
+        Blocks that are swapped in and out, or whose weights are stored otherwise than they are
+        used, have hooks inside the switch: they stay as they are.
+        """
         names = getattr(net, "_repeated_blocks", None) or ()
         blocks = [block for block in net.modules() if type(block).__name__ in names]
         for block in blocks:
-            if _switch_of(block) is None and not _hooked(block):
+            if _switch_of(block) is None and not _hooked(block, inside=False):
                 plain = block.forward
                 compiled = torch.compile(
                     plain, backend=self._compiler, dynamic=True, fullgraph=True
                 )
                 block.forward = _Switch(self, plain=plain, compiled=compiled)
-        return sum(_switch_of(block) is not None for block in blocks)
+        return sum(
+            _switch_of(block) is not None and not _hooked(block, inside=True) for block in blocks
+        )
 
 
 class _Switch:
@@ -100,9 +106,10 @@ def is_compiled(net: nn.Module) -> bool:
     return any(switch is not None and switch.blocks.on for switch in switches)
 
 
-def _hooked(block: nn.Module) -> bool:
-    registry = getattr(block, "_diffusers_hook", None)
-    return registry is not None and bool(registry.hooks)
+def _hooked(block: nn.Module, *, inside: bool) -> bool:
+    parts = [part for part in block.modules() if part is not block or not inside]
+    registries = [getattr(part, "_diffusers_hook", None) for part in parts]
+    return any(registry is not None and registry.hooks for registry in registries)
 
 
 def _in_words(error: Exception) -> str:

@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FirstBlockCacheConfig
 from diffusers.models.attention_dispatch import attention_backend
 from diffusers.utils import logging as diffusers_logging
-from torch import nn
 
 from manifests.stage import Recipe, Speed
 from render.families.base import LoadedModel
 from render.speed import STEP_CACHE_THRESHOLD, Lever, kept_level, levers
+from render.speed_cache import cache_steps
 from render.speed_compile import CompiledBlocks, CompileFailed, Compiler, FailureMemory, Place
 from render.speed_fp8 import replace_linears, why_not
+from render.take import Take
 
 DENOISERS = ("transformer", "transformer_2", "unet")
 """Components that are asked in every step."""
+IN_FORCE = "speed: "
+"""Before a lever's name in `Take.in_force`."""
 NATIVE = "native"
 """Attention as torch chooses it: what the exact level has."""
 
@@ -39,7 +41,7 @@ class Accelerator:
         """`compiler` is a backend of torch.compile; None: inductor on a card, none on a CPU."""
         self._device = model.device
         parts = model.components
-        self._nets = {name: parts[name] for name in DENOISERS if name in parts}
+        self._nets: dict[str, Any] = {name: parts[name] for name in DENOISERS if name in parts}
         self._failures = failures
         if compiler is None and self._device.type == "cuda":
             compiler = "inductor"
@@ -62,10 +64,10 @@ class Accelerator:
         return tuple(self._notes)
 
     @property
-    def in_force(self) -> tuple[str, ...]:
-        """What changes pixels, for the keys of what is kept: sorted."""
+    def in_force(self) -> frozenset[str]:
+        """What changes pixels, for the keys of what is kept."""
         told = {Lever.STEP_CACHE: f"step-cache {STEP_CACHE_THRESHOLD:g}"}
-        return tuple(sorted(told.get(lever, lever.value) for lever in self._pulled))
+        return frozenset(f"{IN_FORCE}{told.get(lever, lever.value)}" for lever in self._pulled)
 
     def spoils(self, recipe: Recipe) -> bool:
         """Whether the weights were changed in a way `recipe` does not allow: load them again."""
@@ -87,14 +89,23 @@ class Accelerator:
         finally:
             torch.set_float32_matmul_precision(before)
 
-    def remember(self, failure: CompileFailed, recipe: Recipe, *, store: Path | None) -> str:
-        """Keep in mind, in `store` too, that this model cannot be compiled here; a note."""
+    def remember(self, failure: CompileFailed, take: Take) -> None:
+        """Keep in mind, in the store too, that this model cannot be compiled here."""
+        recipe, store = take.recipe, take.order.store
         note = f"speed {recipe.speed}: compiling failed, the take began again without ({failure})"
         try:
             self._failures.remember(self._place(recipe), str(failure), store)
         except OSError as error:
             note += f"; this could not be written down in {store} ({error.strerror})"
-        return note
+        take.notes.append(note)
+
+    def settle(self, take: Take) -> None:
+        """Have the level of a take in force, and tell the take what it comes to."""
+        self.pull(take.recipe, store=take.order.store)
+        take.speed = self.kept
+        take.notes += [note for note in self._notes if note not in take.notes]
+        take.in_force = {name for name in take.in_force if not name.startswith(IN_FORCE)}
+        take.in_force |= self.in_force
 
     def pull(self, recipe: Recipe, *, store: Path | None = None) -> None:
         """Pull what the level allows, let go of the rest, and note what cannot be pulled.
@@ -165,7 +176,7 @@ class Accelerator:
             if cached and not wanted:
                 net.disable_cache()
             if wanted and not cached:
-                why = why or _enable_cache(net)
+                why = why or cache_steps(net)
         return why
 
     def _use_fp8(self, wanted: bool, recipe: Recipe) -> str | None:
@@ -209,31 +220,3 @@ def fastest_attention(device: torch.device, dtype: torch.dtype) -> str:
 def has_loras(recipe: Recipe) -> bool:
     """Whether any stage uses one."""
     return any(stage.loras for stage in recipe.stages)
-
-
-def stateful(model: LoadedModel) -> bool:
-    """Whether a step of `model` depends on steps before: then only a stage's end can be resumed."""
-    return any(getattr(net, "is_cache_enabled", False) for net in model.components.values())
-
-
-def forget_steps(model: LoadedModel) -> None:
-    """Empty the step caches: call it before every stage, so that nothing of another stage, shot
-    or take is used again."""
-    for net in model.components.values():
-        if getattr(net, "is_cache_enabled", False):
-            cached: Any = net
-            cached._reset_stateful_cache()
-
-
-def _enable_cache(net: nn.Module) -> str | None:
-    enable = getattr(net, "enable_cache", None)
-    if enable is None:
-        return f"{type(net).__name__} has no step caches in diffusers"
-    blocks = getattr(net, "blocks", None) or getattr(net, "transformer_blocks", ())
-    if len(blocks) < 2:
-        return f"{type(net).__name__} has fewer than two blocks"
-    try:
-        enable(FirstBlockCacheConfig(threshold=STEP_CACHE_THRESHOLD))
-    except ValueError as error:
-        return f"diffusers has no cache for {type(net).__name__} ({error})"
-    return None

@@ -1,9 +1,13 @@
-"""LoRAs on the transformers of a pipeline: loaded by hash, switched by stage, never fused."""
+"""LoRAs on the transformers of a pipeline: loaded by hash, switched by stage, never fused.
+
+Plain blocks hold each LoRA under a name of its own; compiled blocks hold them in slots
+(`render.families.lora_slots`). Going from one to the other unloads what is there.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,9 @@ from safetensors.torch import load_file
 from manifests.files import sha256_file
 from manifests.stage import Lora
 from render.errors import ModelUnavailable
+from render.families.lora_slots import Slots
 from render.memory import is_out_of_memory
+from render.speed_compile import is_compiled
 
 
 class LoraShelf:
@@ -25,9 +31,23 @@ class LoraShelf:
         present = {name: getattr(pipe, name, None) for name in names}
         self._nets = {name: net for name, net in present.items() if net is not None}
         self._loaded: set[str] = set()
+        self._slots = Slots(self._nets)
+        self._in_slots = False
 
     def load(self, loras: Sequence[Lora]) -> None:
         """Have exactly `loras` loaded and none in use. Raises ModelUnavailable."""
+        compiled = any(is_compiled(net) for net in self._nets.values())
+        if compiled != self._in_slots:
+            if self._loaded:
+                self._forget_all()
+            self._in_slots = compiled
+        if compiled:
+            self._load_into_slots({lora.sha256: lora for lora in loras})
+        else:
+            self._load_by_name(loras)
+        self.use(())
+
+    def _load_by_name(self, loras: Sequence[Lora]) -> None:
         wanted = {adapter_name(lora): lora for lora in loras}
         if self._loaded and not wanted:
             self._forget_all()
@@ -37,13 +57,33 @@ class LoraShelf:
         self._loaded &= set(wanted)
         for name, lora in wanted.items():
             if name not in self._loaded:
-                self._load_one(name, lora)
+                self._load_one(name, lora, _read(lora))
                 self._loaded.add(name)
-        self.use(())
+
+    def _load_into_slots(self, wanted: Mapping[str, Lora]) -> None:
+        self._slots.keep(wanted)
+        for sha256, lora in wanted.items():
+            if sha256 in self._slots:
+                continue
+            weights = _read(lora)
+            name, swap = self._slots.take(sha256, weights)
+            try:
+                self._load_one(name, lora, weights, swap=swap)
+            except ModelUnavailable:
+                if not swap:
+                    raise
+                # It has other layers than the slot: begin again with empty blocks.
+                self._load_into_slots(wanted)
+                return
+            self._loaded.add(name)
+            self._slots.loaded(name)
 
     def use(self, loras: Sequence[Lora]) -> None:
         """Switch on exactly `loras`, at their strengths; none is the bare model."""
         if not self._loaded:
+            return
+        if self._in_slots:
+            self._slots.use({lora.sha256: lora.strength for lora in loras})
             return
         for net in self._nets.values():
             if loras:
@@ -54,8 +94,9 @@ class LoraShelf:
             else:
                 net.disable_lora()
 
-    def _load_one(self, name: str, lora: Lora) -> None:
-        weights = _read(lora)
+    def _load_one(
+        self, name: str, lora: Lora, weights: Mapping[str, Any], *, swap: bool = False
+    ) -> None:
         for net_name, net in self._nets.items():
             try:
                 with warnings.catch_warnings():
@@ -65,6 +106,7 @@ class LoraShelf:
                         dict(weights),
                         adapter_name=name,
                         load_into_transformer_2=net_name == "transformer_2",
+                        hotswap=swap,
                     )
             except (ValueError, KeyError, RuntimeError, IndexError) as error:
                 if is_out_of_memory(error):
@@ -75,7 +117,8 @@ class LoraShelf:
                     "use one that was trained for it"
                 ) from error
             # NOTE: keys of an unknown prefix are skipped without a word.
-            if name not in getattr(net, "peft_config", {}):
+            there = name in getattr(net, "peft_config", {})
+            if not there or (swap and not self._slots.filled(net, name)):
                 self._forget_all()
                 prefixes = sorted({key.split(".")[0] for key in weights})
                 raise ModelUnavailable(
@@ -86,6 +129,7 @@ class LoraShelf:
     def _forget_all(self) -> None:
         self._pipe.unload_lora_weights()
         self._loaded.clear()
+        self._slots.forget()
 
 
 def adapter_name(lora: Lora) -> str:
