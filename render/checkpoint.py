@@ -78,11 +78,15 @@ def load_checkpoint(path: Path, *, plan: str, folder: Path | None = None) -> Che
         receipts = tuple(_receipt_from_dict(stage, folder or path.parent) for stage in stages)
         x = tensors.pop("latents")
     except TensorFileDamaged as error:
-        raise StaleCheckpoint(f"{error}: ignored") from error
+        raise StaleCheckpoint(str(error)) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StaleCheckpoint(f"{path.name} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise StaleCheckpoint(f"{path.name} is no checkpoint ({error!r}): ignored") from error
+        raise StaleCheckpoint(f"{path.name} is no checkpoint ({error!r})") from error
     if belongs_to != plan:
-        raise StaleCheckpoint(f"{path.name} belongs to another recipe or machine: ignored")
+        raise StaleCheckpoint(f"{path.name} belongs to another recipe or machine")
     history = {name.removeprefix(_HISTORY): kept for name, kept in tensors.items()}
     return Checkpoint(latents=Latents(x=x, sigma=sigma, history=history), receipts=receipts)
 
@@ -100,7 +104,7 @@ def resume(folder: Path, plans: Sequence[str]) -> Resumed:
         except FileNotFoundError:
             continue
         except StaleCheckpoint as error:
-            notes.append(str(error))
+            notes.append(f"{error}: ignored")
     return Resumed(checkpoint=None, notes=tuple(notes))
 
 

@@ -1,95 +1,133 @@
-"""The stages of a take: what is encoded for them, where they go on from, what they leave behind."""
+"""The stages of a take: where they go on from, and what they leave behind."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
-import torch
-
-from manifests.errors import BadInput
-from manifests.source import open_source
-from manifests.still import prepare_still
 from render.backend import Progress
-from render.checkpoint import checkpoint_path, resume, save_checkpoint
-from render.errors import SourceUnreadable
-from render.families.base import Conditioning, ImageCondition, LoadedModel
+from render.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    resume,
+    save_checkpoint,
+)
+from render.encodings import Encodings
+from render.errors import StaleCheckpoint
+from render.families.base import Conditioning, LoadedModel
 from render.keys import plan_hash
+from render.midway import Keeper, load_cut
 from render.order import StageReceipt
-from render.sampling import Latents, run_chain_stage
+from render.sampling import Latents, StepDone, run_chain_stage
 from render.schedules import stage_sigmas
+from render.speed_cache import forget_steps, stateful
+from render.store import Kind
 from render.take import Take
 from render.tensor_file import tensor_sha256
-
-
-class Encodings:
-    """Text and image conditioning of the last take: the next one may share some of it."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, torch.Tensor] = {}
-        self._still: tuple[tuple[Any, ...], ImageCondition] | None = None
-
-    def forget(self) -> None:
-        """Let go of everything: another model comes."""
-        self._texts.clear()
-        self._still = None
-
-    def condition(self, take: Take, model: LoadedModel) -> Conditioning:
-        """Text and still, encoded once; what the last take had in common is kept."""
-        recipe = take.recipe
-        guided = any(stage.cfg != 1.0 for stage in recipe.stages)
-        wanted = {recipe.prompt, recipe.negative} if guided else {recipe.prompt}
-        kept = {text: self._texts[text] for text in wanted if text in self._texts}
-        self._texts = kept | {t: model.encode_text(t) for t in sorted(wanted - set(kept))}
-        image = self._encode_still(take, model)
-        model.encoded()
-        negative = self._texts[recipe.negative] if guided else None
-        return Conditioning(prompt=self._texts[recipe.prompt], negative=negative, image=image)
-
-    def _encode_still(self, take: Take, model: LoadedModel) -> ImageCondition | None:
-        source, recipe = take.order.source, take.recipe
-        if source is None:
-            return None
-        key = (take.source_sha256, recipe.width, recipe.height, recipe.frames)
-        if self._still is None or self._still[0] != key:
-            try:
-                still = open_source(source)
-            except BadInput as error:
-                raise SourceUnreadable(f"{error}; then run again") from error
-            fitted = prepare_still(still, width=recipe.width, height=recipe.height)
-            self._still = (key, model.encode_still(fitted, frames=recipe.frames))
-        return self._still[1]
 
 
 def sample(
     take: Take, model: LoadedModel, encodings: Encodings
 ) -> tuple[Latents, tuple[StageReceipt, ...]]:
     """Latents at the end of the last stage, going on from the furthest checkpoint."""
-    recipe, around = take.recipe, take.surroundings()
-    plans = [plan_hash(recipe, k, around) for k in range(len(recipe.stages))]
-    found = resume(take.order.folder, plans)
-    take.notes += found.notes
-    latents = None if found.checkpoint is None else found.checkpoint.latents
-    receipts = [] if found.checkpoint is None else list(found.checkpoint.receipts)
+    take.store.settle(take.order.store, most_bytes=take.order.store_bytes)
+    try:
+        return _sample(take, model, encodings)
+    finally:
+        take.notes += take.store.collect_notes()
+
+
+def _sample(
+    take: Take, model: LoadedModel, encodings: Encodings
+) -> tuple[Latents, tuple[StageReceipt, ...]]:
+    furthest = _furthest(take)
+    latents = None if furthest is None else furthest.latents
+    receipts = [] if furthest is None else list(furthest.receipts)
+    left = range(len(receipts), len(take.recipe.stages))
     with take.phase("encode"):
-        conditioning = encodings.condition(take, model)
-    for k in range(len(receipts), len(recipe.stages)):
-        begun = time.perf_counter()
-        model.use_loras(recipe.stages[k].loras)
-        with take.span(f"stage {k + 1}"):
-            latents = run_chain_stage(
-                recipe,
-                k,
-                latents,
-                model=model,
-                conditioning=conditioning,
-                step_done=_step_teller(take, k),
-            )
-        receipts.append(_stage_receipt(take, k, latents, time.perf_counter() - begun))
-        save_checkpoint(take.order.folder, latents, receipts, plan=plans[k])
+        conditioning = encodings.condition(take, model) if left else None
+        image = encodings.image(take, model) if conditioning is None else conditioning.image
+        model.encoded()
+    for k in left:
+        assert conditioning is not None, "encoded where a stage is left"
+        latents = _run_stage(take, k, latents, receipts, model=model, conditioning=conditioning)
     assert latents is not None, "a recipe has at least one stage"
-    finished = model.finish_latents(latents.x.to(model.device), conditioning.image)
+    finished = model.finish_latents(latents.x.to(model.device), image)
     return Latents(x=finished, sigma=latents.sigma), tuple(receipts)
+
+
+def _run_stage(
+    take: Take,
+    k: int,
+    before: Latents | None,
+    receipts: list[StageReceipt],
+    *,
+    model: LoadedModel,
+    conditioning: Conditioning,
+) -> Latents:
+    """Run stage `k`, from between its steps where it was cut there, and keep its end."""
+    recipe, folder, plan = take.recipe, take.order.folder, _plan(take, k)
+    cut, note = load_cut(folder, plan=plan, older=[_plan(take, j) for j in range(k)])
+    take.notes += [note] if note else []
+    keeper = Keeper(folder, plan=plan, cadence=take.cadence, cut=cut)
+    # NOTE: a step cache is in no checkpoint: going on without it would give other pixels.
+    between_steps = not stateful(model)
+    forget_steps(model)
+    model.use_loras(recipe.stages[k].loras)
+    with take.span(f"stage {k + 1}"):
+        latents = run_chain_stage(
+            recipe,
+            k,
+            before,
+            model=model,
+            conditioning=conditioning,
+            step_done=_step_teller(take, k, done=0 if cut is None else cut.midway.done),
+            after_step=keeper.after_step if between_steps else lambda end: None,
+            midway=None if cut is None else cut.midway,
+        )
+    receipts.append(_stage_receipt(take, k, latents, keeper.seconds))
+    path = save_checkpoint(folder, latents, receipts, plan=plan)
+    take.store.keep_file(Kind.STAGE, plan, path)
+    keeper.stage_ended()
+    return latents
+
+
+def _plan(take: Take, k: int) -> str:
+    """Of stage `k`, under what is in force now."""
+    return plan_hash(take.recipe, k, take.surroundings())
+
+
+def _furthest(take: Take) -> Checkpoint | None:
+    """The furthest stage's end that the take's folder or the store holds.
+
+    What comes from the store is put into the take's folder, which so stays complete in itself.
+    """
+    folder = take.order.folder
+    plans = [_plan(take, k) for k in range(len(take.recipe.stages))]
+    found = resume(folder, plans)
+    take.notes += found.notes
+    done = 0 if found.checkpoint is None else len(found.checkpoint.receipts)
+    for k in reversed(range(done, len(plans))):
+        borrowed = _borrow(take, k, plans[k])
+        if borrowed is not None:
+            reused = [j for j in range(done, k) if _borrow(take, j, plans[j]) is not None]
+            for j in sorted({*range(done, k)} - {*reused}):
+                take.notes.append(f"stage {j + 1} is in the store no more: only its end is known")
+            for j in range(done, k + 1):
+                take.reuses(f"stage {j + 1}")
+            return borrowed
+    return found.checkpoint
+
+
+def _borrow(take: Take, k: int, plan: str) -> Checkpoint | None:
+    """The end of stage `k` from the store, put into the take's folder."""
+    path = checkpoint_path(take.order.folder, k)
+    if not take.store.lend(Kind.STAGE, plan, path):
+        return None
+    try:
+        return load_checkpoint(path, plan=plan)
+    except (StaleCheckpoint, FileNotFoundError) as error:
+        path.unlink(missing_ok=True)
+        take.store.drop(Kind.STAGE, plan, str(error))
+        return None
 
 
 def _stage_receipt(take: Take, k: int, latents: Latents, seconds: float) -> StageReceipt:
@@ -108,7 +146,7 @@ def _stage_receipt(take: Take, k: int, latents: Latents, seconds: float) -> Stag
     )
 
 
-def _step_teller(take: Take, k: int) -> Any:
+def _step_teller(take: Take, k: int, *, done: int) -> StepDone:
     def tell_step(done: int, steps: int) -> None:
         take.tell(
             Progress(
@@ -121,5 +159,5 @@ def _step_teller(take: Take, k: int) -> Any:
             )
         )
 
-    tell_step(0, len(stage_sigmas(take.recipe.stages[k])) - 1)
+    tell_step(done, len(stage_sigmas(take.recipe.stages[k])) - 1)
     return tell_step

@@ -14,7 +14,9 @@ import torch
 from manifests.stage import Recipe, Speed
 from render.backend import Progress, Tell, Watch
 from render.keys import Surroundings
+from render.midway import CADENCE, Cadence
 from render.order import RenderOrder, Span
+from render.store import Store
 
 
 @dataclass(slots=True)
@@ -38,6 +40,10 @@ class Take:
     speed: Speed = Speed.EXACT
     """The speed level really kept to, which may be less than the recipe allows."""
     timeline: list[Span] = field(default_factory=list)
+    store: Store = field(default_factory=Store)
+    """Where it looks for what was computed before, and leaves what may be of use again."""
+    cadence: Cadence = CADENCE
+    """How often it is kept between the steps of a stage."""
 
     @property
     def recipe(self) -> Recipe:
@@ -59,6 +65,11 @@ class Take:
             yield
         finally:
             self.timeline.append(Span(kind=kind, begun=begun, ended=time.time(), on_card=on_card))
+
+    def reuses(self, what: str) -> None:
+        """Note that something came from the store: `prompt`, `still`, `stage 1`."""
+        if what not in self.reused:
+            self.reused.append(what)
 
     def seconds(self, kind: str) -> float:
         """Wall time spent on one kind of work."""

@@ -40,19 +40,17 @@ def read_tensors(path: Path) -> TensorFile:
     """Read what `write_tensors` wrote, every bit of it checked against its hash.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        TensorFileDamaged: it cannot be read, or its hash differs; the message names it.
+        OSError: the file is not there or cannot be read.
+        TensorFileDamaged: it is no such file, or its hash differs; the message names it.
     """
     # NOTE: read whole and never mapped: a mapped file that is cut meanwhile kills the process.
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         told = json.loads(header["__metadata__"]["rushes"])
         sha256 = header["__metadata__"]["sha256"]
         tensors = load(data)
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise TensorFileDamaged(f"{path.name} is damaged ({error})") from error
     if not isinstance(told, dict) or _sha256(tensors, told) != sha256:
         raise TensorFileDamaged(f"{path.name} is damaged (its hash differs)")
