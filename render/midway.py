@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from render.errors import TensorFileDamaged
 from render.sampling import Midway, StepEnd
 from render.tensor_file import read_tensors, write_tensors
@@ -82,17 +84,21 @@ class Keeper:
 
     def after_step(self, end: StepEnd) -> None:
         """Write when it is due; the end of a stage is written elsewhere. Raises OSError."""
-        now = time.monotonic()
         due = self._cadence.due(
-            seconds=now - self._written, steps=end.done - self._at, cost=self._cost
+            seconds=time.monotonic() - self._written, steps=end.done - self._at, cost=self._cost
         )
         if not due or end.done == end.steps:
             return
-        history = {_HISTORY + name: kept for name, kept in end.solver.state().items()}
+        # NOTE: the copy waits for steps that the card still computes: that is no cost of writing.
+        x = end.x.cpu()
+        history = {_HISTORY + name: kept.cpu() for name, kept in end.solver.state().items()}
+        if not bool(torch.isfinite(x).all()):
+            return  # the guard of the stage loop will end it
+        began = time.monotonic()
         told = {"plan": self._plan, "done": end.done, "seconds": self.seconds}
-        write_tensors(self._path, {"x": end.x, **history}, told)
+        write_tensors(self._path, {"x": x, **history}, told)
         self._written, self._at = time.monotonic(), end.done
-        self._cost = self._written - now
+        self._cost = self._written - began
 
     def stage_ended(self) -> None:
         """The stage is kept whole now: forget what was kept of its middle."""
