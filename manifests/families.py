@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from manifests.refusal import Refusal
+from manifests.stage import Noise
 from manifests.text import suggest
 
 
@@ -17,7 +19,8 @@ class Family:
     title: str
     """As a person says it: `Wan`."""
     frame_step: int
-    """Frame counts are `frame_step * n + 1` (the VAE packs that many frames in one latent)."""
+    """Frame counts are `frame_step * n + frame_offset`: the VAE packs `frame_step` frames in one
+    latent."""
     min_frames: int
     max_frames: int
     size_multiple: int
@@ -27,17 +30,39 @@ class Family:
     max_size: int
     """Greatest width and height, pixels."""
     precision: str
-    """Of the transformer, where the model does not say: `float32` or `bfloat16`."""
+    """Of the network that samples, where the model does not say: `bfloat16`."""
     pipelines: tuple[str, ...]
     """Values of `_class_name` in a `model_index.json` of this family."""
     may_have_experts: bool
     """Some models of it have two transformers, changed at a noise level (the boundary)."""
     boundaries: tuple[tuple[str, float], ...] = ()
     """(task, boundary) for models with two experts that do not name theirs."""
+    frame_offset: int = 1
+    """1 where the first frame has a latent of its own, else 0."""
+    noise: Noise = Noise.FLOW
+    """How its models mix noise and picture, where the model does not say."""
+    task: Literal["t2v"] | None = None
+    """What all its models start from; None: the model says."""
+    bare_pipelines: tuple[str, ...] = ()
+    """Those of `pipelines` that hold no motion modules and need a motion adapter beside them."""
+    unused_parts: tuple[str, ...] = ()
+    """Parts of a model's folder that are not loaded, so need not be there."""
 
     def snap_frames(self, frames: int) -> int:
         """The least valid frame count that is not below `frames`."""
-        return -(-(frames - 1) // self.frame_step) * self.frame_step + 1
+        offset = self.frame_offset
+        return -(-(frames - offset) // self.frame_step) * self.frame_step + offset
+
+    def latent_frames(self, frames: int) -> int:
+        """Latents along time of a clip of `frames` frames."""
+        return (frames - self.frame_offset) // self.frame_step + self.frame_offset
+
+    @property
+    def frame_rule(self) -> str:
+        """Its frame counts in words: `4n+1`."""
+        if self.frame_step == 1:
+            return "any number"
+        return f"{self.frame_step}n" + (f"+{self.frame_offset}" if self.frame_offset else "")
 
     def snap_size(self, pixels: int, *, multiple: int) -> int:
         """The multiple nearest to `pixels` inside the family's limits; a tie goes up."""
@@ -53,6 +78,24 @@ class Family:
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
+        Family(
+            name="animatediff",
+            title="AnimateDiff",
+            frame_step=1,
+            frame_offset=0,
+            min_frames=8,
+            max_frames=32,
+            size_multiple=8,
+            min_size=256,
+            max_size=1024,
+            precision="float16",
+            pipelines=("AnimateDiffPipeline", "StableDiffusionPipeline"),
+            may_have_experts=False,
+            noise=Noise.EPS_LINEAR,
+            task="t2v",
+            bare_pipelines=("StableDiffusionPipeline",),
+            unused_parts=("safety_checker", "feature_extractor", "image_encoder"),
+        ),
         Family(
             name="pocket",
             title="Pocket Wan",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from manifests.families import FAMILIES, Family, family_named
+from manifests.model_folder import FETCH, check_safe, check_weights, folder_id, read_json
+from manifests.motion import check_motion
 from manifests.refusal import Refusal
+from manifests.stage import Noise
 
 POCKET = "pocket-wan"
 """The model that comes with Rushes."""
@@ -23,14 +24,11 @@ POCKET_FOLDER = Path(__file__).parents[1] / "render" / "pocket" / "model"
 Precision = Literal["float32", "bfloat16", "float16"]
 Task = Literal["i2v", "t2v", "ti2v"]
 
+WEIGHTED = ("transformer", "unet", "motion_adapter", "vae", "text_encoder")
+"""Parts, by the start of their name, that hold weights."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_UNSAFE = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"})
-_KEPT = frozenset({".json", ".safetensors", ".model", ".txt"})
-"""Suffixes of the files that decide what a model renders."""
-_HASHED_WHOLE = 256 * 2**20
-_SAMPLE = 2**20
-_FETCH = "download the model again, in the diffusers layout"
 
 
 class ModelSpec(BaseModel):
@@ -39,7 +37,7 @@ class ModelSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Annotated[str, AfterValidator(lambda name: family_named(name).name)]
-    """`pocket` or `wan`."""
+    """`wan`, `animatediff` ..."""
     location: Annotated[str, Field(min_length=1)]
     """A diffusers folder (relative to studio.yaml) or a hub id with `revision`."""
     revision: str | None = None
@@ -54,6 +52,12 @@ class ModelSpec(BaseModel):
     size_multiple: Annotated[int | None, Field(ge=8, le=128)] = None
     """Of width and height in pixels; None: as usual for the family (Wan 2.2 5B needs 32)."""
     licence: str | None = None
+    motion_adapter: str | None = None
+    """AnimateDiff: folder of the motion adapter for a Stable Diffusion 1.5 model (relative to
+    studio.yaml), or `owner/name@commit` on the hub."""
+    betas: Literal["linear", "scaled_linear"] | None = None
+    """AnimateDiff: what the noise levels follow from; None: as a whole AnimateDiff folder says,
+    and `linear`, as motion modules are trained, for one with a motion adapter."""
 
     @property
     def is_hub(self) -> bool:
@@ -71,7 +75,7 @@ class Model:
     """Absolute folder or hub id."""
     revision: str | None
     model_id: str
-    """`hub/id@commit`, or `sha256:...` over the folder's files."""
+    """`hub/id@commit`, or `sha256:...` over the folder's files; with a motion adapter, both."""
     precision: str
     vae_precision: str
     boundary: float | None
@@ -79,6 +83,9 @@ class Model:
     task: Task | None
     size_multiple: int
     licence: str | None
+    motion_adapter: str | None = None
+    """Absolute folder or `owner/name@commit`."""
+    noise: Noise = Noise.FLOW
 
     @property
     def needs_source(self) -> bool:
@@ -110,18 +117,28 @@ class _Check:
 
     def model(self) -> Model:
         spec = self.spec
+        own_id = self._hub_id() if spec.is_hub else self._folder_id()
+        motion = check_motion(
+            self.family,
+            index=self.index,
+            folder=None if spec.is_hub else self.folder,
+            adapter=spec.motion_adapter,
+            betas=spec.betas,
+        )
         return Model(
             name=self.name,
-            family=self.family,
+            family=motion.family,
             location=spec.location,
             revision=spec.revision,
-            model_id=self._hub_id() if spec.is_hub else self._folder_id(),
+            model_id="+".join(filter(None, (own_id, motion.adapter_id))),
             precision=spec.precision or self.family.precision,
             vae_precision=spec.vae_precision,
             boundary=self._boundary(),
             task=self.task,
             size_multiple=spec.size_multiple or self.family.size_multiple,
             licence=spec.licence,
+            motion_adapter=spec.motion_adapter,
+            noise=motion.noise,
         )
 
     @cached_property
@@ -143,6 +160,12 @@ class _Check:
     @cached_property
     def task(self) -> Task | None:
         if self.spec.task is not None:
+            if self.family.task not in (None, self.spec.task):
+                raise Refusal(
+                    f"task {self.spec.task} is none of {self.family.title}, which renders from "
+                    "text alone",
+                    "drop task:",
+                )
             return self.spec.task
         if self.index.get("expand_timesteps"):
             return "ti2v"
@@ -151,7 +174,7 @@ class _Check:
                 return "i2v"
             case "WanPipeline":
                 return "t2v"
-        return None
+        return self.family.task
 
     def _hub_id(self) -> str:
         if not _HUB_ID.fullmatch(self.spec.location):
@@ -166,20 +189,16 @@ class _Check:
         return f"{self.spec.location}@{self.spec.revision}"
 
     def _read_index(self) -> dict[str, Any]:
-        path = self.folder / "model_index.json"
-        try:
-            index = json.loads(path.read_text(encoding="utf-8"))
-            pipeline = index["_class_name"]
-        except FileNotFoundError:
-            raise Refusal(f"{self.folder} holds no model_index.json", _FETCH) from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Refusal(f"{path} cannot be read ({error})", _FETCH) from None
+        index = read_json(self.folder / "model_index.json")
+        pipeline = index.get("_class_name")
+        if pipeline is None:
+            raise Refusal(f"{self.folder}/model_index.json cannot be read: no _class_name", FETCH)
         if pipeline not in self.family.pipelines:
             raise Refusal(
                 f"its pipeline {pipeline!r} is not of the family {self.family.name}",
                 f"give a model with {' or '.join(self.family.pipelines)}, or correct family:",
             )
-        return dict(index)
+        return index
 
     def _boundary(self) -> float | None:
         if not self.family.may_have_experts:
@@ -201,57 +220,16 @@ class _Check:
             key
             for key, value in self.index.items()
             if isinstance(value, list) and value and value[0] is not None
+            if key not in self.family.unused_parts
         ]
         for part in parts:
             self._check_part(part)
-        files = sorted(
-            path
-            for path in self.folder.rglob("*")
-            if path.suffix in _KEPT and not path.relative_to(self.folder).parts[0].startswith(".")
-        )
-        return _hash_folder(self.folder, files)
+        return folder_id(self.folder, without=self.family.unused_parts)
 
     def _check_part(self, part: str) -> None:
         folder = self.folder / part
         if not folder.is_dir():
-            raise Refusal(f"its part {part!r} has no folder", _FETCH)
-        unsafe = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _UNSAFE)
-        if unsafe:
-            raise Refusal(
-                f"{part}/{unsafe[0]} can run code when it is loaded",
-                "safetensors only: convert it, and remove that file",
-            )
-        if part.startswith(("transformer", "vae", "text_encoder")):
-            self._check_weights(folder)
-
-    def _check_weights(self, folder: Path) -> None:
-        present = {path.name for path in folder.glob("*.safetensors")}
-        for index in folder.glob("*.safetensors.index.json"):
-            try:
-                wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise Refusal(f"{index} cannot be read ({error})", _FETCH) from None
-            if missing := sorted(wanted - present):
-                raise Refusal(f"{folder.name}/{missing[0]} is missing", _FETCH)
-        if not present:
-            raise Refusal(f"{folder.name} holds no .safetensors weights", _FETCH)
-
-
-def _hash_folder(folder: Path, files: list[Path]) -> str:
-    """SHA-256 over names and contents.
-
-    NOTE: above 256 MiB the ends of each file stand for the whole: 60 GB take minutes to read.
-    """
-    whole = sum(path.stat().st_size for path in files) <= _HASHED_WHOLE
-    digest = hashlib.sha256()
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if whole or size <= 2 * _SAMPLE:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(_SAMPLE))
-                file.seek(-_SAMPLE, 2)
-                digest.update(file.read())
-    return f"{'sha256' if whole else 'sha256-of-ends'}:{digest.hexdigest()}"
+            raise Refusal(f"its part {part!r} has no folder", FETCH)
+        check_safe(folder)
+        if part.startswith(WEIGHTED):
+            check_weights(folder)

@@ -14,7 +14,7 @@ from manifests.paths import Roots
 from manifests.preset_text import PresetText, StageText, read_preset_text
 from manifests.refusal import Refusal
 from manifests.settings import Studio
-from manifests.stage import Concession, Expert, Speed, Stage, StageKind
+from manifests.stage import Concession, Expert, Noise, Speed, Stage, StageKind
 from manifests.text import suggest
 from manifests.yaml_text import Node
 
@@ -119,7 +119,7 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio) -> Preset:
     stages = []
     for index, stage in enumerate(text.stages):
         try:
-            stages.append(_stage(stage, index, roots))
+            stages.append(_stage(stage, index, roots, noise=family.noise))
         except Refusal as refusal:
             faults.append(refusal.at(path, row=_line(node, index), column="loras"))
     if faults:
@@ -150,6 +150,8 @@ def _check(
     faults = [refusal.at(path, column=column) for column, refusal in _misfits(text, family, studio)]
     for index, refusal in _breaks(text.stages):
         faults.append(refusal.at(path, row=_line(node, index), column=f"stages.{index + 1}"))
+    for index, refusal in _shifts(text.stages, family):
+        faults.append(refusal.at(path, row=_line(node, index), column=f"stages.{index + 1}.shift"))
     for key, (low, high) in text.ranges.items():
         for index, stage in enumerate(text.stages):
             value = getattr(stage, key)
@@ -179,7 +181,7 @@ def _misfits(text: PresetText, family: Family, studio: Studio) -> Iterable[tuple
     if not family.min_frames <= text.frames <= family.max_frames or (
         family.snap_frames(text.frames) != text.frames
     ):
-        limits = f"{family.frame_step}n+1 in {family.min_frames}..{family.max_frames}"
+        limits = f"{family.frame_rule} in {family.min_frames}..{family.max_frames}"
         near = family.snap_frames(min(max(text.frames, family.min_frames), family.max_frames))
         yield "frames", Refusal(f"{text.frames} frames are not {limits}", f"write {near}")
     for key, value in (("width", text.width), ("height", text.height)):
@@ -188,6 +190,22 @@ def _misfits(text: PresetText, family: Family, studio: Studio) -> Iterable[tuple
             limits = f"in {family.min_size}..{family.max_size}"
             problem = f"{key} {value} is no multiple of {family.size_multiple} {limits}"
             yield key, Refusal(problem, f"write {near}")
+
+
+def _shifts(stages: tuple[StageText, ...], family: Family) -> Iterable[tuple[int, Refusal]]:
+    """A shift where there is none, and none where there must be one."""
+    flow = family.noise is Noise.FLOW
+    for index, stage in enumerate(stages):
+        if flow and stage.shift is None:
+            yield index, Refusal("'shift' is missing", "add it")
+        if not flow and stage.shift is not None:
+            yield (
+                index,
+                Refusal(
+                    f"{family.title} has no shift: its noise levels are those it was trained at",
+                    "remove 'shift'",
+                ),
+            )
 
 
 def _breaks(stages: tuple[StageText, ...]) -> Iterable[tuple[int, Refusal]]:
@@ -240,12 +258,12 @@ def _breaks(stages: tuple[StageText, ...]) -> Iterable[tuple[int, Refusal]]:
             )
 
 
-def _stage(text: StageText, index: int, roots: Roots) -> Stage:
+def _stage(text: StageText, index: int, roots: Roots, *, noise: Noise) -> Stage:
     return Stage(
         kind=text.kind,
         steps=text.steps,
         cfg=text.cfg,
-        shift=text.shift,
+        shift=1.0 if text.shift is None else text.shift,
         sampler=text.sampler,
         schedule=text.schedule,
         denoise=text.denoise,
@@ -256,6 +274,7 @@ def _stage(text: StageText, index: int, roots: Roots) -> Stage:
         expert=text.expert,
         loras=tuple(find_lora(lora, roots=roots) for lora in text.loras),
         seed_offset=index if text.seed_offset is None else text.seed_offset,
+        noise=noise,
     )
 
 

@@ -65,7 +65,8 @@ class StageText(BaseModel):
     kind: Annotated[StageKind, BeforeValidator(_one_of(StageKind, "kind of stage"))]
     steps: Annotated[int, Field(ge=1, le=200)]
     cfg: Annotated[float, Field(ge=1, le=30)]
-    shift: Annotated[float, Field(ge=0.1, le=100)]
+    shift: Annotated[float | None, Field(ge=0.1, le=100)] = None
+    """None: the family has none."""
     sampler: Annotated[Sampler, BeforeValidator(_one_of(Sampler, "sampler"))] = Sampler.EULER
     schedule: Annotated[Schedule, BeforeValidator(_one_of(Schedule, "schedule"))] = Schedule.SIMPLE
     denoise: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -34,9 +34,7 @@ def fit_frames(frames: int, *, family: Family) -> tuple[int, tuple[str, ...]]:
     snapped = family.snap_frames(frames)
     if snapped == frames:
         return frames, ()
-    return snapped, (
-        f"frames {frames} -> {snapped} ({family.title} renders {family.frame_step}n+1)",
-    )
+    return snapped, (f"frames {frames} -> {snapped} ({family.title} renders {family.frame_rule})",)
 
 
 def check_side(pixels: int, *, family: Family) -> None:

@@ -40,6 +40,10 @@ class Sampler(StrEnum):
     """For distilled models: jumps to the clean picture and adds noise again."""
 
 
+BETAS = (0.00085, 0.012)
+"""First and last beta of the eps kinds of noise, over 1000 levels."""
+
+
 class Noise(StrEnum):
     """How a model mixes noise and picture, and so what its noise levels mean."""
 

@@ -25,15 +25,12 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.stage import Noise
+from manifests.stage import BETAS, Noise
 
 Levels = NDArray[np.float64]
 
 TABLE_SIZE = 1000
 """Levels of a model's own table."""
-
-BETAS = (0.00085, 0.012)
-"""First and last beta of Stable Diffusion 1.5 and of AnimateDiff's motion modules."""
 
 
 @dataclass(frozen=True, slots=True)
