@@ -23,6 +23,7 @@ from render.families.base import Conditioning, ImageCondition, LoadRequest, Posi
 from render.families.wan import WanModel
 from render.order import ModelRef
 from render.sampling import Latents, draw_noise, run_chain_stage
+from render.schedules import stage_sigmas
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +70,7 @@ RUNS: dict[str, tuple[Stage, ...]] = {
 class Seen:
     """What the model was asked, and what clean picture it had in mind."""
 
+    sigma: list[float] = field(default_factory=list)
     x: list[Tensor] = field(default_factory=list)
     x0: list[Tensor] = field(default_factory=list)
 
@@ -83,6 +85,7 @@ class RecordingWan(WanModel):
         self, x: Tensor, at: Position, text: Tensor, *, image: ImageCondition | None, branch: str
     ) -> Tensor:
         v = super().velocity(x, at, text, image=image, branch=branch)
+        self.seen[branch].sigma.append(float(at.sigma))
         self.seen[branch].x.append(x)
         self.seen[branch].x0.append(x - at.sigma * v)
         return v
@@ -137,9 +140,19 @@ def _close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=TOLERANCE, rtol=0)
 
 
+def test_every_recorded_run_is_repeated(comfyui: Path) -> None:
+    """No run lies in the folder unread; both tasks, both kinds of stage and both solvers occur."""
+    assert {path.stem for path in (comfyui / "packs").glob("*.safetensors")} == set(RUNS)
+    stages = [stage for run in RUNS.values() for stage in run]
+    assert {stage.kind for stage in stages} == set(StageKind)
+    assert {stage.sampler for stage in stages} == {Sampler.EULER, Sampler.DPMPP_2M}
+    assert {stage.expert for stage in stages} == {Expert.HIGH, Expert.LOW}
+    assert {run.split("_")[1] for run in RUNS} == {"t2v", "i2v"}
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_a_recorded_run_is_repeated(run: str, comfyui: Path) -> None:
-    """Noise, every step's latents and clean picture, each stage's end and the frames agree."""
+    """Noise, levels, every step's latents and clean picture, each stage's end and the frames agree."""
     pack = load_file(comfyui / "packs" / f"{run}.safetensors")
     model = _model(comfyui, run.split("_")[1])
     still = pack.get("c_concat")
@@ -157,7 +170,13 @@ def test_a_recorded_run_is_repeated(run: str, comfyui: Path) -> None:
             model.start()
             latents = run_chain_stage(recipe, k, latents, model=model, conditioning=conditioning)
             part = f"s{k + 1}"
+            assert stage_sigmas(stage) == pytest.approx(
+                pack[f"{part}.sample_sigmas"].tolist(), abs=1e-6, rel=0
+            )
             for branch in ("cond", "uncond"):
+                assert model.seen[branch].sigma == pytest.approx(
+                    pack[f"{part}.sigma"].tolist(), abs=1e-6, rel=0
+                )
                 _close(torch.cat(model.seen[branch].x), pack[f"{part}.x"])
                 _close(torch.cat(model.seen[branch].x0), pack[f"{part}.denoised_{branch}"])
             noise = pack.get(f"noise{k + 1}")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.stage import Noise, Schedule, Stage, StageKind
+from manifests.stage import Noise, Sampler, Schedule, Stage, StageKind
 from render.schedules import (
     SPACINGS,
     end_sigma,
@@ -59,6 +59,48 @@ def test_all_split_windows_of_comfyui(comfyui_sigmas: dict[str, Any]) -> None:
                 leftover_noise=window[3] == "enable",
             )
             assert actual == pytest.approx(expected, abs=1e-6, rel=0), (key, name)
+
+
+def test_uni_pc_leaves_out_the_last_level_of_a_longer_schedule(
+    comfyui_sigmas: dict[str, Any],
+) -> None:
+    """uni_pc's levels are those ComfyUI computes for one step more, but the last above 0."""
+    whole = [key for key in comfyui_sigmas["tables"] if "|1.0|" in key]
+    assert len(whole) == 36
+    for key in whole:
+        shift, schedule, longer, _, _ = key.split("|")
+        *levels, _left_out, zero = comfyui_sigmas["tables"][key]["sigmas"]
+        actual = sigmas(
+            schedule=Schedule(schedule),
+            steps=int(longer) - 1,
+            shift=float(shift),
+            sampler=Sampler.UNI_PC,
+        )
+        assert actual == pytest.approx([*levels, zero], abs=1e-6, rel=0), key
+
+
+@given(
+    schedule=st.sampled_from([s for s in Schedule if s not in ("beta", "ddim_uniform")]),
+    steps=st.integers(1, 60),
+    denoise=st.floats(0.1, 0.99),
+    shift=shifts,
+)
+@settings(deadline=None, max_examples=40)
+def test_a_later_stage_of_uni_pc_ends_the_same_schedule(
+    schedule: Schedule, steps: int, denoise: float, shift: float
+) -> None:
+    """With `denoise` uni_pc runs its steps too: the last of a schedule for int(steps/denoise)."""
+    given_ = {"schedule": schedule, "shift": shift, "sampler": Sampler.UNI_PC}
+    levels = sigmas(**given_, steps=steps, denoise=denoise)
+    assert levels == sigmas(**given_, steps=int(steps / denoise))[-(steps + 1) :]
+    assert len(levels) == steps + 1
+
+
+def test_a_split_of_uni_pc_is_cut_from_its_own_schedule() -> None:
+    """The windows of uni_pc join to uni_pc's schedule, not to another sampler's."""
+    common = {"schedule": Schedule.SIMPLE, "steps": 8, "shift": 5.0, "sampler": Sampler.UNI_PC}
+    first = split_sigmas(**common, end_step=3, leftover_noise=True)
+    assert first[:-1] + split_sigmas(**common, start_step=3) == sigmas(**common)
 
 
 @pytest.mark.parametrize(
