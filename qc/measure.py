@@ -101,19 +101,57 @@ def measure_frames(
     Raises:
         ValueError: frames of another shape or type, or that change size.
     """
-    run = _Pass(source=source, lpips=lpips)
-    worst = 0.0
-    for frame, broken in single_frames(frames):
-        worst = max(worst, broken)
-        run.add(frame)
-        if tell is not None:
-            tell(run.count, None)
-    height, width = run.size
-    problems = () if run.count else ("no frame was given",)
-    found = Found(
-        frames=run.count, width=width, height=height, fps=fps, non_finite=worst, problems=problems
-    )
-    return run.scorecard(found, expected=expected, versions={})
+    measuring = Measuring(fps=fps, source=source, expected=expected, lpips=lpips, tell=tell)
+    for chunk in frames:
+        measuring.add(chunk)
+    return measuring.scorecard()
+
+
+class Measuring:
+    """`measure_frames` for frames that arrive chunk by chunk, as a decoder makes them."""
+
+    def __init__(
+        self,
+        *,
+        fps: float,
+        source: Image | None = None,
+        expected: Expected | None = None,
+        lpips: LpipsBackbone | None = None,
+        tell: Tell | None = None,
+    ) -> None:
+        """See `measure_frames`."""
+        _keep_to_threads()
+        self._run = _Pass(source=source, lpips=lpips)
+        self._fps = fps
+        self._expected = expected
+        self._tell = tell
+        self._worst = 0.0
+
+    @property
+    def count(self) -> int:
+        """Frames measured so far."""
+        return self._run.count
+
+    def add(self, chunk: npt.NDArray[np.generic]) -> None:
+        """Measure a frame (H, W, 3) or a chunk of them. Raises ValueError."""
+        for frame, broken in single_frames([chunk]):
+            self._worst = max(self._worst, broken)
+            self._run.add(frame)
+            if self._tell is not None:
+                self._tell(self._run.count, None)
+
+    def scorecard(self) -> Scorecard:
+        """Of all frames so far."""
+        height, width = self._run.size
+        found = Found(
+            frames=self._run.count,
+            width=width,
+            height=height,
+            fps=self._fps,
+            non_finite=self._worst,
+            problems=() if self._run.count else ("no frame was given",),
+        )
+        return self._run.scorecard(found, expected=self._expected, versions={})
 
 
 class _Pass:
@@ -191,7 +229,7 @@ class _Pass:
             height=found.height,
             fps=found.fps,
             metrics=metrics,
-            versions={**_versions(lpips=self._lpips is not None), **versions},
+            versions={**versions_of(lpips=self._lpips is not None), **versions},
             backbone="none" if self._lpips is None else self._lpips.name,
             problems=problems,
             curves=self._curves(),
@@ -277,7 +315,8 @@ def _reduce_lpips(steps: list[float]) -> dict[str, float]:
     return reduce(steps)
 
 
-def _versions(*, lpips: bool) -> dict[str, str]:
+def versions_of(*, lpips: bool) -> dict[str, str]:
+    """Name -> version of every metric's implementation, as scorecards carry them."""
     modules = (
         black, blur, boiling, collapse, colour_drift, conditioning, cut, faults,
         flicker, flow, frozen, motion, saturation, ssim, tracking,

@@ -19,11 +19,11 @@ from render.clip import quantised, write_clip
 from render.families.base import Frames, LoadedModel
 from render.first_frames import FirstFrames
 from render.frame_queue import FrameQueue
-from render.order import Span
+from render.order import CLIP_NAME, Span
 from render.sampling import Latents
 from render.take import Take
 
-CLIP = "clip.mkv"
+CLIP = CLIP_NAME
 BUFFER_BYTES = 2 * 2**30
 """Decoded frames that may wait for the writer: 448 of 832 x 480, 194 of 1280 x 720."""
 
@@ -33,7 +33,7 @@ class Developing:
 
     def __init__(self, take: Take, *, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._take = take
-        self._clip = take.order.folder / CLIP
+        self._clip = take.order.clip
         self._frames = FrameQueue(buffer_bytes)
         self._first = FirstFrames(take)
         self._watch = take.watch

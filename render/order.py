@@ -51,6 +51,10 @@ class Gang:
     """How long one may wait for another, the end of the other's last take included."""
 
 
+CLIP_NAME = "clip.mkv"
+"""Of a take's clip, in the take's folder."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOrder:
     """One take to render."""
@@ -73,6 +77,9 @@ class RenderOrder:
     """Cards that the sheet asks for this take; the pool makes a `gang` of as many as there are."""
     gang: Gang | None = None
     """Set by the pool where several cards render the take."""
+    score: ScoreOrder | None = None
+    """How the clip is to be measured while it is decoded; None: it is measured later, from its
+    file. The numbers are the same."""
     store: Path | None = None
     """Absolute folder of what need not be computed again; None: nothing is kept."""
     store_bytes: int = 20 * 10**9
@@ -83,6 +90,11 @@ class RenderOrder:
     room: dict[str, int] = field(default_factory=dict)
     """Bytes that each phase (`encode`, `sample`, `decode`) needs beside weights, where that was
     estimated."""
+
+    @property
+    def clip(self) -> Path:
+        """Absolute path that the clip will have."""
+        return self.folder / CLIP_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,15 +15,23 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from manifests.errors import RushesError
+from manifests.files import sha256_file
+from qc.conditioning import load_source
+from qc.faults import Expected
+from qc.measure import Measuring, measure, versions_of
 from qc.scorecard import Scorecard
-from render.backend import Progress, RenderBackend
+from qc.stored import card_key, is_stored, store_card, stored_card
+from render.backend import Progress, RenderBackend, Tell, Watch
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
+from render.video import frame_rate
 from tasks.remote import TOPIC
 
 BACKEND_VARIABLE = "RUSHES_BACKEND"
@@ -42,20 +50,72 @@ def backend() -> RenderBackend:
 
 
 def render(order: RenderOrder) -> Receipt:
-    """Render one take; see `RenderBackend.render`."""
-    return backend().render(order, tell=tell)
+    """Render one take; see `RenderBackend.render`.
+
+    Where the order says how to score it, the frames are measured as they are decoded and the
+    scorecard is left beside the clip, for `score` to find.
+    """
+    watch = None if order.score is None else Measured(order.score)
+    receipt = backend().render(order, tell=teller(), watch=watch)
+    if watch is not None:
+        watch.store(receipt)
+    return receipt
+
+
+class Measured(Watch):
+    """Measures the frames of a take while they are decoded."""
+
+    def __init__(self, order: ScoreOrder) -> None:
+        self._order = order
+        self._measuring: Measuring | None = None
+        """None before a clip begins, and where one could not be measured to its end."""
+
+    def begin(self) -> None:
+        """See `Watch`. Raises QCError."""
+        order, source, self._measuring = self._order, None, None
+        assert order.fps is not None, "a take's rate is known"
+        if order.source is not None:
+            assert order.width is not None, "a take's size is known"
+            assert order.height is not None, "a take's size is known"
+            source = load_source(order.source, width=order.width, height=order.height)
+        self._measuring = Measuring(
+            fps=float(frame_rate(order.fps)),
+            source=source,
+            expected=_expected(order),
+            lpips=_lpips(order.weights_dir, order.device),
+        )
+
+    def see(self, chunk: Any) -> None:
+        """See `Watch`."""
+        measuring, self._measuring = self._measuring, None
+        assert measuring is not None, "a clip begins before it is seen"
+        measuring.add(chunk)
+        self._measuring = measuring
+
+    def store(self, receipt: Receipt) -> None:
+        """Leave the scorecard beside the clip, if all of the clip was measured.
+
+        Nothing that goes wrong here fails a take that is rendered: `score` measures the clip
+        then, and raises what is wrong by its name.
+        """
+        measuring = self._measuring
+        if measuring is None or measuring.count != receipt.frames:
+            return
+        with suppress(Exception):
+            key = _card_key(self._order, clip_sha256=receipt.clip_sha256)
+            store_card(measuring.scorecard(), receipt.clip, key=key)
 
 
 def score(order: ScoreOrder) -> Scorecard:
-    """Measure one clip. Raises QCError, named, when it cannot be measured."""
-    from qc.faults import Expected
-    from qc.measure import measure
+    """Measure one clip, or read what was measured while it was decoded; the two are equal.
 
-    expected = Expected(frames=order.frames, width=order.width, height=order.height, fps=order.fps)
-    return measure(
+    Raises QCError, named, when it cannot be measured.
+    """
+    card = _stored(order)
+    return card or measure(
         order.clip,
         source=order.source,
-        expected=expected,
+        expected=_expected(order),
         lpips=_lpips(order.weights_dir, order.device),
     )
 
@@ -64,7 +124,7 @@ def finish(order: FinishOrder) -> Delivery:
     """Upscale, grade, encode and check one approved take."""
     from render.post.finish import finish as finish_take
 
-    return finish_take(order, tell=tell)
+    return finish_take(order, tell=teller())
 
 
 def picture(clip: Path) -> tuple[Path, Path]:
@@ -96,26 +156,24 @@ def doctor(_order: Any = None) -> dict[str, Any]:
     return facts
 
 
-def tell(progress: Progress) -> None:
-    """Send progress to the orchestrator; outside a worker there is nobody to tell."""
+def teller() -> Tell:
+    """Who sends progress to the orchestrator; outside a worker there is nobody to tell.
+
+    Asked on the thread that has the order: the worker is known there, and not on the threads
+    that a render starts, which have things to tell too.
+    """
     from distributed import get_worker
 
     try:
         worker = get_worker()
     except ValueError:
-        return
-    worker.log_event(
-        TOPIC,
-        {
-            "take_id": progress.take_id,
-            "phase": progress.phase,
-            "stage": progress.stage,
-            "stages": progress.stages,
-            "step": progress.step,
-            "steps": progress.steps,
-            "preview": progress.preview,
-        },
-    )
+        return lambda progress: None
+
+    def tell(progress: Progress) -> None:
+        preview = None if progress.preview is None else str(progress.preview)
+        worker.log_event(TOPIC, {**asdict(progress), "preview": preview})
+
+    return tell
 
 
 @cache
@@ -123,6 +181,29 @@ def _lpips(weights_dir: Path | None, device: str) -> Any:
     from qc.lpips import load_backbone
 
     return load_backbone(weights_dir=weights_dir, device=device)
+
+
+def _stored(order: ScoreOrder) -> Scorecard | None:
+    if not is_stored(order.clip):
+        return None
+    with suppress(OSError):  # what cannot be read is named by `measure`
+        key = _card_key(order, clip_sha256=sha256_file(order.clip))
+        return stored_card(order.clip, key=key)
+    return None
+
+
+def _expected(order: ScoreOrder) -> Expected:
+    return Expected(frames=order.frames, width=order.width, height=order.height, fps=order.fps)
+
+
+def _card_key(order: ScoreOrder, *, clip_sha256: str) -> str:
+    return card_key(
+        clip_sha256=clip_sha256,
+        source=order.source,
+        expected=_expected(order),
+        versions=versions_of(lpips=True),
+        backbone=_lpips(order.weights_dir, order.device).name,
+    )
 
 
 def _main(arguments: list[str]) -> int:
