@@ -25,7 +25,7 @@ from reports.lock import sole_writer
 from reports.take import ShotStatus
 from tasks import night_book
 from tasks.desk import Desk, Job, at_desk
-from tasks.gpus import find_devices
+from tasks.gpus import find_machine
 from tasks.naming import arguments_key
 from tasks.plan import Plan, make_plan
 from tasks.pool import Pool, WorkerPool
@@ -42,9 +42,9 @@ PoolFactory = Callable[[Studio, Callable[[Progress], None]], Any]
 
 
 def worker_pool(studio: Studio, listener: Callable[[Progress], None]) -> WorkerPool:
-    """The pool of this machine's devices."""
+    """The pool of this machine's cards, or of its CPU."""
     return WorkerPool(
-        find_devices(studio.device),
+        find_machine(studio.device, studio.placement),
         threads=studio.threads or os.cpu_count() or 1,
         scratch=studio.state_dir / "workers",
         listener=listener,
@@ -100,7 +100,7 @@ async def night(
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
-    """Every job as a flow of its own, in the plan's order, as many at once as there are devices."""
+    """Every job as a flow of its own, in the plan's order; so many at once keep the cards busy."""
     lanes = asyncio.Semaphore(desk.pool.lanes)
     table, watcher = _Table(desk), WATCHER.get()
     await table.write()

@@ -93,6 +93,7 @@ class RowValues(BaseModel):
     priority: Annotated[
         int | None, PlainValidator(whole(least=-1_000_000, most=1_000_000, example="0 or 10"))
     ] = None
+    gpus: Annotated[int | None, PlainValidator(whole(least=1, most=8, example="2"))] = None
     style: Clearable = None
     loras: Annotated[tuple[LoraRef, ...] | None, PlainValidator(read_loras)] = None
     grade: Annotated[GradeRef | None, PlainValidator(read_grade)] = None

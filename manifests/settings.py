@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -262,8 +262,8 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        inner = {"models": ModelSpec, "placement": CardPlacement} if len(loc) > 1 else {}
-        fields = inner.get(loc[0], Studio).model_fields
+        inner: dict[str, type[BaseModel]] = {"models": ModelSpec, "placement": CardPlacement}
+        fields = (inner.get(loc[0], Studio) if len(loc) > 1 else Studio).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")

@@ -76,6 +76,9 @@ class Shot:
     finish: FinishSpec
     priority: int = 0
     """Higher renders first; ties keep the sheet's order."""
+    gpus: int = 1
+    """Cards that render this shot together, where the machine has as many: for a shot that must
+    be ready soon. Not of the recipe: it changes the time, and the last bits as any card does."""
     title: str = ""
     """The prompt as typed, before the style snippet."""
     style: str | None = None

@@ -24,7 +24,12 @@ def m001_initial(db: Database) -> None:
     _chained(db)
 
 
-MIGRATIONS: list[Callable[[Database], None]] = [m001_initial]
+def m002_gpus(db: Database) -> None:
+    """How many cards a sheet asks for a shot."""
+    _table(db, "shots").add_column("gpus", int, not_null_default=1)
+
+
+MIGRATIONS: list[Callable[[Database], None]] = [m001_initial, m002_gpus]
 
 
 def _nights_and_shots(db: Database) -> None:

@@ -43,6 +43,7 @@ def shot_columns(shot: Shot) -> Row:
     return {
         "row": shot.row,
         "priority": shot.priority,
+        "gpus": shot.gpus,
         "recipe": canonical_json(shot.recipe.to_dict()),
         "finish": canonical_json(finish_to_dict(shot.finish)),
         "source": None if shot.source is None else _source_json(shot.source),
@@ -64,6 +65,7 @@ def shot_record(row: Row) -> ShotRecord:
             source=None if row["source"] is None else _source(json.loads(row["source"])),
             finish=finish_from_dict(json.loads(row["finish"])),
             priority=row["priority"],
+            gpus=row["gpus"],
             title=row["title"] or "",
             style=row["style"],
             notes=row["notes"] or "",

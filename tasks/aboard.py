@@ -44,7 +44,8 @@ class Aboard:
     def leave(self, take_id: str) -> None:
         """A take is over, one way or another."""
         self._takes.pop(take_id, None)
-        if self._holder == take_id:
+        # NOTE: kept while others are aboard: they learn of the worker's death one by one.
+        if not self._takes:
             self._holder = None
 
     def seconds_left(self, take_id: str) -> float:

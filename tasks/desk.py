@@ -24,7 +24,9 @@ class Job:
     shot: Shot
     fingerprint: str
     budget: float
-    """Seconds after which a render is taken for stuck."""
+    """Seconds after which a render is taken for stuck, from when it begins."""
+    position: int = 0
+    """In the plan: where takes wait for a card, the smaller one goes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Desk:
     pool: Pool
     night_id: str
     torch_device: str
-    """Of the workers: `cpu` or `cuda:0` (each sees only its own card)."""
+    """Of the workers: `cpu` or `cuda:0` (each sees its own card as the first)."""
     jobs: Mapping[int, Job]
 
     def model_ref(self, name: str) -> ModelRef:

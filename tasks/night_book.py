@@ -48,6 +48,7 @@ def lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, pl
             shot=line.shot,
             fingerprint=shot_fingerprint(line.shot),
             budget=line.budget,
+            position=position,
         )
     return Desk(
         studio=studio,

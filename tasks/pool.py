@@ -1,195 +1,260 @@
-"""The pool of worker processes: one for each device, alive all night, restarted when it dies.
+"""The pool of worker processes: alive all night, restarted when they die.
 
-The engine is `distributed`: a scheduler on loopback inside this process, a nanny for each
-worker. `allowed-failures` is 0, so that a worker's death comes out as an error of the call it
-was doing; whether to try again is Prefect's business, not the pool's.
+What is sent where: renders to the cards (`tasks.seats` says which), scoring and encoding to the
+hands, so that the next take samples meanwhile. Which workers there are is `tasks.crew`'s answer;
+how they run is `tasks.engine`'s. Whether a failed call is tried again is Prefect's business, with
+one exception: a take that was only near when its worker died is sent again from here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qc.scorecard import Scorecard
 from render.backend import Progress
-from render.errors import WorkerLost
-from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
-from tasks.gpus import Device
-from tasks.remote import TOPIC, call
+from render.errors import NonFinite, WorkerLost
+from render.order import Delivery, FinishOrder, Gang, Placement, Receipt, RenderOrder, ScoreOrder
+from tasks.aboard import Aboard
+from tasks.crew import Post, crew_for
+from tasks.engine import Engine
+from tasks.gpus import Machine
+from tasks.seats import Seats
 
 Listener = Callable[[Progress], None]
+
+MOST_TIMES_NEAR = 3
+"""A take that was near so many deaths of its worker may be the cause after all."""
+GRACE_SECONDS = 15.0
+"""What the other ranks of a gang get to end by themselves when one of them fails."""
+LOOK = 1.0
+"""Seconds between looks at a call's deadline, which moves when the call begins to work."""
+FIRST = -1
+"""Place of what is done before any take: finishing on a card ends a shot."""
 
 
 class Pool(ABC):
     """Where renders are sent. Every call raises RenderError or QCError, named, or returns."""
 
     torch_device: str
-    """What the workers call their device: `cpu` or `cuda:0`."""
+    """What the workers call the device that renders: `cpu` or `cuda:0`."""
+    placement: Placement = Placement()
+    """Where the parts of a model lie in every rendering worker."""
+    cards: int = 1
+    """Takes that can be sampled at once; a take can have so many cards at most."""
     lanes: int
-    """How many takes can be in work at once."""
+    """How many shots can be in work at once."""
 
     @abstractmethod
-    async def render(self, order: RenderOrder, *, budget: float) -> Receipt:
-        """Render a take; after `budget` seconds its worker is restarted and WorkerLost raised."""
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        """Render a take; it is stuck, and WorkerLost raised, `budget` seconds after it began.
+
+        Where more takes wait than there are seats, smaller places are served first.
+        """
 
     @abstractmethod
     async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
-        """Measure a clip."""
+        """Measure a clip. The pool decides on which device."""
 
     @abstractmethod
     async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
-        """Finish an approved take."""
+        """Finish an approved take. The pool decides on which device."""
 
     @abstractmethod
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
         """Contact strip and preview of a take."""
 
 
+class _Near(WorkerLost):
+    """A worker died while another take had its card."""
+
+
 class WorkerPool(Pool):
     """Worker processes on this machine; an async context manager."""
 
     def __init__(
-        self, devices: Sequence[Device], *, threads: int, scratch: Path, listener: Listener
+        self, machine: Machine, *, threads: int, scratch: Path, listener: Listener
     ) -> None:
-        self.devices = tuple(devices)
-        self.lanes = len(self.devices)
-        self.torch_device = self.devices[0].torch_device
-        self._threads = threads
+        self.crew = crew_for(machine, cores=threads)
+        self.lanes, self.cards = self.crew.lanes, len(self.crew.cards)
+        self.torch_device = machine.torch_device
+        self.placement = machine.cards[0].placement
         self._scratch = scratch
         self._listener = listener
-        self._cluster: Any = None
-        self._client: Any = None
+        self._engine = Engine(self.crew.posts, scratch=scratch, listener=self._heard)
+        self._seats = Seats([post.seats for post in self.crew.cards])
+        self._hands = Seats([1 for _ in self.crew.hands]) if self.crew.hands else self._seats
+        self._upscaling = asyncio.Semaphore()
+        self._aboard = {post.name: Aboard() for post in self.crew.posts}
 
     async def __aenter__(self) -> WorkerPool:
-        import dask
-        from distributed import Client, Nanny, Scheduler, SpecCluster
-
-        dask.config.set(
-            {
-                "distributed.scheduler.allowed-failures": 0,
-                "distributed.worker.memory.terminate": False,
-                "distributed.worker.memory.pause": False,
-                "distributed.worker.memory.spill": False,
-                "distributed.worker.memory.target": False,
-                "distributed.admin.tick.limit": "1h",
-                "distributed.comm.timeouts.connect": "60s",
-                "distributed.nanny.environ": {},
-                # Read when a worker imports its libraries: before `env` below is set.
-                "distributed.nanny.pre-spawn-environ": {
-                    "DASK_LOGGING__DISTRIBUTED": "critical",
-                    "OMP_NUM_THREADS": str(self._threads),
-                    # Threads that wait must not spin: the server and the encoder need the cores.
-                    "OMP_WAIT_POLICY": "passive",
-                    "MKL_NUM_THREADS": str(self._threads),
-                },
-                "distributed.diagnostics.nvml": False,
-            }
-        )
-        # A worker that goes is told by name in the ledger; the engine's own chatter is not.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        workers = {
-            f"worker-{index}": {"cls": Nanny, "options": self._options(device)}
-            for index, device in enumerate(self.devices)
-        }
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        self._cluster = await SpecCluster(
-            asynchronous=True,
-            scheduler={
-                "cls": Scheduler,
-                "options": {"host": "127.0.0.1", "dashboard_address": None, "dashboard": False},
-            },
-            workers=workers,
-            silence_logs=False,
-        )
-        self._client = await Client(self._cluster, asynchronous=True, set_as_default=False)
-        self._client.subscribe_topic(TOPIC, self._heard)
+        await self._engine.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._client is not None:
-            await self._client.close()
-        if self._cluster is not None:
-            await self._cluster.close()
+        await self._engine.close()
 
-    def _options(self, device: Device) -> dict[str, Any]:
-        environment = {
-            # Determinism of cuBLAS; harmless on a CPU.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "DO_NOT_TRACK": "1",
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        }
-        if device.visible is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = device.visible
-        return {
-            "nthreads": 1,
-            "memory_limit": 0,
-            "host": "127.0.0.1",
-            "dashboard": False,
-            "local_directory": str(self._scratch),
-            "resources": {"DEVICE": 1},
-            "env": environment,
-        }
+    async def worker_pids(self) -> dict[str, int]:
+        """Process id of each worker that is up, by its name: for tests."""
+        return await self._engine.pids()
 
-    async def render(self, order: RenderOrder, *, budget: float) -> Receipt:
+    # ------------------------------------------------------------------ renders
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
         """See `Pool.render`."""
-        receipt = await self._call("render", order, budget)
-        assert isinstance(receipt, Receipt)
-        return receipt
+        size = min(order.gpus, self.cards)
+        if size > 1:
+            return await self._render_together(order, size, budget, place)
+        return await self._render_on_one(order, budget, place)
+
+    async def _render_on_one(self, order: RenderOrder, budget: float, place: int) -> Receipt:
+        """The take on one card. If it was only near when its worker died, it is sent again."""
+        near = 0
+        while True:
+            try:
+                async with self._seats.one(model=order.model.location, place=place) as card:
+                    receipt = await self._on_card(card, "render", order, budget)
+            except _Near as lost:
+                near += 1
+                if near == MOST_TIMES_NEAR:
+                    raise WorkerLost(f"{lost}, {near} times in a row") from lost
+            else:
+                assert isinstance(receipt, Receipt)
+                return receipt
+
+    async def _on_card(self, card: int, function: str, order: RenderOrder, budget: float) -> Any:
+        post = self.crew.cards[card]
+        return await self._at(post, function, order, name=order.take_id, budget=budget)
+
+    async def _render_together(
+        self, order: RenderOrder, size: int, budget: float, place: int
+    ) -> Receipt:
+        """The take on several cards: one worker leads, the others lend it theirs."""
+        seats = self._seats.gang(size=size, model=order.model.location, place=place)
+        async with seats as cards:
+            meeting = self._scratch / f"meeting-{uuid.uuid4().hex}"
+            gangs = (
+                Gang(size=size, rank=rank, meeting=meeting, seconds=budget) for rank in range(size)
+            )
+            calls = [
+                asyncio.create_task(
+                    self._on_card(
+                        card,
+                        "lend" if gang.rank else "render",
+                        replace(order, gang=gang),
+                        budget,
+                    )
+                )
+                for card, gang in zip(cards, gangs, strict=True)
+            ]
+            try:
+                await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
+                await asyncio.wait(calls, timeout=GRACE_SECONDS)
+                await self._restart_broken(cards, calls)
+            finally:
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+                meeting.unlink(missing_ok=True)
+        return _receipt_of(calls)
+
+    async def _restart_broken(self, cards: tuple[int, ...], calls: list[asyncio.Task[Any]]) -> None:
+        """Give the ranks that did not end well new processes: their common ground is gone."""
+        for card, call in zip(cards, calls, strict=True):
+            if not call.done() or not isinstance(call.exception(), NonFinite | None):
+                await self._engine.restart(self.crew.cards[card].name)
+
+    # ------------------------------------------------------------------ what follows a render
 
     async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
-        """See `Pool.score`."""
-        card = await self._call("score", order, budget)
+        """See `Pool.score`: by a hand, which has no card."""
+        order = replace(order, device=self._hands_device)
+        card = await self._by_hand("score", order, str(order.clip), budget)
         assert isinstance(card, Scorecard)
         return card
 
     async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
-        """See `Pool.finish`."""
-        delivery = await self._call("finish", order, budget)
+        """See `Pool.finish`: by a hand, unless a network upscales and there are cards."""
+        upscale = order.finish.upscale
+        if upscale is None or upscale.model is None or not self.crew.hands:
+            order = replace(order, device=self._hands_device)
+            delivery = await self._by_hand("finish", order, order.take_id, budget)
+        else:
+            order = replace(order, device=self.torch_device)
+            delivery = await self._upscale(order, str(upscale.model), budget)
         assert isinstance(delivery, Delivery)
         return delivery
 
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
         """See `Pool.picture`."""
-        strip, preview = await self._call("picture", clip, budget)
+        strip, preview = await self._by_hand("picture", clip, f"picture of {clip}", budget)
         return strip, preview
 
-    async def worker_pids(self) -> dict[str, int]:
-        """Process id of each worker that is up, by its name: for `status` and for tests."""
-        info = await self._client.run(os.getpid)
-        return {str(address): int(pid) for address, pid in info.items()}
+    @property
+    def _hands_device(self) -> str:
+        return "cpu" if self.crew.hands else self.torch_device
 
-    async def _call(self, function: str, order: Any, budget: float) -> Any:
-        from distributed import KilledWorker
-        from distributed.client import FutureCancelledError
-        from distributed.scheduler import NoValidWorkerError
+    async def _by_hand(self, function: str, order: Any, name: str, budget: float) -> Any:
+        """Without cards the one that renders is the hand."""
+        posts = self.crew.hands or self.crew.cards
+        async with self._hands.one(model="", place=FIRST) as hand:
+            return await self._at(posts[hand], function, order, name=name, budget=budget)
 
-        future = self._client.submit(call, function, order, pure=False, resources={"DEVICE": 1})
+    async def _upscale(self, order: FinishOrder, model: str, budget: float) -> Any:
+        """On the card that only upscales, or between two takes on one that renders."""
+        name = order.take_id
+        if self.crew.upscaler is not None:
+            async with self._upscaling:
+                return await self._at(self.crew.upscaler, "finish", order, name=name, budget=budget)
+        async with self._seats.one(model=model, place=FIRST) as card:
+            return await self._at(self.crew.cards[card], "finish", order, name=name, budget=budget)
+
+    # ------------------------------------------------------------------ one call
+
+    async def _at(self, post: Post, function: str, order: Any, *, name: str, budget: float) -> Any:
+        """One call of a certain worker, its budget counted from when it begins to work.
+
+        Raises _Near when the worker died while another call had its card.
+        """
+        aboard = self._aboard[post.name]
+        aboard.enter(name, budget=budget)
+        call = self._engine.call(function, order, post=post)
         try:
-            return await asyncio.wait_for(future.result(), budget)
-        except TimeoutError as error:
-            await self._restart_worker_of(future)
-            raise WorkerLost(
-                f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
-            ) from error
-        except (KilledWorker, FutureCancelledError, NoValidWorkerError) as error:
-            raise WorkerLost(f"the worker process died during {function}") from error
-        except asyncio.CancelledError:
-            future.cancel()
+            while not await call.is_done(within=max(0.0, min(aboard.seconds_left(name), LOOK))):
+                if aboard.seconds_left(name) <= 0:
+                    break
+            else:
+                return call.result()
+            await self._engine.restart(post.name)
+        except WorkerLost as lost:
+            if aboard.is_bystander(name):
+                raise _Near(str(lost)) from lost
             raise
+        finally:
+            call.cancel()
+            aboard.leave(name)
+        raise WorkerLost(
+            f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
+        )
 
-    async def _restart_worker_of(self, future: Any) -> None:
-        where = await self._client.processing()
-        busy = [address for address, keys in where.items() if future.key in keys]
-        future.cancel()
-        await self._client.restart_workers(busy or list(where), raise_for_error=False)
+    def _heard(self, progress: Progress) -> None:
+        for aboard in self._aboard.values():
+            aboard.told(progress.take_id)
+        self._listener(progress)
 
-    def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
-        told = event[1]
-        self._listener(Progress(**{field.name: told[field.name] for field in fields(Progress)}))
+
+def _receipt_of(calls: list[asyncio.Task[Any]]) -> Receipt:
+    """What the leader of a gang brought back; raises why the gang failed."""
+    errors = [call.exception() for call in calls if not call.cancelled()]
+    failed = [error for error in errors if error is not None]
+    if failed:
+        # A rank that lost another says so; what the other met is the reason.
+        raise min(failed, key=lambda error: isinstance(error, WorkerLost))
+    receipt = calls[0].result()
+    assert isinstance(receipt, Receipt)
+    return receipt

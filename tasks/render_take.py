@@ -56,9 +56,11 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         source=None if job.shot.source is None else job.shot.source.path,
         folder=take_folder(night.studio.takes_dir, take.take_id),
         device=night.torch_device,
+        placement=night.pool.placement,
+        gpus=job.shot.gpus,
     )
     try:
-        receipt = await night.pool.render(order, budget=job.budget)
+        receipt = await night.pool.render(order, budget=job.budget, place=job.position)
     except NonFinite as error:
         # NaN is a failed picture without a clip: it is judged here, and the policy has its say.
         conclude(night, job, number, None, nan_verdict(str(error)))

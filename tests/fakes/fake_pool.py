@@ -39,7 +39,7 @@ class FakePool(Pool):
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def render(self, order: RenderOrder, *, budget: float) -> Receipt:
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
         """The fake backend, in this process; a death is what the pool would make of it."""
         self.rendered.append(order.take_id)
         if "[die once]" in order.recipe.prompt and not (order.folder / "tried").exists():

@@ -67,6 +67,7 @@ values = {
     "height": st.integers(1, 16384),
     "seed": st.integers(0, MAX_SEED),
     "priority": st.integers(-1_000_000, 1_000_000),
+    "gpus": st.integers(1, 8),
     "style": clearable,
     "loras": loras,
     "grade": grades,

@@ -42,6 +42,8 @@ def one(sheet, **cells):
         ("seed", "9" * 400, "'999", "write 1234"),
         ("seed", "１７", "'１７' is not a number", "write 1234"),
         ("priority", "high", "'high' is not a number", "write 0 or 10"),
+        ("gpus", "0", "0 is not in 1..8", "write 2"),
+        ("gpus", "two", "'two' is not a number", "write 2"),
         ("preset", "twostage", "there is no preset 'twostage' for pocket", "did you mean 'two-sta"),
         ("preset", "../x", "'../x' is no name", "write a name such as two-stage"),
         (
@@ -234,3 +236,13 @@ def test_upscale_cells(sheet, tensors, tmp_path, studio):
     assert upscale("2x:up.safetensors").model == model
     assert (upscale("2x", own).model, upscale("2x:lanczos", own).model) == (model, None)
     assert upscale("2x", own).model_sha256 == upscale("2x:up.safetensors").model_sha256
+
+
+def test_more_cards_for_a_shot_are_no_new_work(sheet):
+    """`gpus` reaches the shot and changes neither its recipe nor what counts as done."""
+    from reports.fingerprint import shot_fingerprint
+
+    (plain,), (hero,) = one(sheet).shots, one(sheet, gpus="2").shots
+    assert (plain.gpus, hero.gpus) == (1, 2)
+    assert plain.recipe == hero.recipe
+    assert shot_fingerprint(plain) == shot_fingerprint(hero)

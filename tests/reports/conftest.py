@@ -127,6 +127,7 @@ class Maker:
                 crf=16,
             ),
             priority=3,
+            gpus=2,
             notes="client likes the slow ones",
             snaps=("frames 16 -> 17 (Wan renders 4n+1)",),
             warnings=("stage 2 restarts at sigma 0.10: it refines nothing",),
