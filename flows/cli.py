@@ -171,8 +171,8 @@ def sigmas(
     as_json: Json = False,
 ) -> None:
     """Print the noise levels of a re-noise stage, so that its start sigma is seen."""
+    from manifests.schedules import sigmas as levels
     from manifests.stage import Schedule
-    from render.schedules import sigmas as levels
 
     try:
         named = Schedule(schedule)

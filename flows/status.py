@@ -11,8 +11,8 @@ from flows.show import print_rows
 from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
 from manifests.preset import list_presets
+from manifests.schedules import start_sigma
 from manifests.settings import Studio, load_studio
-from render.schedules import start_sigma
 from reports.errors import LedgerBusy
 from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer

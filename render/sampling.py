@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from manifests.noise import table_of
+from manifests.schedules import cfg_at, stage_sigmas
 from manifests.stage import Expert, Noise, Recipe, Stage, StageKind
 from render.errors import NonFinite
 from render.families.base import Conditioning, LoadedModel, Position
-from render.noise import table_of
-from render.schedules import cfg_at, stage_sigmas
 from render.solver import History, Solver, SolverSetup
 from render.solvers import SOLVERS
 

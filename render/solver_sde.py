@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from manifests.samplers import nearest_to_noise
 from manifests.stage import Noise
-from render.samplers import nearest_to_noise
 from render.solver import StochasticSolver, Velocity, alpha
 
 

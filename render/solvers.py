@@ -21,4 +21,4 @@ SOLVERS: MappingProxyType[Sampler, Callable[[SolverSetup], Solver]] = MappingPro
         Sampler.LCM: LCM,
     }
 )
-"""A new sampler is a member of `Sampler`, a line in `render.samplers` and one here."""
+"""A new sampler is a member of `Sampler`, a line in `manifests.samplers` and one here."""

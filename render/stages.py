@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manifests.schedules import stage_sigmas
 from render.backend import Progress
 from render.checkpoint import (
     Checkpoint,
@@ -17,7 +18,6 @@ from render.keys import plan_hash
 from render.midway import Keeper, load_cut
 from render.order import StageReceipt
 from render.sampling import Latents, StepDone, run_chain_stage
-from render.schedules import stage_sigmas
 from render.speed_cache import forget_steps, stateful
 from render.store import Kind
 from render.take import Take

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from manifests.schedules import stage_sigmas
 from manifests.stage import Recipe, Stage, StageKind
-from render.schedules import stage_sigmas
 from reports.ledger_reads import LedgerReads
 
 HISTORY = 30

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
+from manifests.schedules import stage_sigmas
 from manifests.settings import Studio
 from manifests.shot import Manifest, Shot
 from manifests.stage import Stage
-from render.schedules import stage_sigmas
 from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus

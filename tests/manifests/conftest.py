@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -103,3 +104,16 @@ def told() -> Callable[[Manifest], list[tuple[int | None, str | None, str]]]:
         return [(fault.row, fault.column, fault.problem) for fault in faults]
 
     return short
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """Folder of the data recorded from a running ComfyUI."""
+    return Path(__file__).parents[1] / "data" / "render" / "comfyui"
+
+
+@pytest.fixture(scope="session")
+def comfyui_sigmas(comfyui: Path) -> dict[str, Any]:
+    """Noise levels that ComfyUI computed."""
+    tables: dict[str, Any] = json.loads((comfyui / "sigmas.json").read_text(encoding="utf-8"))
+    return tables

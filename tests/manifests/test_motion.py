@@ -12,12 +12,12 @@ import pytest
 from manifests.errors import BadInput
 from manifests.load import load_manifest
 from manifests.models import Model, ModelSpec, check_model
+from manifests.noise import share_of_noise
 from manifests.preset import list_presets, load_preset
 from manifests.refusal import Refusal
+from manifests.schedules import start_sigma
 from manifests.settings import load_studio
 from manifests.stage import Noise, StageKind
-from render.noise import share_of_noise
-from render.schedules import start_sigma
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SCHEDULER = {

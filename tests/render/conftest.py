@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,10 +179,3 @@ def order_for(
 def comfyui() -> Path:
     """Folder of the data recorded from a running ComfyUI."""
     return Path(__file__).parents[1] / "data" / "render" / "comfyui"
-
-
-@pytest.fixture(scope="session")
-def comfyui_sigmas(comfyui: Path) -> dict[str, Any]:
-    """Noise levels that ComfyUI computed."""
-    tables: dict[str, Any] = json.loads((comfyui / "sigmas.json").read_text())
-    return tables

@@ -18,12 +18,12 @@ from diffusers import (
 from safetensors.torch import load_file
 from torch import Tensor
 
+from manifests.schedules import stage_sigmas
 from manifests.stage import Expert, Recipe, Sampler, Schedule, Stage, StageKind
 from render.families.base import Conditioning, ImageCondition, LoadRequest, Position
 from render.families.wan import WanModel
 from render.order import ModelRef
 from render.sampling import Latents, draw_noise, run_chain_stage
-from render.schedules import stage_sigmas
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -152,7 +152,7 @@ def test_every_recorded_run_is_repeated(comfyui: Path) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_recorded_run_is_repeated(run: str, comfyui: Path) -> None:
-    """Noise, levels, every step's latents and clean picture, each stage's end and the frames agree."""
+    """Noise, levels, each step's latents and clean picture, each stage's end and the frames agree."""
     pack = load_file(comfyui / "packs" / f"{run}.safetensors")
     model = _model(comfyui, run.split("_")[1])
     still = pack.get("c_concat")

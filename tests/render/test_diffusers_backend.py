@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +13,13 @@ import torch
 from safetensors import safe_open
 
 from manifests.files import sha256_file
+from manifests.schedules import start_sigma
 from manifests.stage import Sampler, Stage, StageKind
 from render.backend import Progress
 from render.clip import clip_info
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable, NonFinite, SourceUnreadable
 from render.order import Receipt, RenderOrder
-from render.schedules import start_sigma
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
@@ -168,37 +165,6 @@ def test_a_killed_take_goes_on(
     assert ran == {k + 1 for k, was in enumerate(resumed) if not was}
     assert all(s.seconds == 0.0 for s in receipt.stages if s.resumed)
     assert _hashes(receipt) == _hashes(_render(replace(order, folder=tmp_path / "whole")))
-
-
-@pytest.mark.slow
-def test_kill_nine_at_any_moment_costs_no_finished_stage(
-    order_for: OrderFor, tmp_path: Path
-) -> None:
-    """A process killed with signal 9, twice, leaves whole files, and the bytes are the unkilled."""
-    order = order_for(stages=_many_steps())
-    seen: list[bool] = []
-    for awaited in ("stage-1.safetensors", "stage-2.safetensors"):
-        process = multiprocessing.get_context("spawn").Process(target=_render, args=(order,))
-        process.start()
-        while not (order.folder / awaited).exists() and process.is_alive():
-            time.sleep(0.005)
-        process.kill()
-        process.join()
-        seen.append(process.exitcode == -signal.SIGKILL)
-    assert seen[0]
-    receipt = _render(order)
-    assert receipt.stages[0].resumed
-    assert receipt.notes == ()
-    assert _hashes(receipt) == _hashes(_render(replace(order, folder=tmp_path / "whole")))
-    assert not [path for path in order.folder.iterdir() if path.name.startswith(".")]
-
-
-def _many_steps() -> tuple[Stage, ...]:
-    renoise = StageKind.RENOISE
-    return tuple(
-        Stage(kind=renoise, steps=40, cfg=3.0, shift=5.0, denoise=denoise, seed_offset=k)
-        for k, denoise in enumerate((1.0, 0.5, 0.4))
-    )
 
 
 def test_a_killed_split_goes_on_with_its_history(order_for: OrderFor, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manifests.schedules import sigmas
 from manifests.stage import Schedule
-from render.schedules import sigmas
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
 

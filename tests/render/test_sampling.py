@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
+from manifests.schedules import model_calls, sigmas
 from manifests.stage import Expert, Lora, Recipe, Sampler, Schedule, Stage, StageKind
 from render.errors import NonFinite
 from render.families.base import Conditioning, Frames, ImageCondition, LoadedModel, Position
@@ -30,7 +31,6 @@ from render.sampling import (
     run_chain_stage,
     run_stage,
 )
-from render.schedules import model_calls, sigmas
 from render.solver_ode import Euler
 
 pytestmark = pytest.mark.usefixtures("one_thread")

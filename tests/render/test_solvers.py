@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifests.samplers import SAMPLERS
+from manifests.schedules import middle_sigma, sigmas
 from manifests.stage import Noise, Sampler, Schedule
-from render.samplers import SAMPLERS
-from render.schedules import middle_sigma, sigmas
 from render.solver import FreshNoise, Solver, SolverSetup, Velocity, alpha
 from render.solver_ode import DPMpp2M, Euler
 from render.solvers import SOLVERS

@@ -17,6 +17,7 @@ from diffusers import (
 )
 from PIL import Image
 
+from manifests.schedules import sigmas
 from manifests.source import open_source
 from manifests.stage import Sampler, Schedule
 from manifests.still import prepare_still
@@ -25,7 +26,6 @@ from render.families.registry import load_model
 from render.families.wan import WanModel, decode_stream
 from render.order import ModelRef
 from render.sampling import draw_noise, run_stage
-from render.schedules import sigmas
 from render.solver import SolverSetup
 from render.solvers import SOLVERS
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.schedules import start_sigma
 from manifests.stage import Recipe, Schedule, Stage, StageKind
-from render.schedules import start_sigma
 from tasks.estimate import disk_bytes, estimate, start_words, tokens
 
 

@@ -12,9 +12,9 @@ from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manifests.noise import TABLE_SIZE, share_of_noise, table_of, timestep_of
+from manifests.schedules import sigmas
 from manifests.stage import BETAS, Noise, Schedule
-from render.noise import TABLE_SIZE, share_of_noise, table_of, timestep_of
-from render.schedules import sigmas
 
 EPS = [Noise.EPS, Noise.EPS_LINEAR]
 kinds = st.sampled_from(list(Noise))

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.stage import Noise, Sampler, Schedule, Stage, StageKind
-from render.schedules import (
+from manifests.schedules import (
     SPACINGS,
     end_sigma,
     sigmas,
@@ -21,6 +20,7 @@ from render.schedules import (
     stage_sigmas,
     start_sigma,
 )
+from manifests.stage import Noise, Sampler, Schedule, Stage, StageKind
 
 schedules = st.sampled_from(list(Schedule))
 shifts = st.floats(0.5, 20.0)
@@ -214,5 +214,5 @@ def test_an_empty_window_is_refused(window: tuple[int, int | None]) -> None:
 
 def test_schedules_need_no_torch() -> None:
     """The planner shows noise levels without loading torch."""
-    code = "import sys, render.schedules; sys.exit('torch' in sys.modules)"
+    code = "import sys, manifests.schedules; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
