@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from manifests.stage import Expert, Lora, Recipe, Speed
+from render.footprint import Footprint, FootprintOrder
 from render.ladder import Phase, phase_of
 from render.memory import Residence
 from render.order import ModelRef, Placement
@@ -96,11 +97,16 @@ class LoadedModel(ABC):
 
     @abstractmethod
     def check(self, recipe: Recipe) -> None:
-        """Raise ModelUnavailable when the recipe asks for what this model cannot do."""
+        """Take up a recipe: raise ModelUnavailable when it asks for what this model cannot do.
+
+        Called before anything else of a take. A family that is told more of the clip than its
+        latents show keeps it from here (LTX-2: the frame rate).
+        """
 
     @abstractmethod
     def latent_shape(self, *, width: int, height: int, frames: int) -> tuple[int, ...]:
-        """(1, C, T, h, w) of a clip."""
+        """Of a clip's latents: (1, C, T, h, w), or whatever one tensor the family needs (LTX-2
+        samples picture and sound in one row). `finish_latents` leaves the picture alone."""
 
     @abstractmethod
     def encode_text(self, text: str) -> Tensor:
@@ -130,14 +136,15 @@ class LoadedModel(ABC):
     def velocity(
         self, x: Tensor, at: Position, text: Tensor, *, image: ImageCondition | None, branch: str
     ) -> Tensor:
-        """The model's velocity at `x`, float32, of the shape of `x` (1, C, T, h, w).
+        """The model's velocity at `x`, float32, of the shape of `x`, which is `latent_shape`.
 
         `branch` is `cond` or `uncond`: step caches keep a memory for each.
         """
 
     @abstractmethod
     def finish_latents(self, x: Tensor, image: ImageCondition | None) -> Tensor:
-        """Latents as they are decoded, after the last stage of a take."""
+        """The picture as it is decoded, (1, C, T, h, w): the latents after the last stage, with
+        what was given (the still) in its place."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Iterator[Frames]:
@@ -174,3 +181,5 @@ class Family:
     name: str
     load: Callable[[LoadRequest], LoadedModel]
     """Raises ModelUnavailable, naming the path and what to do."""
+    measure: Callable[[FootprintOrder], Footprint] | None = None
+    """The memory of a take, from the model's settings alone; None: not estimated."""

@@ -6,12 +6,17 @@ from types import MappingProxyType
 
 from render.errors import ModelUnavailable
 from render.families.base import Family, LoadedModel, LoadRequest
+from render.families.ltx2_loading import load_ltx2
+from render.families.wan_footprint import measure_wan
 from render.families.wan_loading import load_wan
+from render.footprint import Footprint, FootprintOrder
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
     {
-        "pocket": Family(name="pocket", load=load_wan),  # Wan's classes at pocket size
-        "wan": Family(name="wan", load=load_wan),
+        "ltx2": Family(name="ltx2", load=load_ltx2),
+        # Wan's classes at pocket size.
+        "pocket": Family(name="pocket", load=load_wan, measure=measure_wan),
+        "wan": Family(name="wan", load=load_wan, measure=measure_wan),
     }
 )
 
@@ -25,3 +30,10 @@ def load_model(request: LoadRequest) -> LoadedModel:
             f"write one of {', '.join(FAMILIES)}"
         )
     return family.load(request)
+
+
+def measure_footprint(order: FootprintOrder) -> Footprint | None:
+    """The memory of a take, from its model's settings alone; None where its family has no way
+    to tell. Raises ModelUnavailable."""
+    family = FAMILIES.get(order.model.family)
+    return None if family is None or family.measure is None else family.measure(order)

@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from manifests.stage import Expert, Lora, Recipe
-from render.errors import ModelUnavailable, NonFinite
+from render.errors import ModelUnavailable
 from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
 from render.families.loras import LoraShelf
+from render.families.pixels import frames_of
 from render.memory import Residence, release
 
 TEXT_TOKENS = 512
@@ -185,15 +186,9 @@ class WanModel(LoadedModel):
         z = self._denormalised(latents.to(self.device, dtype=vae.dtype))
         done = 0
         for chunk in decode_stream(vae, z):
-            # The stock post-processing: -1..1 to 0..1, then (T, H, W, 3).
-            pixels = (chunk * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 3, 0).cpu().float()
-            if not bool(torch.isfinite(pixels).all()):
-                raise NonFinite(
-                    f"decode: frame {done} or later holds NaN or infinity; render again with "
-                    "`vae_precision: float32`, then with a new seed"
-                )
-            done += len(pixels)
-            yield pixels.numpy()
+            frames = frames_of(chunk, done=done)
+            done += len(frames)
+            yield frames
 
     def _denormalised(self, latents: Tensor) -> Tensor:
         config = self._pipe.vae.config

@@ -126,6 +126,20 @@ def tiny_wan(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def tiny_ltx2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny LTX-2: ltx-2.0 or ltx-2.3."""
+    from tiny_ltx2 import build_tiny_ltx2
+
+    root = tmp_path_factory.mktemp("ltx2")
+
+    def build(kind: str) -> Path:
+        folder: Path = root / kind
+        return folder if folder.exists() else build_tiny_ltx2(folder, kind)
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small colourful picture that is not of the clip's shape."""
     rng = np.random.default_rng(3)
