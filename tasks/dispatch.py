@@ -1,0 +1,354 @@
+"""Which shot a free card takes next. Pull-based: a slow card asks less often, so it takes less.
+
+Pure: no clock, no cards; whoever drives it says what time it is. In the order of weight:
+
+1. priority, then a deadline that comes near (the earliest first);
+2. scarce cards for what needs them: a card with much memory leaves small takes to small cards
+   while the work that only it can hold would last longer than the rest;
+3. the model that is warm on the card, since loading one takes minutes; a cold card joins the
+   model whose cards have the most work left, and only where that ends sooner than without it;
+4. longest first, counting what must follow a shot (a sequence is as long as its chain);
+5. at the end, a slow card leaves a shot that the others would finish sooner.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+URGENT = 2.0
+"""A deadline is near when less than this many times the shot's length is left before it."""
+SCARCE = 1.05
+"""Work that needs large cards comes first where it would last this much longer than all work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card that renders."""
+
+    name: str
+    memory: int
+    """Bytes that a take may use."""
+    speed: float = 1.0
+    """How many reference seconds of work it does in a second, above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A shot to be rendered, as the dispatcher sees it."""
+
+    id: str
+    model: str
+    seconds: float
+    """Expected, on a card of speed 1, model load excluded."""
+    memory: int = 0
+    """Bytes it needs on a card."""
+    priority: int = 0
+    deadline: float | None = None
+    """Seconds, on the clock of whoever drives the dispatcher."""
+    after: tuple[str, ...] = ()
+    """Shots that must be done before: it starts from their last frames."""
+
+
+class Impossible(ValueError):
+    """Work that no card can ever take: its ids and why."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Ready work of one priority, class of memory and model."""
+
+    priority: int
+    fits: int
+    """Memory of the smallest card that holds it."""
+    model: str
+    heap: list[tuple[float, int, str]] = field(default_factory=list)
+    """(-seconds of its chain, arrival, id); may hold ids that are taken already."""
+
+
+class Dispatcher:
+    """The work of a night that nobody has taken yet."""
+
+    def __init__(
+        self,
+        works: Iterable[Work],
+        *,
+        cards: Sequence[Card],
+        load_seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """`load_seconds`: of each model, on any card; 0 where it is not named.
+
+        Raises Impossible for work that fits no card, and for shots that wait for themselves.
+        """
+        self._cards = {card.name: card for card in cards}
+        self._sizes = sorted({card.memory for card in cards})
+        self._speed_from = {
+            size: sum(card.speed for card in cards if card.memory >= size) for size in self._sizes
+        }
+        self._load = dict(load_seconds or {})
+        self._warm: dict[str, str | None] = dict.fromkeys(self._cards)
+        self._works: dict[str, Work] = {}
+        self._arrivals = count()
+        self._arrival: dict[str, int] = {}
+        self._blocked: dict[str, set[str]] = {}
+        self._followers: dict[str, list[str]] = defaultdict(list)
+        self._done: set[str] = set()
+        self._taken: dict[str, str] = {}
+        self._chain: dict[str, float] = {}
+        self._buckets: dict[tuple[int, int, str], _Bucket] = {}
+        self._left: dict[int, float] = dict.fromkeys(self._sizes, 0.0)
+        self._backlog: dict[str, float] = defaultdict(float)
+        self._dated: list[tuple[float, int, str]] = []
+        self._longest_seconds = 0.0
+        self._add_all(list(works))
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def waiting(self) -> int:
+        """Shots that nobody has taken, those that wait for others included."""
+        return len(self._works) - len(self._taken) - len(self._done)
+
+    def is_warm(self, card: str, model: str) -> bool:
+        """Whether the card holds the model, once its work in hand is done."""
+        return self._warm[card] == model
+
+    def lower_bound(self) -> float:
+        """Seconds that no order could beat for what is left, were every load but one a card free.
+
+        The longest of: all work over all cards, the same for the work that only large cards hold,
+        and the longest chain on the fastest of them.
+        """
+        least_load = min((self._load.get(model, 0.0) for model in self._backlog), default=0.0)
+        fastest = max(card.speed for card in self._cards.values())
+        chains = [self._chain[name] / fastest for name in self._works if name not in self._done]
+        shares = [
+            sum(left for fits, left in self._left.items() if fits >= size) / self._speed_from[size]
+            for size in self._sizes
+        ]
+        return least_load + max([*chains, *shares], default=0.0)
+
+    # ------------------------------------------------------------------ what changes
+
+    def pull(self, card: str, now: float) -> Work | None:
+        """What `card`, free at `now`, shall render; None: nothing that it could take or should.
+
+        After None it should ask again when something was done, given back or added; when several
+        do, the fastest first. While no shot is in work, whoever asks gets what there is.
+        """
+        here = self._cards[card]
+        buckets = [bucket for bucket in self._open(here.memory) if self._first(bucket)]
+        if not buckets:
+            return None
+        top = max(bucket.priority for bucket in buckets)
+        buckets = [bucket for bucket in buckets if bucket.priority == top]
+        chosen = self._urgent(here, top, now)
+        if chosen is None:
+            bucket = self._bucket(here, buckets)
+            chosen = None if bucket is None else self._sensible(here, bucket)
+        if chosen is None:
+            return None
+        self._take(chosen, card)
+        return self._works[chosen]
+
+    def done(self, name: str) -> None:
+        """A shot is over; what waited for it becomes ready. Raises KeyError when not taken."""
+        del self._taken[name]
+        self._done.add(name)
+        for follower in self._followers[name]:
+            self._blocked[follower].discard(name)
+            if not self._blocked[follower]:
+                self._make_ready(follower)
+
+    def give_back(self, name: str) -> None:
+        """A shot was not finished, by no fault of its own: somebody takes it again."""
+        card = self._taken.pop(name)
+        work = self._works[name]
+        self._left[self._fits(work)] += work.seconds
+        self._backlog[work.model] += work.seconds
+        self._warm[card] = None
+        self._make_ready(name)
+
+    def set_priority(self, name: str, priority: int) -> None:
+        """Move a shot that nobody has taken yet. Raises KeyError when it is taken or unknown."""
+        if name in self._taken or name in self._done:
+            raise KeyError(name)
+        self._works[name] = replace(self._works[name], priority=priority)
+        if not self._blocked[name]:
+            self._make_ready(name)
+
+    def add(self, works: Iterable[Work]) -> None:
+        """More work has come. Raises Impossible, and then nothing of it was added."""
+        self._add_all(list(works))
+
+    # ------------------------------------------------------------------ the choice
+
+    def _open(self, memory: int) -> Iterator[_Bucket]:
+        return (bucket for bucket in self._buckets.values() if bucket.fits <= memory)
+
+    def _urgent(self, here: Card, priority: int, now: float) -> str | None:
+        """The earliest deadline that is near, of this priority."""
+        self._dated = [dated for dated in self._dated if dated[2] not in self._done]
+        far = URGENT * (self._longest_seconds / here.speed + max(self._load.values(), default=0.0))
+        for deadline, _, name in self._dated:
+            if deadline - now >= far:
+                break
+            work = self._works[name]
+            if not self._is_ready(name) or work.priority != priority or work.memory > here.memory:
+                continue
+            load = 0.0 if self.is_warm(here.name, work.model) else self._load.get(work.model, 0.0)
+            if deadline - now < URGENT * (work.seconds / here.speed + load):
+                return name
+        return None
+
+    def _bucket(self, here: Card, buckets: list[_Bucket]) -> _Bucket | None:
+        scarce = self._scarce(here)
+        kept = [bucket for bucket in buckets if bucket.fits >= scarce] or buckets
+        warm = [bucket for bucket in kept if bucket.model == self._warm[here.name]]
+        if warm:
+            return max(warm, key=self._longest)
+        worth = [bucket for bucket in kept if self._is_worth_loading(bucket.model)]
+        return max(
+            worth,
+            key=lambda bucket: (self._hours_left(bucket.model), self._longest(bucket)),
+            default=None,
+        )
+
+    def _scarce(self, here: Card) -> int:
+        """The class of memory whose work would last longest on the cards that can hold it."""
+        everything = sum(self._left.values()) / self._speed_from[self._sizes[0]]
+        best, longest = self._sizes[0], everything * SCARCE
+        for size in self._sizes:
+            if size > here.memory:
+                break
+            left = sum(part for fits, part in self._left.items() if fits >= size)
+            if left / self._speed_from[size] > longest:
+                best, longest = size, left / self._speed_from[size]
+        return best
+
+    def _hours_left(self, model: str) -> float:
+        """Seconds that the cards which hold `model` still need for it, were one more to join."""
+        speed = sum(self._cards[name].speed for name, warm in self._warm.items() if warm == model)
+        return self._backlog[model] / (speed + 1.0)
+
+    def _is_worth_loading(self, model: str) -> bool:
+        """Whether the cards that hold `model` need longer for it than a load takes."""
+        if not self._taken:
+            return True
+        speed = sum(self._cards[name].speed for name, warm in self._warm.items() if warm == model)
+        return speed == 0.0 or self._backlog[model] / speed > self._load.get(model, 0.0)
+
+    def _longest(self, bucket: _Bucket) -> float:
+        return -bucket.heap[0][0]
+
+    def _sensible(self, here: Card, bucket: _Bucket) -> str | None:
+        """The longest of the bucket that the others would not finish sooner without this card."""
+        others = [
+            card
+            for card in self._cards.values()
+            if card.name != here.name and card.memory >= bucket.fits
+        ]
+        if not others or not self._taken:
+            return self._first(bucket)
+        rest = sum(self._left.values()) / sum(card.speed for card in others)
+        fastest = max(card.speed for card in others)
+        first = self._first(bucket)
+        assert first is not None, "only buckets with ready work are looked at"
+        if self._works[first].seconds * (1 / here.speed - 1 / fastest) <= rest:
+            return first
+        for entry in sorted(bucket.heap):
+            name = entry[2]
+            lag = self._works[name].seconds * (1 / here.speed - 1 / fastest)
+            if self._holds(entry) and lag <= rest:
+                return name
+        return None
+
+    # ------------------------------------------------------------------ the books
+
+    def _first(self, bucket: _Bucket) -> str | None:
+        """The longest ready one; entries that are out of date are dropped on the way."""
+        while bucket.heap:
+            if self._holds(bucket.heap[0]):
+                return bucket.heap[0][2]
+            heapq.heappop(bucket.heap)
+        return None
+
+    def _holds(self, entry: tuple[float, int, str]) -> bool:
+        """Whether a heap's entry is still true: a shot that was moved has a later one elsewhere."""
+        _, arrival, name = entry
+        return self._is_ready(name) and self._arrival[name] == arrival
+
+    def _is_ready(self, name: str) -> bool:
+        return name not in self._taken and name not in self._done and not self._blocked[name]
+
+    def _take(self, name: str, card: str) -> None:
+        work = self._works[name]
+        self._taken[name] = card
+        self._warm[card] = work.model
+        self._left[self._fits(work)] -= work.seconds
+        self._backlog[work.model] -= work.seconds
+
+    def _fits(self, work: Work) -> int:
+        return next(size for size in self._sizes if size >= work.memory)
+
+    def _make_ready(self, name: str) -> None:
+        work = self._works[name]
+        self._arrival[name] = next(self._arrivals)
+        key = (work.priority, self._fits(work), work.model)
+        if key not in self._buckets:
+            self._buckets[key] = _Bucket(*key)
+        entry = (-self._chain[name], self._arrival[name], name)
+        heapq.heappush(self._buckets[key].heap, entry)
+
+    def _add_all(self, works: list[Work]) -> None:
+        known = {**self._works, **{work.id: work for work in works}}
+        _check(works, known, largest=self._sizes[-1])
+        chain = _chains(known)
+        self._works, self._chain = known, chain
+        for work in works:
+            self._blocked[work.id] = {name for name in work.after if name not in self._done}
+            for name in work.after:
+                self._followers[name].append(work.id)
+            self._left[self._fits(work)] += work.seconds
+            self._backlog[work.model] += work.seconds
+            self._longest_seconds = max(self._longest_seconds, work.seconds)
+            if work.deadline is not None:
+                self._dated.append((work.deadline, next(self._arrivals), work.id))
+        self._dated.sort()
+        for work in works:
+            if not self._blocked[work.id]:
+                self._make_ready(work.id)
+
+
+def _check(works: Sequence[Work], known: Mapping[str, Work], *, largest: int) -> None:
+    large = [work.id for work in works if work.memory > largest]
+    if large:
+        raise Impossible(f"no card holds {', '.join(large[:5])}: the largest has {largest} bytes")
+    lost = [work.id for work in works if any(name not in known for name in work.after)]
+    if lost:
+        raise Impossible(f"{', '.join(lost[:5])} come after shots that are not there")
+
+
+def _chains(works: Mapping[str, Work]) -> dict[str, float]:
+    """Seconds of each shot with the longest line of shots that must follow it."""
+    followers: dict[str, list[str]] = defaultdict(list)
+    waits = {name: len(set(work.after)) for name, work in works.items()}
+    for name, work in works.items():
+        for before in set(work.after):
+            followers[before].append(name)
+    order = [name for name, number in waits.items() if number == 0]
+    for name in order:  # grows while it is walked: a shot comes once all before it have come
+        for follower in followers[name]:
+            waits[follower] -= 1
+            if waits[follower] == 0:
+                order.append(follower)
+    if len(order) < len(works):
+        circle = sorted(name for name, number in waits.items() if number)
+        raise Impossible(f"{', '.join(circle[:5])} wait for each other")
+    chain: dict[str, float] = {}
+    for name in reversed(order):
+        chain[name] = works[name].seconds + max((chain[f] for f in followers[name]), default=0.0)
+    return chain
