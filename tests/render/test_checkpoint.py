@@ -140,6 +140,13 @@ def test_the_prefix_holds_what_decides_pixels(
     assert prefix_fingerprint(replace(recipe, **change), 0) != prefix_fingerprint(recipe, 0)
 
 
+def test_without_a_still_the_vae_only_decodes(order_for: Callable[..., RenderOrder]) -> None:
+    """Its precision is no part of a text-to-video plan: a decode in float32 keeps the stages."""
+    recipe = order_for("t2v-2.1").recipe
+    other = replace(recipe, vae_precision="bfloat16")
+    assert prefix_fingerprint(other, 1) == prefix_fingerprint(recipe, 1)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -163,7 +170,7 @@ def test_the_prefix_holds_its_stages(
 
 
 def test_the_plan_holds_the_surroundings(order_for: Callable[..., RenderOrder]) -> None:
-    """Another still, kind of device or library version is another plan."""
+    """Another still, kind of device, library or pixel-changing rung is another plan."""
     recipe = order_for().recipe
     here = Surroundings(source_sha256="aa", device="cpu", versions={"torch": "1"})
     plans = {
@@ -173,9 +180,10 @@ def test_the_plan_holds_the_surroundings(order_for: Callable[..., RenderOrder]) 
             replace(here, source_sha256="bb"),
             replace(here, device="NVIDIA H200"),
             replace(here, versions={"torch": "2"}),
+            replace(here, in_force=("fp8",)),
         )
     }
-    assert len(plans) == 4
+    assert len(plans) == 5
 
 
 def test_no_stage_has_no_prefix(order_for: Callable[..., RenderOrder]) -> None:
