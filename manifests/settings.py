@@ -60,6 +60,8 @@ class Studio(BaseSettings):
     """Attempts at a shot before a person is asked."""
     stop_disk_gb: Annotated[float, Field(ge=0)] = 2.0
     """With less free space than this (10**9 bytes) on the root's disk no take is started."""
+    store_gb: Annotated[float, Field(ge=0)] = 20.0
+    """What need not be computed twice is kept up to this size (10**9 bytes); 0 keeps nothing."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """x264 quality of the review files; lower is better and larger."""
     upscale_model: Path | None = None
@@ -100,6 +102,11 @@ class Studio(BaseSettings):
     def state_dir(self) -> Path:
         """Locks, logs and what the server keeps."""
         return self.root / ".rushes"
+
+    @property
+    def store_dir(self) -> Path | None:
+        """What need not be computed twice; safe to delete at any moment."""
+        return self.state_dir / "store" if self.store_gb > 0 else None
 
     @classmethod
     def settings_customise_sources(

@@ -84,6 +84,8 @@ class RenderOrder:
     """Absolute folder of what need not be computed again; None: nothing is kept."""
     store_bytes: int = 20 * 10**9
     """The store is kept below this size; what was used longest ago leaves first."""
+    store_leaves: int = 4 * 10**9
+    """Bytes of the disk that the store leaves free, whatever its size."""
     rungs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Rungs of the memory ladder to begin with, by card as `Receipt.device` names it: what takes
     of this model and size needed there before. Those that the recipe does not concede are left."""

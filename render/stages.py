@@ -28,7 +28,8 @@ def sample(
     take: Take, model: LoadedModel, encodings: Encodings
 ) -> tuple[Latents, tuple[StageReceipt, ...]]:
     """Latents at the end of the last stage, going on from the furthest checkpoint."""
-    take.store.settle(take.order.store, most_bytes=take.order.store_bytes)
+    order = take.order
+    take.store.settle(order.store, most_bytes=order.store_bytes, reserve_bytes=order.store_leaves)
     try:
         return _sample(take, model, encodings)
     finally:

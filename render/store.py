@@ -23,8 +23,6 @@ from manifests.files import atomic_path, write_atomic
 from render.errors import TensorFileDamaged
 from render.tensor_file import read_tensors, write_tensors
 
-DISK_RESERVE = 4 * 10**9
-"""Bytes of the disk that a store leaves free: twice what a night stops at by default."""
 _FULL_TO = 0.9
 """Share of its size that a store which grew too large is brought back to."""
 _SHARERS = 4
@@ -66,7 +64,7 @@ class Store:
         folder: Path | None = None,
         *,
         most_bytes: int = 20 * 10**9,
-        reserve_bytes: int = DISK_RESERVE,
+        reserve_bytes: int = 4 * 10**9,
     ) -> None:
         self._folder = folder
         """None: nothing is found and nothing is kept."""
@@ -78,10 +76,13 @@ class Store:
         self._off = False
         """After a failed write: nothing more is written until the notes are collected."""
 
-    def settle(self, folder: Path | None, *, most_bytes: int) -> None:
-        """Keep entries in `folder` (None: nowhere), `most_bytes` at most, from now on."""
-        if (folder, most_bytes) != (self._folder, self._most):
-            self._folder, self._most, self._room = folder, most_bytes, 0
+    def settle(self, folder: Path | None, *, most_bytes: int, reserve_bytes: int) -> None:
+        """From now on keep at most `most_bytes` in `folder` (None: nothing anywhere), and leave
+        `reserve_bytes` of its disk free."""
+        told = (folder, most_bytes, reserve_bytes)
+        if told != (self._folder, self._most, self._reserve):
+            self._folder, self._most, self._reserve = told
+            self._room = 0
 
     def find(self, kind: Kind, key: str) -> dict[str, Tensor] | None:
         """The tensors kept under `key`, on the CPU; None when there are none that hold."""

@@ -58,6 +58,9 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         device=night.torch_device,
         placement=night.pool.placement,
         gpus=job.shot.gpus,
+        store=night.studio.store_dir,
+        store_bytes=int(night.studio.store_gb * 1e9),
+        store_leaves=int(2 * night.studio.stop_disk_gb * 1e9),
     )
     try:
         receipt = await night.pool.render(order, budget=job.budget, place=job.position)

@@ -71,6 +71,16 @@ def test_paths_in_the_file_start_at_its_folder(tmp_path, model_folder):
     assert resolve_model("own", studio=studio).model_id.startswith("sha256:")
 
 
+def test_the_store_has_a_size_or_is_not_there(tmp_path):
+    """`store_gb: 0` keeps nothing; else the store lies in the folder that may be deleted."""
+    studio = load_studio(tmp_path)
+    assert (studio.store_gb, studio.store_dir) == (20.0, studio.state_dir / "store")
+    write(tmp_path, "store_gb: 0\n")
+    assert load_studio(tmp_path).store_dir is None
+    write(tmp_path, "store_gb: -1\n")
+    assert faults(tmp_path)[0][:3] == ("studio.yaml", 1, "store_gb")
+
+
 def test_source_roots_from_the_environment_are_divided_as_paths_are(tmp_path, monkeypatch):
     """RUSHES_SOURCE_ROOTS=/a:/b, as PATH."""
     (tmp_path / "a").mkdir()
