@@ -44,6 +44,8 @@ class StepEnd:
     """Latents at the level that step `done` came down to."""
     solver: Solver
     """Its `state` is what the next step needs."""
+    x0: Tensor | None = None
+    """At the end of a stage that leaves noise: the clean picture as the model saw it."""
 
 
 AfterStep = Callable[[StepEnd], None]
@@ -72,6 +74,9 @@ class Latents:
     """Noise still in `x`: 0 after a whole stage, more when a split hands on its leftover."""
     history: History = field(default_factory=dict)
     """What the solver remembers, for a split that goes on where this stage stopped."""
+    x0: Tensor | None = None
+    """Where noise is left: the clean picture as the model last saw it under the noise. To look
+    at, not to go on from; None where no noise is left, and for a stage that was not run here."""
 
 
 def run_chain_stage(
@@ -104,6 +109,13 @@ def run_chain_stage(
     else:
         x, history = midway.x, midway.history
     solver.load_state({name: kept.to(model.device) for name, kept in history.items()})
+    x0: Tensor | None = None
+
+    def look(end: StepEnd) -> None:
+        nonlocal x0
+        x0 = end.x0
+        after_step(end)
+
     x = run_stage(
         x.to(model.device),
         sigmas=levels,
@@ -115,11 +127,12 @@ def run_chain_stage(
         model=model,
         conditioning=conditioning,
         step_done=step_done,
-        after_step=after_step,
+        after_step=look,
         start_step=0 if midway is None else midway.done,
         label=f"stage {index + 1} of {len(recipe.stages)}",
     )
-    return Latents(x=x, sigma=levels[-1], history=solver.state() if levels[-1] > 0 else {})
+    history = solver.state() if levels[-1] > 0 else {}
+    return Latents(x=x, sigma=levels[-1], history=history, x0=x0)
 
 
 def _begin(
@@ -166,18 +179,23 @@ def run_stage(
     steps = len(s) - 1
     if not 0 <= start_step <= steps:
         raise ValueError(f"{label} has {steps} steps and cannot go on behind step {start_step}")
+    x0: Tensor | None = None
     for i in range(start_step, steps):
 
         def velocity(x: Tensor, sigma: Tensor, step: int = i) -> Tensor:
             at = Position(sigma=sigma, expert=expert, step=step, steps=steps)
             scale = cfg_at(float(sigma), cfg=cfg, interval=cfg_interval, noise=noise)
-            return guided_velocity(x, at, cfg=scale, model=model, conditioning=conditioning)
+            v = guided_velocity(x, at, cfg=scale, model=model, conditioning=conditioning)
+            if step + 1 == steps and s[-1] > 0:
+                nonlocal x0
+                x0 = x - sigma.to(x) * v
+            return v
 
         x = solver.step(x, velocity, sigma=s[i], sigma_next=s[i + 1])
         if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
             check_finite(x, f"{label}, step {i + 1} of {steps}")
         step_done(i + 1, steps)
-        after_step(StepEnd(done=i + 1, steps=steps, x=x, solver=solver))
+        after_step(StepEnd(done=i + 1, steps=steps, x=x, solver=solver, x0=x0))
     return x
 
 

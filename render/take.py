@@ -16,6 +16,7 @@ from render.backend import Progress, Tell, Watch
 from render.keys import Surroundings
 from render.midway import CADENCE, Cadence
 from render.order import RenderOrder, Span
+from render.stage_previews import StagePreviews
 from render.store import Store
 
 
@@ -44,6 +45,11 @@ class Take:
     """Where it looks for what was computed before, and leaves what may be of use again."""
     cadence: Cadence = CADENCE
     """How often it is kept between the steps of a stage."""
+    previews: StagePreviews = field(init=False)
+    """Pictures of what the stages left."""
+
+    def __post_init__(self) -> None:
+        self.previews = StagePreviews(self.order, self.tell, self.notes)
 
     @property
     def recipe(self) -> Recipe:

@@ -18,6 +18,7 @@ from render.footprint import Footprint, FootprintOrder
 from render.ladder import Phase, phase_of
 from render.memory import Residence
 from render.order import ModelRef, Placement
+from render.preview_factors import PreviewFactors
 
 Frames = NDArray[np.float32]
 """float32 (T, H, W, 3), RGB, 0..1."""
@@ -76,6 +77,13 @@ class LoadedModel(ABC):
         one card for all keeps it as `_residence` and need not say more."""
         own = getattr(self, "_residence", None)
         return () if own is None else (own,)
+
+    @property
+    def preview_factors(self) -> PreviewFactors | None:
+        """How its latents become colours without a decode, for the strips after each stage; None
+        where that is not known, and then there are none. Families name the factors of their VAE:
+        `known_factors("sd-1.5")`, `factors_for(vae.config.latents_mean)`."""
+        return None
 
     def tile_decode(self, *, on: bool) -> None:
         """Decode in tiles from now on, or whole again: less memory, faint seams at worst."""

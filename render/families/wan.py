@@ -22,6 +22,7 @@ from render.families.base import Frames, ImageCondition, LoadedModel, LoadReques
 from render.families.loras import LoraShelf
 from render.families.pixels import frames_of
 from render.memory import Residence, release
+from render.preview_factors import PreviewFactors, factors_for
 
 TEXT_TOKENS = 512
 """Length of the text; `encode_prompt` alone would cut it at 226."""
@@ -47,6 +48,11 @@ class WanModel(LoadedModel):
         """Transformers, encoders and VAE, as the pipeline names them."""
         parts = self._pipe.components.items()
         return {name: part for name, part in parts if isinstance(part, nn.Module)}
+
+    @property
+    def preview_factors(self) -> PreviewFactors | None:
+        """Of the public Wan VAEs and of the pocket one, known by their latents."""
+        return factors_for(self._pipe.vae.config.latents_mean)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse experts the model does not have and sizes it cannot make."""
