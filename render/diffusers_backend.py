@@ -19,13 +19,16 @@ from manifests.stage import Lora, Recipe
 from render.backend import RenderBackend, Tell, Watch
 from render.descent import Descent, Rungs
 from render.developing import CLIP, Developing, develop
+from render.encodings import Encodings
 from render.errors import ModelUnavailable, SourceUnreadable
 from render.families.base import LoadedModel, LoadRequest
 from render.families.registry import load_model
 from render.ladder import Rung
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
+from render.midway import CADENCE, Cadence
 from render.order import Receipt, RenderOrder, StageReceipt
-from render.stages import Encodings, sample
+from render.stages import sample
+from render.store import Store
 from render.take import Take
 
 RECEIPT = "receipt.json"
@@ -34,13 +37,16 @@ RECEIPT = "receipt.json"
 class DiffusersBackend(RenderBackend):
     """Keeps one model warm, and the text and image conditioning of the last take."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cadence: Cadence = CADENCE) -> None:
+        """`cadence` says how often a take is kept between the steps of a stage."""
         _settle_libraries()
         self._card = threading.Lock()
         """Held by the take that computes; a take that is only written does not need it."""
         self._request: LoadRequest | None = None
         self._model: LoadedModel | None = None
         self._encodings = Encodings()
+        self._store = Store()
+        self._cadence = cadence
         self._rungs = Rungs()
 
     def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
@@ -53,6 +59,7 @@ class DiffusersBackend(RenderBackend):
             if finished is not None:
                 return finished
             take = Take(order, tell, device, _source_sha256(order), watch)
+            take.store, take.cadence = self._store, self._cadence
             take.notes += [*note, *_source_notes(order, take.source_sha256)]
             return self._render(take)
 
