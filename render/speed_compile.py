@@ -113,8 +113,10 @@ def _hooked(block: nn.Module, *, inside: bool) -> bool:
 
 
 def _in_words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
+    # dynamo wraps what its backend raised
+    inner = getattr(error, "inner_exception", None) or error
+    lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
+    return f"{type(inner).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,16 +153,22 @@ class FailureMemory:
             why = str(json.loads(path.read_text(encoding="utf-8"))["why"])
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not there or damaged: tried again, and written anew if it fails
-        return f"{why}; delete {path} and start a new worker to have it tried again"
+        return _with_remedy(why, path)
 
     def remember(self, place: Place, why: str, store: Path | None) -> None:
         """Keep in mind that compiling failed. Raises OSError when the store cannot take it."""
-        self._known[place] = why
-        if store is not None:
+        path = None if store is None else store / FAILED / place.file
+        self._known[place] = _with_remedy(why, path)
+        if path is not None:
             told = {
                 "why": why,
                 "model": place.model_id,
                 "torch": place.torch,
                 "device": place.device,
             }
-            write_atomic(store / FAILED / place.file, json.dumps(told, indent=2) + "\n")
+            write_atomic(path, json.dumps(told, indent=2) + "\n")
+
+
+def _with_remedy(why: str, path: Path | None) -> str:
+    again = "start a new worker to have it tried again"
+    return f"{why}; {again}" if path is None else f"{why}; delete {path} and {again}"

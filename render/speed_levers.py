@@ -7,10 +7,10 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.attention_dispatch import attention_backend
@@ -22,7 +22,9 @@ from render.speed import STEP_CACHE_THRESHOLD, Lever, kept_level, levers
 from render.speed_cache import cache_steps
 from render.speed_compile import CompiledBlocks, CompileFailed, Compiler, FailureMemory, Place
 from render.speed_fp8 import replace_linears, why_not
-from render.take import Take
+
+if TYPE_CHECKING:
+    from render.take import Take
 
 DENOISERS = ("transformer", "transformer_2", "unet")
 """Components that are asked in every step."""
@@ -90,14 +92,16 @@ class Accelerator:
             torch.set_float32_matmul_precision(before)
 
     def remember(self, failure: CompileFailed, take: Take) -> None:
-        """Keep in mind, in the store too, that this model cannot be compiled here."""
-        recipe, store = take.recipe, take.order.store
-        note = f"speed {recipe.speed}: compiling failed, the take began again without ({failure})"
+        """Keep in mind, in the store too, that this model cannot be compiled here: the next
+        `settle` goes without, and says why."""
+        store = take.order.store
         try:
-            self._failures.remember(self._place(recipe), str(failure), store)
+            self._failures.remember(self._place(take.recipe), str(failure), store)
         except OSError as error:
-            note += f"; this could not be written down in {store} ({error.strerror})"
-        take.notes.append(note)
+            take.notes.append(
+                f"that compiling failed could not be written down in {store} ({error.strerror}): "
+                "the next worker will try again"
+            )
 
     def settle(self, take: Take) -> None:
         """Have the level of a take in force, and tell the take what it comes to."""
@@ -107,13 +111,16 @@ class Accelerator:
         take.in_force = {name for name in take.in_force if not name.startswith(IN_FORCE)}
         take.in_force |= self.in_force
 
-    def pull(self, recipe: Recipe, *, store: Path | None = None) -> None:
+    def pull(
+        self, recipe: Recipe, *, store: Path | None = None, only: Collection[Lever] | None = None
+    ) -> None:
         """Pull what the level allows, let go of the rest, and note what cannot be pulled.
 
-        Call it before the LoRAs are loaded, which lie otherwise in compiled blocks.
+        Call it before the LoRAs are loaded, which lie otherwise in compiled blocks. `only`
+        stands in for the level's levers, to measure them one by one.
         """
-        assert not self.spoils(recipe), "the caller loads the model again first"
-        wanted = levers(recipe.speed)
+        assert only is not None or not self.spoils(recipe), "the caller loads the model again"
+        wanted = tuple(levers(recipe.speed) if only is None else only)
         self._notes = []
         refused = {
             Lever.COMPILE: self._compile(Lever.COMPILE in wanted, recipe, store),
@@ -138,7 +145,7 @@ class Accelerator:
             return None
         failed = self._failures.recall(self._place(recipe), store)
         if failed is not None:
-            return f"compiling failed before: {failed}"
+            return f"compiling failed: {failed}"
         if not sum(blocks.switch(net) for net in self._nets.values()):
             return f"{self._kinds()} names no repeated blocks, or they are swapped in and out"
         blocks.on = True

@@ -40,6 +40,10 @@ class Slots:
             self._free.append(self._names.pop(sha256))
         self._free.sort(reverse=True)
 
+    def fit(self, weights: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a LoRA can be swapped in, or has a slot made for it, as the slots are now."""
+        return not self._free or _slot_rank(weights) <= self._rank
+
     def take(self, sha256: str, weights: Mapping[str, torch.Tensor]) -> tuple[str, bool]:
         """A slot for a LoRA: its name, and whether it exists and is to be swapped into.
 
@@ -96,7 +100,16 @@ def _layers(net: Any, name: str) -> list[Any]:
 
 
 def _slot_rank(weights: Mapping[str, torch.Tensor]) -> int:
-    """Of the largest matrix: the shorter side of any of a LoRA's two is its rank."""
-    ranks = [min(weight.shape) for weight in weights.values() if weight.ndim == 2]
-    needed = max(ranks, default=RANK)
-    return max(RANK, 1 << (needed - 1).bit_length())
+    """Rank of a slot that holds a LoRA of these weights, by whatever names its two halves have."""
+    ranks = [
+        weight.shape[0] if half == "down" else weight.shape[1]
+        for name, weight in weights.items()
+        if weight.ndim > 1 and (half := _half(name)) is not None
+    ]
+    return max(RANK, 1 << (max(ranks, default=1) - 1).bit_length())
+
+
+def _half(name: str) -> str | None:
+    if "lora_A" in name or "lora_down" in name:
+        return "down"
+    return "up" if "lora_B" in name or "lora_up" in name else None

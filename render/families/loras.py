@@ -6,8 +6,10 @@ Plain blocks hold each LoRA under a name of its own; compiled blocks hold them i
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,10 @@ class LoraShelf:
             if sha256 in self._slots:
                 continue
             weights = _read(lora)
+            if not self._slots.fit(weights):
+                self._forget_all()
+                self._load_into_slots(wanted)
+                return
             name, swap = self._slots.take(sha256, weights)
             try:
                 self._load_one(name, lora, weights, swap=swap)
@@ -99,7 +105,7 @@ class LoraShelf:
     ) -> None:
         for net_name, net in self._nets.items():
             try:
-                with warnings.catch_warnings():
+                with warnings.catch_warnings(), _quiet(swap):
                     # Several adapters in one model are what a shelf is for.
                     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
                     self._pipe.load_lora_weights(
@@ -135,6 +141,18 @@ class LoraShelf:
 def adapter_name(lora: Lora) -> str:
     """The name a LoRA is loaded under: by its content, so that a moved file is the same LoRA."""
     return f"lora_{lora.sha256[:16]}"
+
+
+@contextmanager
+def _quiet(swap: bool) -> Iterator[None]:
+    """No log of a swap that failed: then the LoRA is loaded anew, and that may well succeed."""
+    log = logging.getLogger("diffusers.loaders.peft")
+    before = log.disabled
+    log.disabled = before or swap
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _read(lora: Lora) -> dict[str, Any]:
