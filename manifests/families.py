@@ -41,12 +41,16 @@ class Family:
     """1 where the first frame has a latent of its own, else 0."""
     noise: Noise = Noise.FLOW
     """How its models mix noise and picture, where the model does not say."""
-    task: Literal["t2v"] | None = None
-    """What all its models start from; None: the model says."""
+    task: Literal["t2v", "ti2v"] | None = None
+    """What all its models start from: text alone, or either; None: the model says."""
     bare_pipelines: tuple[str, ...] = ()
     """Those of `pipelines` that hold no motion modules and need a motion adapter beside them."""
     unused_parts: tuple[str, ...] = ()
     """Parts of a model's folder that are not loaded, so need not be there."""
+    told_fps: bool = False
+    """Its models are told the frame rate, which so decides pixels and not only the file."""
+    max_fps: float = 240.0
+    """The fastest motion its models were shown, frames a second."""
 
     def snap_frames(self, frames: int) -> int:
         """The least valid frame count that is not below `frames`."""
@@ -95,6 +99,24 @@ FAMILIES: dict[str, Family] = {
             task="t2v",
             bare_pipelines=("StableDiffusionPipeline",),
             unused_parts=("safety_checker", "feature_extractor", "image_encoder"),
+        ),
+        Family(
+            name="ltx2",
+            title="LTX-2",
+            frame_step=8,
+            min_frames=9,
+            max_frames=481,
+            size_multiple=32,
+            min_size=256,
+            max_size=2048,
+            precision="bfloat16",
+            pipelines=("LTX2ImageToVideoPipeline", "LTX2Pipeline"),
+            may_have_experts=False,
+            task="ti2v",
+            # Sound is not decoded, prompts and lengths are the sheet's own.
+            unused_parts=("vocoder", "processor", "prompt_enhancer", "duration_head"),
+            told_fps=True,
+            max_fps=60.0,
         ),
         Family(
             name="pocket",

@@ -161,9 +161,10 @@ class _Check:
     def task(self) -> Task | None:
         if self.spec.task is not None:
             if self.family.task not in (None, self.spec.task):
+                start = "text alone" if self.family.task == "t2v" else "text or a still"
                 raise Refusal(
                     f"task {self.spec.task} is none of {self.family.title}, which renders from "
-                    "text alone",
+                    f"{start}",
                     "drop task:",
                 )
             return self.spec.task

@@ -1,4 +1,4 @@
-"""How large and how long a shot is rendered: what was asked, fitted to what the model can."""
+"""How large, how long, how fast a shot is rendered: what was asked, fitted to what models can."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ def check_side(pixels: int, *, family: Family) -> None:
             f"{pixels} pixels are not in {family.min_size}..{family.max_size}, "
             f"which {family.title} renders",
             f"write {min(max(pixels, family.min_size), family.max_size)}",
+        )
+
+
+def check_fps(fps: float, *, family: Family) -> None:
+    """Raise Refusal unless a model of the family knows motion at that frame rate."""
+    if fps > family.max_fps:
+        raise Refusal(
+            f"{fps:g} frames a second are more than the {family.max_fps:g} that "
+            f"{family.title} knows motion at",
+            f"write {family.max_fps:g} or less",
         )
 
 

@@ -16,13 +16,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from diffusers.pipelines.ltx2.utils import (
-    MAX_CONDITIONING_FPS,
     apply_image_conditioning_crf,
     resolve_default_image_crf,
 )
 from PIL import Image
 from torch import Tensor, nn
 
+from manifests.families import family_named
 from manifests.stage import Expert, Lora, Recipe
 from render.errors import ModelUnavailable
 from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
@@ -30,6 +30,8 @@ from render.families.loras import LoraShelf
 from render.families.ltx2_layout import Layout, TextLayout
 from render.families.pixels import frames_of
 from render.memory import Residence, release
+
+FAMILY = family_named("ltx2")
 
 TEXT_TOKENS = 1024
 """Length of the text, as in the stock call: learned registers fill what the words leave."""
@@ -77,10 +79,10 @@ class Ltx2Model(LoadedModel):
                 f"model {self.name} cannot make {recipe.width} x {recipe.height}, {recipe.frames} "
                 f"frames; sizes go in multiples of {space}, frames in {time}n+1"
             )
-        if recipe.fps > MAX_CONDITIONING_FPS:
+        if recipe.fps > FAMILY.max_fps:
             raise ModelUnavailable(
-                f"model {self.name} knows motion up to {MAX_CONDITIONING_FPS:g} frames a second, "
-                f"the shot asks for {recipe.fps:g}; write 60 or less"
+                f"model {self.name} knows motion up to {FAMILY.max_fps:g} frames a second, "
+                f"the shot asks for {recipe.fps:g}; write {FAMILY.max_fps:g} or less"
             )
         self._fps = recipe.fps
         self._layout = self._laid_out(recipe.width, recipe.height, recipe.frames)

@@ -1,0 +1,56 @@
+"""LTX-2 in a sheet: one model for text and stills, told the frame rate, sound left aside."""
+
+from __future__ import annotations
+
+import pytest
+
+from manifests.families import FAMILIES
+from manifests.load import load_manifest
+from manifests.models import ModelSpec, check_model
+from manifests.refusal import Refusal
+from manifests.settings import load_studio
+
+
+def ltx2(folder, **more):
+    return ModelSpec(family="ltx2", location=str(folder), **more)
+
+
+@pytest.mark.parametrize("pipeline", ["LTX2Pipeline", "LTX2ImageToVideoPipeline"])
+def test_a_folder_serves_both_tasks(pipeline, model_folder):
+    """Whatever class it names; what makes sound, prompts and lengths need not be there."""
+    unused = {part: ["diffusers", "X"] for part in FAMILIES["ltx2"].unused_parts}
+    model = check_model("x", ltx2(model_folder(pipeline=pipeline, **unused)))
+    assert (model.task, model.precision, model.size_multiple) == ("ti2v", "bfloat16", 32)
+    assert model.boundary is None
+    assert not model.needs_source
+
+
+def test_its_task_is_not_for_the_studio_to_say(model_folder):
+    """A task that narrows what the weights do is refused."""
+    with pytest.raises(Refusal, match="task i2v is none of LTX-2, which renders from text or a"):
+        check_model("x", ltx2(model_folder(pipeline="LTX2Pipeline"), task="i2v"))
+
+
+def test_rates_lengths_and_sizes_are_fitted_or_refused(tmp_path, model_folder, still):
+    """8n+1 frames, sides in multiples of 32, at most 60 frames a second; a still or none."""
+    folder = model_folder(pipeline="LTX2Pipeline")
+    studio = load_studio(
+        tmp_path / "root", models={"ltx": {"family": "ltx2", "location": str(folder)}}
+    )
+    sheet = tmp_path / "root" / "shots.csv"
+    still(sheet.parent / "fox.png", size=(1200, 800))
+    sheet.write_text(
+        "shot,prompt,source,model,preset,frames,fps\n"
+        "010,a fox runs,,ltx,single,,\n"
+        "020,a fox runs,fox.png,ltx,two-stage,100,25\n"
+        "030,a fox runs,,ltx,draft,,96\n"
+    )
+    manifest = load_manifest(sheet, studio=studio)
+    [fault] = manifest.faults
+    assert (fault.row, fault.column) == (4, "fps")
+    assert fault.problem == "96 frames a second are more than the 60 that LTX-2 knows motion at"
+    assert fault.remedy == "write 60 or less"
+    text, film = (shot.recipe for shot in manifest.shots)
+    assert (text.frames, text.fps, text.source_sha256) == (121, 24.0, None)
+    assert (film.frames, film.fps) == (105, 25.0)
+    assert (film.width % 32, film.height % 32) == (0, 0)
