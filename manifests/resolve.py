@@ -15,6 +15,7 @@ from manifests.row import ShotRow
 from manifests.shot import FinishSpec, Shot, Source
 from manifests.size import (
     Fitted,
+    check_fps,
     check_side,
     choose_size,
     crop_warning,
@@ -62,6 +63,7 @@ class Resolver:
         self._try("source", _check_start, row, model)
         asked = row.frames or preset.frames
         frames = self._try("frames", fit_frames, asked, family=model.family)
+        self._try("fps", check_fps, row.fps or preset.fps, family=model.family)
         size = self._size(row, preset, model, source)
         if self.refused or self.unusable or frames is None or size is None:
             return None
