@@ -13,7 +13,7 @@ from render.checkpoint import (
 )
 from render.encodings import Encodings
 from render.errors import StaleCheckpoint
-from render.families.base import Conditioning, LoadedModel
+from render.families.base import Conditioning, ImageCondition, LoadedModel
 from render.keys import plan_hash
 from render.midway import Keeper, load_cut
 from render.order import StageReceipt
@@ -47,6 +47,8 @@ def _sample(
         conditioning = encodings.condition(take, model) if left else None
         image = encodings.image(take, model) if conditioning is None else conditioning.image
         model.encoded()
+    if furthest is not None and furthest.latents.sigma == 0:
+        _preview(take, len(receipts) - 1, furthest.latents, model=model, image=image)
     for k in left:
         assert conditioning is not None, "encoded where a stage is left"
         latents = _run_stage(take, k, latents, receipts, model=model, conditioning=conditioning)
@@ -88,7 +90,17 @@ def _run_stage(
     path = save_checkpoint(folder, latents, receipts, plan=plan)
     take.store.keep_file(Kind.STAGE, plan, path)
     keeper.stage_ended()
+    _preview(take, k, latents, model=model, image=conditioning.image)
     return latents
+
+
+def _preview(
+    take: Take, k: int, latents: Latents, *, model: LoadedModel, image: ImageCondition | None
+) -> None:
+    """Have a strip made of what stage `k` left, seen as it would be decoded."""
+    clean = latents.x if latents.sigma == 0 else latents.x0
+    shown = None if clean is None else model.finish_latents(clean.to(model.device), image)
+    take.previews.add(k, shown, model.preview_factors)
 
 
 def _plan(take: Take, k: int) -> str:

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,4 +165,6 @@ class Engine:
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         told = event[1]
-        self._listener(Progress(**{field.name: told[field.name] for field in fields(Progress)}))
+        progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
+        preview = None if told["preview"] is None else Path(told["preview"])
+        self._listener(replace(progress, preview=preview))

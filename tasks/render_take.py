@@ -9,12 +9,13 @@ from prefect.cache_policies import NO_CACHE
 
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
 from render.errors import MachineFailure, NonFinite
-from render.order import RenderOrder
+from render.order import CLIP_NAME, RenderOrder
 from reports.records import EventKind
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job, desk
 from tasks.judge_take import conclude
 from tasks.naming import take_folder
+from tasks.score_order import score_order, scores_while_decoding
 
 MACHINE_RETRIES = 2
 """Further tries of one take after a machine failure, in one night."""
@@ -47,6 +48,8 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
     take = night.ledger.takes_of(job.shot_id)[number - 1]
     if take.status is TakeStatus.QUEUED:
         night.ledger.move(take.take_id, TakeStatus.RENDERING, night=night.night_id, words="")
+    folder = take_folder(night.studio.takes_dir, take.take_id)
+    score = score_order(night, job, take.recipe, folder / CLIP_NAME)
     order = RenderOrder(
         take_id=take.take_id,
         shot=job.shot.id,
@@ -54,10 +57,11 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         recipe=take.recipe,
         model=night.model_ref(take.recipe.model),
         source=None if job.shot.source is None else job.shot.source.path,
-        folder=take_folder(night.studio.takes_dir, take.take_id),
+        folder=folder,
         device=night.torch_device,
         placement=night.pool.placement,
         gpus=job.shot.gpus,
+        score=score if scores_while_decoding(night) else None,
         store=night.studio.store_dir,
         store_bytes=int(night.studio.store_gb * 1e9),
         store_leaves=int(2 * night.studio.stop_disk_gb * 1e9),

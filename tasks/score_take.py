@@ -9,10 +9,10 @@ from prefect.cache_policies import NO_CACHE
 
 from qc.judge import judge
 from qc.thresholds import load_thresholds
-from render.order import ScoreOrder
 from tasks.desk import Desk, Job, desk
 from tasks.judge_take import conclude
 from tasks.render_take import MACHINE_RETRIES, retry_machine_failures
+from tasks.score_order import score_order
 
 SCORE_BUDGET = 1800.0
 """Seconds after which measuring a clip is taken for stuck."""
@@ -41,17 +41,7 @@ async def score_once(night: Desk, job: Job, number: int) -> str:
     assert take.receipt is not None, "only a rendered take is scored"
     recipe = take.recipe
     card = await night.pool.score(
-        ScoreOrder(
-            clip=take.receipt.clip,
-            source=None if job.shot.source is None else job.shot.source.path,
-            frames=recipe.frames,
-            width=recipe.width,
-            height=recipe.height,
-            fps=recipe.fps,
-            device=night.torch_device,
-            weights_dir=night.studio.lpips_weights_dir,
-        ),
-        budget=SCORE_BUDGET,
+        score_order(night, job, recipe, take.receipt.clip), budget=SCORE_BUDGET
     )
     await night.pool.picture(take.receipt.clip, budget=SCORE_BUDGET)
     verdict = judge(
