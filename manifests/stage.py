@@ -173,7 +173,8 @@ class Recipe:
     """Pixels."""
     frames: int
     fps: float
-    """Frames a second of the finished clip; does not change the pixels, but the file."""
+    """Frames a second of the finished clip; decides the file, and pixels only where the model is
+    told it (LTX-2)."""
     seed: int
     """Base seed of the take, 0..2**63-1."""
     stages: tuple[Stage, ...]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from manifests.families import FAMILIES
 from manifests.stage import Recipe
 
 FORMAT = 2
@@ -39,8 +40,8 @@ def prefix_fingerprint(recipe: Recipe, k: int) -> str:
     """SHA-256 over what decides the latents at the end of stage `k` (0-based), hex.
 
     Left out, because no latent depends on it: later stages, the names of preset and model
-    (`model_id` says what they are), the frame rate, where a LoRA's file lies, and without a
-    still the precision of the VAE, which then decodes only.
+    (`model_id` says what they are), the frame rate where the model is not told it, where a
+    LoRA's file lies, and without a still the precision of the VAE, which then decodes only.
 
     Raises IndexError when there is no stage `k`.
     """
@@ -53,6 +54,9 @@ def prefix_fingerprint(recipe: Recipe, k: int) -> str:
             {"sha256": lora["sha256"], "strength": lora["strength"]} for lora in stage["loras"]
         ]
     kept = {key: value for key, value in plain.items() if key not in _NOT_PIXELS}
+    family = FAMILIES.get(recipe.family)
+    if family is None or family.told_fps:
+        kept["fps"] = recipe.fps
     if recipe.source_sha256 is None:
         del kept["vae_precision"]
     return sha256_json({**kept, "stages": stages})

@@ -140,6 +140,18 @@ def test_the_prefix_holds_what_decides_pixels(
     assert prefix_fingerprint(replace(recipe, **change), 0) != prefix_fingerprint(recipe, 0)
 
 
+@pytest.mark.parametrize(
+    ("family", "told"), [("wan", False), ("ltx2", True), ("one that nobody knows", True)]
+)
+def test_the_frame_rate_counts_where_the_model_is_told_it(
+    family: str, told: bool, order_for: Callable[..., RenderOrder]
+) -> None:
+    """LTX-2 moves by seconds, so another rate is another plan; Wan never hears of it."""
+    recipe = replace(order_for().recipe, family=family)
+    faster = prefix_fingerprint(replace(recipe, fps=25.0), 0)
+    assert (faster != prefix_fingerprint(recipe, 0)) is told
+
+
 def test_without_a_still_the_vae_only_decodes(order_for: Callable[..., RenderOrder]) -> None:
     """Its precision is no part of a text-to-video plan: a decode in float32 keeps the stages."""
     recipe = order_for("t2v-2.1").recipe
