@@ -75,6 +75,7 @@ class Resolver:
             source=source,
             finish=finish,
             priority=row.priority or 0,
+            gpus=row.gpus or 1,
             title=row.prompt or "",
             style=row.style or None,
             notes=row.notes or "",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from render.errors import ModelUnavailable
 from render.order import Receipt, RenderOrder
 
 
@@ -65,6 +67,19 @@ class RenderBackend(ABC):
             MachineFailure: the same take may succeed later or elsewhere.
             RenderError: any other failure, named (see `render.errors`).
         """
+
+    def lend(self, order: RenderOrder) -> None:
+        """Lend this worker's card to a take that another worker of `order.gang` leads.
+
+        Raises MachineFailure when the leader is lost, and what a render raises.
+        """
+        raise ModelUnavailable(
+            f"{type(self).__name__} renders a take on one card; take `gpus` out of the sheet"
+        )
+
+    def card(self) -> AbstractContextManager[None]:
+        """The card, for other work than a render: takes wait until it is given back."""
+        return nullcontext()
 
     @abstractmethod
     def close(self) -> None:

@@ -163,6 +163,8 @@ class Receipt:
     """Bytes: of the card on CUDA, of the process (RSS) on a CPU."""
     device: str
     """In words: `cpu (2 threads)`, `cuda:0 NVIDIA H200`."""
+    card: str = ""
+    """UUID of the card, which tells equal cards of a machine apart; empty on a CPU."""
     notes: tuple[str, ...] = ()
     """What a person should know: `the source changed after planning (hash ...)`."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -69,6 +69,9 @@ class Take:
         begun = time.time()
         try:
             yield
+            if on_card and self.device.type == "cuda":
+                # What is queued is work too: without this the next stretch would be blamed for it.
+                torch.cuda.synchronize(self.device)
         finally:
             self.timeline.append(Span(kind=kind, begun=begun, ended=time.time(), on_card=on_card))
 

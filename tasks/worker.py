@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -106,6 +106,11 @@ class Measured(Watch):
             store_card(measuring.scorecard(), receipt.clip, key=key)
 
 
+def lend(order: RenderOrder) -> None:
+    """Lend this worker's card to a take that another one leads; see `RenderBackend.lend`."""
+    backend().lend(order)
+
+
 def score(order: ScoreOrder) -> Scorecard:
     """Measure one clip, or read what was measured while it was decoded; the two are equal.
 
@@ -121,10 +126,11 @@ def score(order: ScoreOrder) -> Scorecard:
 
 
 def finish(order: FinishOrder) -> Delivery:
-    """Upscale, grade, encode and check one approved take."""
+    """Upscale, grade, encode and check one approved take; on a card, between two renders."""
     from render.post.finish import finish as finish_take
 
-    return finish_take(order, tell=teller())
+    with backend().card() if order.device != "cpu" else nullcontext():
+        return finish_take(order, tell=teller())
 
 
 def picture(clip: Path) -> tuple[Path, Path]:
