@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.files import atomic_path
-from render.errors import NonFinite
+from render.errors import NonFiniteFrames
 from render.video import (
     RGB_FULL,
     ColourTags,
@@ -68,7 +68,7 @@ def write_clip(frames: Iterable[NDArray[Any]], path: Path, *, fps: float) -> Cli
     at a time. Equal frames give equal files, byte for byte. `path` is there whole or as it was.
 
     Raises:
-        NonFinite: NaN or infinity in a frame, which is named (0-based).
+        NonFiniteFrames: NaN or infinity in a frame, which is named (0-based).
         DiskFull: no space left.
         ValueError: no frames, another shape, or frames of different sizes.
     """
@@ -135,10 +135,10 @@ def _singles(
 
 
 def check_finite(frame: NDArray[Any], index: int, path: Path) -> None:
-    """Raise NonFinite, naming frame `index` of `path`, if any value is NaN or infinite."""
+    """Raise NonFiniteFrames, naming frame `index` of `path`, if any value is NaN or infinite."""
     bad = frame.size - int(np.count_nonzero(np.isfinite(frame)))
     if bad:
-        raise NonFinite(
+        raise NonFiniteFrames(
             f"{path}: frame {index} holds NaN or infinity in {bad} of {frame.size} values; "
             "the take failed as a picture: take another seed or a higher precision"
         )

@@ -11,6 +11,8 @@ RenderError (RushesError)
 ├── TensorFileDamaged     a file of tensors is not what was written: it is made again, by name
 ├── ClipUnreadable        a file that should be a clip cannot be decoded
 ├── NonFinite             NaN or infinity in latents or frames: a picture failure
+│   ├── Diverged          latents exploded or collapsed: as good as NaN
+│   └── NonFiniteFrames   the decode made them, of latents that are sound
 ├── GradeUnusable         a grade's LUT vanished, changed or is no LUT, or its numbers make no CDL
 ├── DeliveryFlawed        the review file failed a check; it was not published
 ├── VersionExists         a delivered version is there already and is never overwritten
@@ -71,6 +73,14 @@ class ClipUnreadable(RenderError):
 
 class NonFinite(RenderError):
     """NaN or infinity in latents or frames: the take failed as a picture."""
+
+
+class Diverged(NonFinite):
+    """The spread of the latents is out of all proportion to their noise level."""
+
+
+class NonFiniteFrames(NonFinite):
+    """NaN or infinity in decoded frames; the latents are sound."""
 
 
 class GradeUnusable(RenderError):

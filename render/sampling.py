@@ -20,13 +20,10 @@ from torch import Tensor
 from manifests.noise import table_of
 from manifests.schedules import cfg_at, stage_sigmas
 from manifests.stage import Expert, Noise, Recipe, Stage, StageKind
-from render.errors import NonFinite
 from render.families.base import Conditioning, LoadedModel, Position
+from render.guards import check_latents, is_time
 from render.solver import History, Solver, SolverSetup
 from render.solvers import SOLVERS
-
-CHECK_EVERY = 4
-"""Steps between looks for NaN: a look makes the card wait, a lost night costs more."""
 
 StepDone = Callable[[int, int], None]
 """Told after each step: steps done, steps in all."""
@@ -96,7 +93,7 @@ def run_chain_stage(
     stage before handed on is then not asked for.
 
     Raises:
-        NonFinite: the latents hold NaN or infinity.
+        NonFinite: the latents hold NaN or infinity, or exploded or collapsed.
         ValueError: the first stage adds no noise, a value of the stage is out of range, or
             `midway` is of another stage.
     """
@@ -172,7 +169,7 @@ def run_stage(
     what it remembered there.
 
     Raises:
-        NonFinite: the latents hold NaN or infinity.
+        NonFinite: the latents hold NaN or infinity, or exploded or collapsed.
         ValueError: the stage has no step `start_step`.
     """
     s = torch.tensor(sigmas, dtype=torch.float32)
@@ -192,8 +189,9 @@ def run_stage(
             return v
 
         x = solver.step(x, velocity, sigma=s[i], sigma_next=s[i + 1])
-        if (i + 1) % CHECK_EVERY == 0 or i + 1 == steps:
-            check_finite(x, f"{label}, step {i + 1} of {steps}")
+        if is_time(i + 1, steps):
+            place = f"{label}, step {i + 1} of {steps}"
+            check_latents(x, sigma=float(s[i + 1]), noise=noise, place=place)
         step_done(i + 1, steps)
         after_step(StepEnd(done=i + 1, steps=steps, x=x, solver=solver, x0=x0))
     return x
@@ -283,13 +281,3 @@ def goes_on(recipe: Recipe, index: int) -> bool:
         and (stage.sampler, stage.schedule, stage.steps, stage.shift, stage.noise)
         == (before.sampler, before.schedule, before.steps, before.shift, before.noise)
     )
-
-
-def check_finite(x: Tensor, place: str) -> None:
-    """Raise NonFinite, naming `place`, if any value of `x` is NaN or infinite."""
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x)).sum())
-        raise NonFinite(
-            f"{place}: {bad} of {x.numel()} latent values are NaN or infinite; "
-            "render it in a higher precision, then with a new seed"
-        )
