@@ -82,7 +82,10 @@ def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    sheets: Sheets,
+    sheets: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Shot sheets; none: those of the inbox.", metavar="[SHEET]..."),
+    ] = None,
     root: Root = HERE,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Run the good lines of a sheet with bad ones.")
@@ -95,8 +98,25 @@ def run(
     # A stop from the service manager is an interruption like Ctrl-C: finished work is kept.
     signal.signal(signal.SIGTERM, _interrupt)
     settings = {} if device is None else {"device": device}
-    code = run_night(sheets, root=root, settings=settings, skip_bad=skip_bad, console=_out())
+    code = run_night(sheets or [], root=root, settings=settings, skip_bad=skip_bad, console=_out())
     raise typer.Exit(code)
+
+
+@app.command()
+def inbox(
+    root: Root = HERE,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep watch until interrupted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take whole, good sheets from the inbox; put bad ones aside with every fault in words."""
+    from flows.inbox import keep_watch, look_once
+
+    if watch:
+        keep_watch(root, _out())
+    elif as_json:
+        _print_json({"sheets": [each.to_dict() for each in look_once(root, _err())]})
+    else:
+        look_once(root, _out())
 
 
 @app.command()

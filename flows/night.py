@@ -15,8 +15,9 @@ from typing import Any
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 
+from flows.previews import BOARD, Board
 from flows.shot import shot_flow
-from flows.watch import Watcher
+from flows.watch import Watcher, Watchers
 from manifests.errors import BadInput
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
@@ -84,13 +85,16 @@ async def night(
         ledger = stack.enter_context(night_book.open_ledger(studio.ledger_path))
         record = night_book.begin(
             ledger,
-            key=arguments_key(manifests, studio.root),
+            key=arguments_key(manifests, studio=studio),
             arguments={"manifests": [str(path) for path in manifests], "skip_bad": skip_bad},
             flow_run_id=str(runtime.flow_run.id),
         )
         night_book.note_refused(ledger, record, faults)
         plan = make_plan(sheets, studio=studio, ledger=ledger)
-        pool: Pool = await stack.enter_async_context(POOL.get()(studio, WATCHER.get().progress))
+        board = Board()
+        BOARD.set(board)
+        listener = Watchers(WATCHER.get(), board).progress
+        pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
         desk = night_book.lay_desk(studio, ledger, pool, record, plan)
         stack.enter_context(at_desk(desk))
         await _run_shots(desk, plan)

@@ -11,16 +11,18 @@ from typing import Any
 
 from rich.console import Console
 
+from flows.inbox import wait_for_sheets
 from flows.prefect_env import prepare
 from flows.progress import watcher_for
 from flows.watch import ProgressFile, Watchers
-from manifests.errors import BadInput
+from manifests.errors import BadInput, Fault
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
 from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
+from tasks.inbox import accepted_sheets
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan
 
@@ -37,9 +39,12 @@ def run_night(
 ) -> int:
     """Run, or go on with, a night over these sheets; returns the exit code.
 
+    Without sheets it is the inbox's night.
+
     Raises BadInput when nothing could be started, LedgerBusy when another night runs here.
     """
     studio = load_studio(root, **settings)
+    manifests = list(manifests) or _from_inbox(studio, console)
     plan, last = _look(manifests, studio, skip_bad)
     if not plan.open_lines and (last is None or last.ended is not None):
         return _nothing_to_do(plan, last, studio, console)
@@ -57,6 +62,18 @@ def run_night(
     return _tell(result, studio, console)
 
 
+def _from_inbox(studio: Studio, console: Console) -> list[Path]:
+    """The sheets that were taken from the inbox, with what has just become whole."""
+    for found in wait_for_sheets(studio):
+        console.print(f"{found.name}: {found.fate}, {found.words}", highlight=False, markup=False)
+    sheets = accepted_sheets(studio)
+    if not sheets:
+        problem = "no sheet is named, and none was taken from the inbox"
+        remedy = f"name one (rushes run shots.csv), or drop one into {studio.inbox_dir}"
+        raise BadInput([Fault(file=studio.accepted_dir, problem=problem, remedy=remedy)])
+    return sheets
+
+
 def _look(
     manifests: Sequence[Path], studio: Studio, skip_bad: bool
 ) -> tuple[Plan, NightRecord | None]:
@@ -71,7 +88,7 @@ def _look(
     else:
         with LedgerReads(studio.ledger_path) as ledger:
             plan = make_plan(sheets, studio=studio, ledger=ledger)
-            key = arguments_key(manifests, studio.root)
+            key = arguments_key(manifests, studio=studio)
             nights = [night for night in ledger.nights() if night.arguments_key == key]
             last = nights[-1] if nights else None
     for family in {line.shot.recipe.family for line in plan.lines}:

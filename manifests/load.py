@@ -29,14 +29,18 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
     """The sheet in `path`: the shots that are good, and every fault of the file and the others.
 
     Never raises for what the sheet holds. Where the file or its header is at fault, no row can
-    be trusted and `shots` is empty. Symlinks are followed and must end inside the sheet's
-    folder, the studio's root or its `source_roots`.
+    be trusted and `shots` is empty. Relative names start at the sheet's folder, for a sheet that
+    was taken from the inbox at the inbox. Symlinks are followed and must end inside that folder,
+    the studio's root or its `source_roots`.
     """
     sheet, data = _read_sheet(path)
     name = path.stem
     if not _NAME.fullmatch(name):
         sheet.refuse(Refusal(f"{name!r} cannot name a folder", "use letters, digits, _ and -"))
-    library = Library(folder=path.absolute().parent, studio=studio)
+    folder = path.absolute().parent
+    if folder == studio.accepted_dir:
+        folder = studio.inbox_dir
+    library = Library(folder=folder, studio=studio)
     defaults = _defaults(sheet)
     faults, shots, seen = list(sheet.row_faults), dict[int, Shot](), dict[str, list[int]]()
     for index, raw in enumerate(sheet.rows):

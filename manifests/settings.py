@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from manifests.errors import BadInput, Fault
+from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
 from manifests.placement import CardPlacement
 from manifests.refusal import Refusal
@@ -73,6 +74,9 @@ class Studio(BaseSettings):
     prefect_port: Annotated[int, Field(ge=1024, le=65535)] = 4200
     """Port of the embedded Prefect server on 127.0.0.1; any free one where it is taken."""
 
+    inbox: InboxRules = InboxRules()
+    """Where sheets are dropped."""
+
     @property
     def settings_file(self) -> Path:
         """Where the settings of this root stand, or would stand."""
@@ -97,6 +101,21 @@ class Studio(BaseSettings):
     def reports_dir(self) -> Path:
         """Morning reports."""
         return self.root / "reports"
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Where sheets and their stills are dropped; absolute."""
+        return self.root / self.inbox.folder.expanduser()
+
+    @property
+    def accepted_dir(self) -> Path:
+        """Sheets that were taken from the inbox."""
+        return self.inbox_dir / "accepted"
+
+    @property
+    def rejected_dir(self) -> Path:
+        """Sheets that were refused, with their faults beside them."""
+        return self.inbox_dir / "rejected"
 
     @property
     def state_dir(self) -> Path:

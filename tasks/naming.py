@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from manifests.settings import Studio
+
 
 def take_id(manifest: str, shot: str, fingerprint: str, number: int) -> str:
     """`<manifest>/<shot>/<fingerprint, 8 digits>/t<number>`: ledger, folders and tags agree.
@@ -31,7 +33,13 @@ def sidecar_path(delivery: Path) -> Path:
     return delivery.with_suffix(".json")
 
 
-def arguments_key(manifests: Sequence[Path], root: Path) -> str:
-    """Equal for the same sheets in the same root: a night cut short is found again by it."""
-    text = json.dumps([str(root.resolve()), *sorted(str(path.resolve()) for path in manifests)])
+def arguments_key(manifests: Sequence[Path], *, studio: Studio) -> str:
+    """Equal for the same sheets in the same root: a night cut short is found again by it.
+
+    Sheets of the inbox count as one thing, whichever they are tonight.
+    """
+    inbox = studio.accepted_dir.resolve()
+    sheets = {path.resolve() for path in manifests}
+    named = {inbox if path.parent == inbox else path for path in sheets}
+    text = json.dumps([str(studio.root.resolve()), *sorted(str(path) for path in named)])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,18 @@ import pytest
 from flows.cli import main
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("check", "plan", "run", "score", "status", "report", "presets", "sigmas", "doctor")
+COMMANDS = (
+    "check",
+    "plan",
+    "run",
+    "inbox",
+    "score",
+    "status",
+    "report",
+    "presets",
+    "sigmas",
+    "doctor",
+)
 
 
 @dataclass(frozen=True)
@@ -185,3 +197,16 @@ def test_doctor_finds_this_machine_fit(rushes: Any, studio: Any) -> None:
         check["name"] for check in checks
     }
     assert all(check["well"] or check["remedy"] for check in checks)
+
+
+def test_inbox_takes_a_sheet_and_says_so(rushes: Any, studio: Any) -> None:
+    """A whole sheet goes to `accepted/`; without one, `run` says where to drop it."""
+    nothing = rushes("run", "--root", studio.root)
+    assert nothing.returncode == 2
+    assert "none was taken from the inbox" in nothing.stderr
+    sheet = studio.sheet([{"shot": "sh010", "source": str(studio.root / "still.png")}])
+    os.utime(sheet, (1_000_000_000, 1_000_000_000))
+    sheet.rename(studio.root / "inbox/shots.csv")
+    found = json.loads(rushes("inbox", "--root", studio.root, "--json").stdout)
+    assert [(each["name"], each["fate"]) for each in found["sheets"]] == [("shots.csv", "taken")]
+    assert (studio.root / "inbox/accepted/shots.csv").exists()

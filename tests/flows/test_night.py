@@ -172,3 +172,15 @@ def test_prefect_shows_names_that_a_person_can_read(studio: Any) -> None:
     assert any(name.startswith("night 20") and name.endswith("shots") for name in flow_names)
     assert {"render take 1", "score take 1", "render take 2", "finish take 2"} <= task_names
     assert {"sheet:shots", "preset:pocket/single"} <= tags
+
+
+def test_a_changed_sheet_adds_what_is_new_and_repeats_nothing(studio: Any) -> None:
+    """The sheet of the inbox comes again with one more row and one changed: two shots render."""
+    rows = [{"shot": "sh010"}, {"shot": "sh020"}]
+    pool = FakePool()
+    night_of(studio, rows, pool)
+    changed = [{"shot": "sh010"}, {"shot": "sh020", "prompt": "tilt up"}, {"shot": "sh030"}]
+    again = FakePool()
+    result = night_of(studio, changed, again)
+    assert result["shots"]["approved"] == 3
+    assert sorted(take.split("/")[1] for take in again.rendered) == ["sh020", "sh030"]
