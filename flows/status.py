@@ -93,7 +93,8 @@ def preset_rows(root: Path) -> list[dict[str, Any]]:
         stages = "\n".join(
             f"{stage.kind.value} {stage.steps} steps, cfg {stage.cfg:g}, "
             f"{stage.sampler.value}/{stage.schedule.value}, from sigma {start_sigma(stage):.3f}"
-            for stage in preset.stages
+            + "".join(f", {lora}" for lora in loras)
+            for stage, loras in zip(preset.stages, preset.loras, strict=True)
         )
         rows.append({"preset": preset.qualified_name, "title": preset.title, "stages": stages})
     return rows

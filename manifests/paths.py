@@ -61,7 +61,7 @@ def _where(name: str, path: Path) -> str:
     try:
         names = [entry.name for entry in islice(path.parent.iterdir(), _NEIGHBOURS)]
     except OSError:
-        return f"there is no folder {path.parent}"
+        return f"make the folder {path.parent} and put it there"
     near = closest(path.name, names)
     if near is not None:
         return f"did you mean {near!r}?"

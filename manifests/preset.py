@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from manifests.cut import Cut, lay_out
 from manifests.errors import BadInput, Fault
 from manifests.families import FAMILIES, Family, family_named
-from manifests.loras import find_lora
+from manifests.loras import LoraRef, find_lora
 from manifests.paths import Roots
+from manifests.preset_check import Wrong, wrong_chain, wrong_frame, wrong_stages
 from manifests.preset_text import PresetText, StageText, read_preset_text
 from manifests.refusal import Refusal
 from manifests.settings import Studio
-from manifests.stage import Concession, Expert, Noise, Speed, Stage, StageKind
+from manifests.stage import Concession, Expert, Lora, Noise, Speed, Stage
 from manifests.text import suggest
 from manifests.yaml_text import Node
 
@@ -40,6 +42,11 @@ class Preset:
     fps: float
     negative: str
     stages: tuple[Stage, ...]
+    """For a model as the family's usually are; `stages_for` lays them out for a given one."""
+    cuts: tuple[Cut, ...]
+    """Of each stage: the ends of its window that are noise levels."""
+    loras: tuple[tuple[LoraRef, ...], ...]
+    """Of each stage, as the file names them."""
     ranges: Mapping[str, tuple[float, float]]
     """Field -> (least, most) that a remedy may set it to: `cfg`, `denoise`, `steps`."""
     speed: Speed = Speed.EXACT
@@ -53,28 +60,55 @@ class Preset:
 
     @property
     def needs_experts(self) -> bool:
-        """A stage names the expert that runs it, so the model must have two."""
-        return any(stage.expert is not Expert.AUTO for stage in self.stages)
+        """A stage names an expert or the boundary between two, so the model must have two."""
+        return any(stage.expert is not Expert.AUTO for stage in self.stages) or any(
+            cut.at_boundary for cut in self.cuts
+        )
+
+    def stages_for(self, *, boundary: float | None, noise: Noise) -> tuple[Stage, ...]:
+        """The stages for a model: levels of its kind, windows cut at its boundary.
+
+        Raises Refusal, with the number of the stage, where that leaves a window without a step.
+        """
+        laid_out = []
+        for index, (stage, cut) in enumerate(zip(self.stages, self.cuts, strict=True)):
+            try:
+                laid_out.append(lay_out(replace(stage, noise=noise), cut, boundary=boundary))
+            except Refusal as refusal:
+                raise Refusal(
+                    f"stage {index + 1} of {self.qualified_name} {refusal.problem}", refusal.remedy
+                ) from None
+        return tuple(laid_out)
 
 
-def load_preset(family: str, name: str, studio: Studio) -> Preset:
-    """The preset of that name for that family. Raises BadInput with every fault of its file."""
+def load_preset(family: str, name: str, studio: Studio, *, with_loras: bool = True) -> Preset:
+    """The preset of that name for that family. Raises BadInput with every fault of its file.
+
+    Without `with_loras` the LoRA files of its stages are not looked for, and its stages have none.
+    """
     try:
         known = _paths(family_named(family).name, studio)
     except Refusal as refusal:
         raise BadInput([refusal.at(studio.settings_file, value=family)]) from None
     if name not in known:
         raise BadInput([_unknown(family, name, studio).at(BUNDLED / family, value=name)])
-    return _load(known[name], family=FAMILIES[family], name=name, studio=studio)
+    return _load(
+        known[name], family=FAMILIES[family], name=name, studio=studio, with_loras=with_loras
+    )
 
 
 def list_presets(studio: Studio) -> list[Preset]:
-    """Every preset by family and name. Raises BadInput with the faults of all their files."""
+    """Every preset by family and name, its LoRA files not looked for.
+
+    Raises BadInput with the faults of all their files.
+    """
     presets, faults = [], list[Fault]()
     for family in FAMILIES.values():
         for name, path in sorted(_paths(family.name, studio).items()):
             try:
-                presets.append(_load(path, family=family, name=name, studio=studio))
+                presets.append(
+                    _load(path, family=family, name=name, studio=studio, with_loras=False)
+                )
             except BadInput as error:
                 faults += error.faults
     if faults:
@@ -112,16 +146,28 @@ def _unknown(family: str, name: str, studio: Studio) -> Refusal:
     )
 
 
-def _load(path: Path, *, family: Family, name: str, studio: Studio) -> Preset:
+def _load(path: Path, *, family: Family, name: str, studio: Studio, with_loras: bool) -> Preset:
     text, node = read_preset_text(path)
-    faults = _check(text, family, studio, path=path, node=node)
-    roots = Roots.of(path.parent, *filter(None, (studio.presets_dir,)), *studio.source_roots)
-    stages = []
-    for index, stage in enumerate(text.stages):
-        try:
-            stages.append(_stage(stage, index, roots, noise=family.noise))
-        except Refusal as refusal:
-            faults.append(refusal.at(path, row=_line(node, index), column="loras"))
+    stages, wrong = _stages(text, family)
+    found = [
+        *wrong_frame(text, family, models=studio.models),
+        *wrong,
+        *wrong_stages(text, family),
+        *(() if wrong else wrong_chain(stages)),
+    ]
+    faults = [
+        refusal.at(path, row=_line(node, index), column=_column(index, key))
+        for index, key, refusal in found
+    ]
+    if with_loras:
+        for index, stage in enumerate(text.stages):
+            try:
+                loras = tuple(_find(lora, path, studio) for lora in stage.loras)
+                stages[index] = replace(stages[index], loras=loras)
+            except Refusal as refusal:
+                faults.append(
+                    refusal.at(path, row=_line(node, index), column=_column(index, "loras"))
+                )
     if faults:
         raise BadInput(faults)
     return Preset(
@@ -137,128 +183,28 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio) -> Preset:
         fps=text.fps,
         negative=" ".join(text.negative.split()),
         stages=tuple(stages),
+        cuts=tuple(stage.cut for stage in text.stages),
+        loras=tuple(stage.loras for stage in text.stages),
         ranges={str(key): limits for key, limits in text.ranges.items()},
         speed=text.speed,
         concessions=text.memory.allow,
     )
 
 
-def _check(
-    text: PresetText, family: Family, studio: Studio, *, path: Path, node: Node
-) -> list[Fault]:
-    """What is wrong between values that are each fine alone."""
-    faults = [refusal.at(path, column=column) for column, refusal in _misfits(text, family, studio)]
-    for index, refusal in _breaks(text.stages):
-        faults.append(refusal.at(path, row=_line(node, index), column=f"stages.{index + 1}"))
-    for index, refusal in _shifts(text.stages, family):
-        faults.append(refusal.at(path, row=_line(node, index), column=f"stages.{index + 1}.shift"))
-    for key, (low, high) in text.ranges.items():
-        for index, stage in enumerate(text.stages):
-            value = getattr(stage, key)
-            free = stage.kind is StageKind.SPLIT or (key == "denoise" and value == 1.0)
-            if (key == "cfg" or not free) and not low <= value <= high:
-                faults.append(
-                    Refusal(
-                        f"{key} {value:g} is outside ranges.{key} {low:g}..{high:g}",
-                        "widen the range or change the value",
-                    ).at(path, row=_line(node, index), column=f"stages.{index + 1}.{key}")
-                )
-    return faults
+def _stages(text: PresetText, family: Family) -> tuple[list[Stage], list[Wrong]]:
+    """The stages, their LoRAs aside, for a usual model of the family; and what cannot be cut."""
+    stages, wrong = list[Stage](), list[Wrong]()
+    for index, written in enumerate(text.stages):
+        stage = _stage(written, index, noise=family.noise)
+        try:
+            stage = lay_out(stage, written.cut, boundary=family.boundary("i2v"))
+        except Refusal as refusal:
+            wrong.append((index, "", refusal))
+        stages.append(stage)
+    return stages, wrong
 
 
-def _misfits(text: PresetText, family: Family, studio: Studio) -> Iterable[tuple[str, Refusal]]:
-    if text.family != family.name:
-        yield (
-            "family",
-            Refusal(
-                f"family {text.family!r} lies in the folder of {family.name}",
-                f"write {family.name} or move the file",
-            ),
-        )
-    if text.model is not None and text.model not in studio.models:
-        problem = f"there is no model {text.model!r}"
-        yield "model", Refusal(problem, suggest(text.model, studio.models))
-    if not family.min_frames <= text.frames <= family.max_frames or (
-        family.snap_frames(text.frames) != text.frames
-    ):
-        limits = f"{family.frame_rule} in {family.min_frames}..{family.max_frames}"
-        near = family.snap_frames(min(max(text.frames, family.min_frames), family.max_frames))
-        yield "frames", Refusal(f"{text.frames} frames are not {limits}", f"write {near}")
-    for key, value in (("width", text.width), ("height", text.height)):
-        near = family.snap_size(value, multiple=family.size_multiple)
-        if near != value:
-            limits = f"in {family.min_size}..{family.max_size}"
-            problem = f"{key} {value} is no multiple of {family.size_multiple} {limits}"
-            yield key, Refusal(problem, f"write {near}")
-
-
-def _shifts(stages: tuple[StageText, ...], family: Family) -> Iterable[tuple[int, Refusal]]:
-    """A shift where there is none, and none where there must be one."""
-    flow = family.noise is Noise.FLOW
-    for index, stage in enumerate(stages):
-        if flow and stage.shift is None:
-            yield index, Refusal("'shift' is missing", "add it")
-        if not flow and stage.shift is not None:
-            yield (
-                index,
-                Refusal(
-                    f"{family.title} has no shift: its noise levels are those it was trained at",
-                    "remove 'shift'",
-                ),
-            )
-
-
-def _breaks(stages: tuple[StageText, ...]) -> Iterable[tuple[int, Refusal]]:
-    """Where a stage does not follow from the one before it."""
-    for index, stage in enumerate(stages):
-        before = stages[index - 1] if index else None
-        last = index == len(stages) - 1
-        left_over = before is not None and before.leaves_noise
-        split = stage.kind is StageKind.SPLIT
-        if before is None and (stage.start_step or not stage.adds_noise or stage.denoise < 1.0):
-            yield (
-                index,
-                Refusal(
-                    "the first stage has no latents to go on from",
-                    "start it from pure noise: denoise 1, or start_step 0 with add_noise",
-                ),
-            )
-        if left_over and (not split or stage.adds_noise):
-            yield (
-                index,
-                Refusal(
-                    "the stage before hands on noise, and this one would add more",
-                    "make it a split stage with add_noise: false, or drop leftover_noise above",
-                ),
-            )
-        if split and before is not None and not left_over and not stage.adds_noise:
-            yield (
-                index,
-                Refusal(
-                    "the stage before hands on no noise, and this one adds none",
-                    "write leftover_noise: true in the stage before",
-                ),
-            )
-        joined = left_over and before is not None and before.steps == stage.steps
-        if joined and before is not None and before.end_step != stage.start_step:
-            yield (
-                index,
-                Refusal(
-                    f"starts at step {stage.start_step}, the one before ends at {before.end_step}",
-                    f"write start_step: {before.end_step}",
-                ),
-            )
-        if last and stage.leaves_noise:
-            yield (
-                index,
-                Refusal(
-                    "the last stage would leave noise in the clip",
-                    f"run it to the end: end_step {stage.steps}",
-                ),
-            )
-
-
-def _stage(text: StageText, index: int, roots: Roots, *, noise: Noise) -> Stage:
+def _stage(text: StageText, index: int, *, noise: Noise) -> Stage:
     return Stage(
         kind=text.kind,
         steps=text.steps,
@@ -272,13 +218,32 @@ def _stage(text: StageText, index: int, roots: Roots, *, noise: Noise) -> Stage:
         leftover_noise=text.leaves_noise,
         add_noise=text.adds_noise,
         expert=text.expert,
-        loras=tuple(find_lora(lora, roots=roots) for lora in text.loras),
         seed_offset=index if text.seed_offset is None else text.seed_offset,
+        cfg_interval=text.cfg_interval,
+        carry_history=text.carry_history,
         noise=noise,
     )
 
 
-def _line(node: Node, index: int) -> int | None:
+def _find(lora: LoraRef, path: Path, studio: Studio) -> Lora:
+    """The LoRA's file: beside a preset of the studio, else under its root or a source root.
+
+    Raises Refusal, naming the folder it is wanted in.
+    """
+    own = () if path.is_relative_to(BUNDLED) else (path.parent,)
+    bases = (*own, studio.root, *studio.source_roots)
+    base = next((base for base in bases if (base / lora.file).exists()), bases[0])
+    more = filter(None, (studio.presets_dir, *bases))
+    return find_lora(lora, roots=Roots.of(base, *more))
+
+
+def _column(index: int | None, key: str) -> str:
+    return ".".join(filter(None, ("" if index is None else f"stages.{index + 1}", key)))
+
+
+def _line(node: Node, index: int | None) -> int | None:
     """Line of a stage in its file."""
+    if index is None:
+        return None
     stages = node.value["stages"].value if isinstance(node.value, dict) else None
     return stages[index].line if isinstance(stages, list) else None

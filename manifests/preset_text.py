@@ -17,16 +17,30 @@ from pydantic import (
     ValidationError,
 )
 
+from manifests.cut import BOUNDARY, Cut, Level
 from manifests.errors import BadInput, Fault
 from manifests.loras import LoraRef, read_loras
+from manifests.numbers import float_of
 from manifests.refusal import Refusal, quoted
 from manifests.stage import Concession, Expert, Sampler, Schedule, Speed, StageKind
 from manifests.text import suggest
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 MAX_BYTES = 2**20
+_MOST_NOISE = 100.0
+"""No model has a higher noise level."""
 RENOISE_KEYS = frozenset({"denoise"})
-SPLIT_KEYS = frozenset({"start_step", "end_step", "leftover_noise", "add_noise"})
+SPLIT_KEYS = frozenset(
+    {
+        "start_step",
+        "end_step",
+        "start_sigma",
+        "end_sigma",
+        "leftover_noise",
+        "add_noise",
+        "carry_history",
+    }
+)
 KINDS = (
     "renoise adds noise up to `denoise` and removes all of it; "
     "split runs steps start_step..end_step of one schedule"
@@ -53,6 +67,33 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _interval(value: Any) -> tuple[float, float]:
+    remedy = "write [low, high], two shares of noise in 0..1, such as [0.2, 0.8]"
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise Refusal("is no interval of noise", remedy)
+    low, high = (_number(end, remedy) for end in value)
+    if not 0.0 <= low < high <= 1.0:
+        raise Refusal(f"[{low:g}, {high:g}] is no interval of noise", remedy)
+    return low, high
+
+
+def _level(value: Any) -> Level | None:
+    if value is None or value == BOUNDARY:
+        return value  # type: ignore[no-any-return]
+    remedy = "write a noise level such as 0.9, or boundary"
+    level = _number(value, remedy)
+    if not 0.0 < level < _MOST_NOISE:
+        raise Refusal(f"{level:g} is no noise level", remedy)
+    return level
+
+
+def _number(value: Any, remedy: str) -> float:
+    try:
+        return float_of(value, example="0.9")
+    except Refusal as refusal:
+        raise Refusal(refusal.problem, remedy) from None
+
+
 def _lora_refs(value: Any) -> tuple[LoraRef, ...]:
     return read_loras(value) or ()
 
@@ -72,6 +113,10 @@ class StageText(BaseModel):
     denoise: Annotated[float, Field(gt=0, le=1)] = 1.0
     start_step: Annotated[int, Field(ge=0)] = 0
     end_step: Annotated[int | None, Field(ge=1)] = None
+    start_sigma: Annotated[Level | None, PlainValidator(_level)] = None
+    """In the place of start_step: the first step that starts below this noise level."""
+    end_sigma: Annotated[Level | None, PlainValidator(_level)] = None
+    """In the place of end_step: the same, for the step that begins the next stage."""
     leftover_noise: bool | None = None
     """None: as the window asks, true where it ends before the schedule."""
     add_noise: bool | None = None
@@ -79,6 +124,13 @@ class StageText(BaseModel):
     expert: Annotated[Expert, BeforeValidator(_one_of(Expert, "expert"))] = Expert.AUTO
     loras: Annotated[tuple[LoraRef, ...], PlainValidator(_lora_refs)] = ()
     seed_offset: Annotated[int | None, Field(ge=0, le=10**6)] = None
+    cfg_interval: Annotated[tuple[float, float], PlainValidator(_interval)] = (0.0, 1.0)
+    carry_history: bool = True
+
+    @property
+    def cut(self) -> Cut:
+        """The ends of its window that are noise levels."""
+        return Cut(start=self.start_sigma, end=self.end_sigma)
 
     @property
     def leaves_noise(self) -> bool:
@@ -86,14 +138,16 @@ class StageText(BaseModel):
         if self.kind is StageKind.RENOISE:
             return False
         if self.leftover_noise is None:
-            return self.end_step is not None and self.end_step < self.steps
+            return self.end_sigma is not None or (
+                self.end_step is not None and self.end_step < self.steps
+            )
         return self.leftover_noise
 
     @property
     def adds_noise(self) -> bool:
         """Whether fresh noise is added at its start."""
         if self.add_noise is None:
-            return self.start_step == 0
+            return self.start_step == 0 and self.start_sigma is None
         return self.add_noise
 
 
@@ -200,6 +254,15 @@ def _stage_nodes(node: Node) -> list[Node]:
 def _window(stage: StageText) -> Refusal | None:
     if stage.kind is StageKind.RENOISE:
         return None
+    for word, sigma, step in (
+        ("start", stage.start_sigma, stage.start_step or None),
+        ("end", stage.end_sigma, stage.end_step),
+    ):
+        if sigma is not None and step is not None:
+            return Refusal(
+                f"has {word}_sigma and {word}_step, which may say different things",
+                "remove one of them",
+            )
     end = stage.steps if stage.end_step is None else stage.end_step
     if end > stage.steps:
         return Refusal(

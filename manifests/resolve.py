@@ -23,12 +23,12 @@ from manifests.size import (
     other_side,
     snap_sides,
 )
-from manifests.stage import Lora, Recipe, Stage, StageKind
+from manifests.stage import Lora, Recipe, Stage
+from manifests.stage_words import stage_warnings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _MANY_LORAS = 2
-_WHOLE_DENOISE = 0.999
 
 
 def derive_seed(*, manifest: str, shot: str) -> int:
@@ -65,13 +65,15 @@ class Resolver:
         frames = self._try("frames", fit_frames, asked, family=model.family)
         self._try("fps", check_fps, row.fps or preset.fps, family=model.family)
         size = self._size(row, preset, model, source)
-        if self.refused or self.unusable or frames is None or size is None:
+        cut = self._try("preset", preset.stages_for, boundary=model.boundary, noise=model.noise)
+        if self.refused or self.unusable or frames is None or size is None or cut is None:
             return None
         added = [lora for lora in loras if lora is not None]
+        stages = tuple(_with_loras(stage, added) for stage in cut)
         return Shot(
             id=row.shot,
             row=self.row,
-            recipe=self._recipe(row, model, preset, source, frames[0], size, added, snippet),
+            recipe=self._recipe(row, model, preset, stages, source, frames[0], size, snippet),
             source=source,
             finish=finish,
             priority=row.priority or 0,
@@ -80,7 +82,7 @@ class Resolver:
             style=row.style or None,
             notes=row.notes or "",
             snaps=frames[1] + size.snaps,
-            warnings=tuple(_warnings(preset, source, size, added)),
+            warnings=tuple(_warnings(stages, source, size, added)),
         )
 
     def _try(
@@ -192,10 +194,10 @@ class Resolver:
         row: ShotRow,
         model: Model,
         preset: Preset,
+        stages: tuple[Stage, ...],
         source: Source | None,
         frames: int,
         size: Fitted,
-        loras: list[Lora],
         snippet: str | None,
     ) -> Recipe:
         derived = derive_seed(manifest=self.manifest, shot=row.shot)
@@ -211,7 +213,7 @@ class Resolver:
             frames=frames,
             fps=preset.fps if row.fps is None else row.fps,
             seed=derived if row.seed is None else row.seed,
-            stages=tuple(_with_loras(stage, loras) for stage in preset.stages),
+            stages=stages,
             source_sha256=None if source is None else source.sha256,
             precision=model.precision,
             vae_precision=model.vae_precision,
@@ -243,7 +245,9 @@ def _with_loras(stage: Stage, loras: list[Lora]) -> Stage:
     return replace(stage, loras=kept + tuple(loras))
 
 
-def _warnings(preset: Preset, source: Source | None, size: Fitted, loras: list[Lora]) -> list[str]:
+def _warnings(
+    stages: tuple[Stage, ...], source: Source | None, size: Fitted, loras: list[Lora]
+) -> list[str]:
     said = []
     if source is not None:
         still, frame = (source.width, source.height), (size.width, size.height)
@@ -252,12 +256,7 @@ def _warnings(preset: Preset, source: Source | None, size: Fitted, loras: list[L
             said.append(crop)
         if still[0] < frame[0] or still[1] < frame[1]:
             said.append(f"the source ({still[0]}x{still[1]}) is enlarged to {frame[0]}x{frame[1]}")
-    for index, stage in enumerate(preset.stages):
-        whole = stage.kind is StageKind.RENOISE and stage.denoise >= _WHOLE_DENOISE
-        if index and whole:
-            said.append(
-                f"stage {index + 1} has denoise {stage.denoise:g}: it throws the stages before away"
-            )
+    said += stage_warnings(stages)
     if len(loras) > _MANY_LORAS:
         said.append(f"{len(loras)} LoRAs at once: more than {_MANY_LORAS} often conflict")
     return said

@@ -64,7 +64,7 @@ def after_failure(night: Desk, job: Job, takes: list[TakeRecord]) -> Retake | Ho
     return decide(
         attempts,
         remedies=load_remedies(),
-        ranges=load_preset(family, name, night.studio).ranges,
+        ranges=load_preset(family, name, night.studio, with_loras=False).ranges,
         max_takes=night.studio.max_takes,
     )
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from manifests.errors import Fault
 from manifests.load import load_manifest
+from manifests.preset import Preset, load_preset
 from manifests.settings import Studio, load_studio
 from manifests.shot import Manifest
 
@@ -79,6 +80,21 @@ def studio(tmp_path, model_folder) -> Studio:
     return load_studio(
         tmp_path / "root", models={"pocket-wan": {"family": "pocket", "location": location}}
     )
+
+
+@pytest.fixture
+def own(tmp_path, studio) -> Callable[..., Preset]:
+    """Loads a preset of that text from the studio's own folder."""
+
+    def load(text: str, name: str = "mine", family: str = "pocket") -> Preset:
+        folder = tmp_path / "presets" / family
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+        return load_preset(
+            family, name, studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+        )
+
+    return load
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from manifests.errors import BadInput
 from manifests.preset import list_presets, load_preset
-from manifests.stage import Concession, Expert, Noise, Schedule, Speed, StageKind
+from manifests.stage import Concession, Noise, Schedule, Speed, StageKind
 
 GOOD = """\
 title: Mine
@@ -23,28 +23,13 @@ ranges:
 """
 
 
-@pytest.fixture
-def own(tmp_path, studio):
-    """Loads a preset of that text from the studio's own folder."""
-
-    def load(text: str, name: str = "mine", family: str = "pocket"):
-        folder = tmp_path / "presets" / family
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.yaml").write_text(text)
-        return load_preset(
-            family, name, studio.model_copy(update={"presets_dir": tmp_path / "presets"})
-        )
-
-    return load
-
-
 def test_every_bundled_preset_loads(studio):
     """Each family has a draft, a single pass, two and three stages; Wan has its experts."""
     names = {preset.qualified_name for preset in list_presets(studio)}
     common = ("draft", "single", "two-stage", "three-stage")
     assert names >= {
         *(f"{family}/{name}" for family in ("pocket", "wan") for name in common),
-        "wan/wan22-experts",
+        *(f"wan/{name}" for name in ("wan22-experts", "three-sampler", "lightning")),
         *(f"animatediff/{name}" for name in ("draft", "anime-clip", "two-stage", "three-stage")),
         *(f"ltx2/{name}" for name in ("draft", "single", "two-stage", "distilled")),
     }
@@ -64,22 +49,6 @@ def test_bundled_presets_are_written_for_their_models(studio):
         assert distilled or preset.ranges["cfg"][0] < preset.ranges["cfg"][1]
         if len(preset.stages) > 1 and preset.stages[0].kind is StageKind.RENOISE:
             assert preset.ranges["denoise"][0] < preset.ranges["denoise"][1] < 1
-
-
-def test_the_experts_change_at_the_models_boundary(studio):
-    """The high-noise expert has exactly the steps of the simple schedule from 0.900 up."""
-    preset = load_preset("wan", "wan22-experts", studio)
-    high, low = preset.stages
-    assert (high.expert, low.expert, preset.needs_experts) == (Expert.HIGH, Expert.LOW, True)
-    assert (high.add_noise, high.leftover_noise) == (True, True)
-    assert (low.add_noise, low.leftover_noise) == (False, False)
-
-    def sigma(step: int) -> float:
-        t = (1000 - step * 1000 // high.steps) / 1000
-        return high.shift * t / (1 + (high.shift - 1) * t)
-
-    assert high.end_step == low.start_step
-    assert high.end_step == sum(sigma(step) >= 0.900 for step in range(high.steps))
 
 
 def test_the_studios_preset_wins_over_the_bundled_one(own):
@@ -228,7 +197,7 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
             "shift: 3}",
             "shift: 3, loras: ['x.safetensors']}",
             8,
-            "loras",
+            "stages.1.loras",
             "'x.safetensors' is not there",
             "put it into",
         ),
