@@ -29,7 +29,8 @@ class ImageCondition:
     """What the model is told about the still, encoded once for a take."""
 
     latents: Tensor
-    """float32 (1, C, T, h, w): joined to the latents channel by channel, or mixed into them."""
+    """float32 (1, C, T, h, w): joined to the latents channel by channel, or mixed into them, then
+    with T = 1 where the clip's first frame alone is given."""
     mask: Tensor | None = None
     """float32 (1, 1, T, h, w): 0 where `latents` are given and 1 where they are made; set only
     for models that mix (Wan 2.2 TI2V-5B)."""
@@ -102,6 +103,11 @@ class LoadedModel(ABC):
                 part.enable_layerwise_casting(
                     storage_dtype=torch.float8_e4m3fn, compute_dtype=part.dtype
                 )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the LoRAs that are loaded: what of them is not used."""
+        return ()
 
     @abstractmethod
     def check(self, recipe: Recipe) -> None:

@@ -151,12 +151,9 @@ class Ltx2Model(LoadedModel):
         pixels = pixels.to(self.device, pipe.vae.dtype).unsqueeze(2)
         first = pipe.vae.encode(pixels).latent_dist.mode().float()
         first = pipe._normalize_latents(first, pipe.vae.latents_mean, pipe.vae.latents_std)
-        shape = self._laid_out(width, height, frames).picture
-        latents = torch.zeros(shape, device=self.device)
-        latents[:, :, :1] = first
-        mask = torch.ones((1, 1, *shape[2:]), device=self.device)
+        mask = torch.ones(1, 1, *self._laid_out(width, height, frames).picture[2:])
         mask[:, :, 0] = 0.0
-        return ImageCondition(latents=latents, mask=mask)
+        return ImageCondition(latents=first, mask=mask.to(self.device))
 
     def encoded(self) -> None:
         """Send the text encoder and its connectors off the card."""
@@ -266,7 +263,7 @@ class Ltx2Model(LoadedModel):
 
     def close(self) -> None:
         """Drop the components and free the card."""
-        self._pipe = None
+        self._pipe, self._loras = None, LoraShelf(None)
         self._residence = Residence(self.device)
         release(self.device)
 

@@ -205,7 +205,7 @@ class WanModel(LoadedModel):
 
     def close(self) -> None:
         """Drop the components and free the card."""
-        self._pipe = None
+        self._pipe, self._loras = None, LoraShelf(None)
         self._residence = Residence(self.device)
         release(self.device)
 
