@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from manifests.shot import Manifest
 
 BAD_INPUT, INTERRUPTED = 2, 130
+E = TypeVar("E", bound=StrEnum)
 
 app = typer.Typer(
     name="rushes",
@@ -182,24 +184,44 @@ def presets(root: Root = HERE, as_json: Json = False) -> None:
         print_rows("Presets", rows, _out())
 
 
+def _member(kind: type[E], name: str, what: str) -> E:
+    """The member of that name; otherwise the command is refused."""
+    try:
+        return kind(name)
+    except ValueError:
+        _refuse(f"no {what} {name!r}; there are {', '.join(kind)}")
+
+
 @app.command()
 def sigmas(
     schedule: Annotated[str, typer.Option(help="simple, normal, sgm_uniform, beta ...")] = "simple",
     steps: Annotated[int, typer.Option(help="Model steps that are run.")] = 20,
     denoise: Annotated[float, typer.Option(help="0..1; 1 starts from pure noise.")] = 1.0,
-    shift: Annotated[float, typer.Option(help="Shift of the model's schedule.")] = 8.0,
+    shift: Annotated[
+        float | None, typer.Option(help="Shift of a flow model's schedule; 8 where none is given.")
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="euler, dpmpp_2m ...; uni_pc has levels of its own.")
+    ] = "euler",
+    noise: Annotated[
+        str, typer.Option(help="flow (Wan, LTX), eps_linear (AnimateDiff) or eps.")
+    ] = "flow",
     as_json: Json = False,
 ) -> None:
     """Print the noise levels of a re-noise stage, so that its start sigma is seen."""
     from manifests.schedules import sigmas as levels
-    from manifests.stage import Schedule
+    from manifests.stage import Noise, Sampler, Schedule
 
+    kind = _member(Noise, noise, "kind of noise")
     try:
-        named = Schedule(schedule)
-    except ValueError:
-        _refuse(f"no schedule {schedule!r}; there are {', '.join(Schedule)}")
-    try:
-        found = levels(schedule=named, steps=steps, denoise=denoise, shift=shift)
+        found = levels(
+            schedule=_member(Schedule, schedule, "schedule"),
+            steps=steps,
+            denoise=denoise,
+            shift=(8.0 if kind is Noise.FLOW else 1.0) if shift is None else shift,
+            noise=kind,
+            sampler=_member(Sampler, sampler, "sampler"),
+        )
     except ValueError as error:
         _refuse(str(error))
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
-from manifests.schedules import stage_sigmas
+from manifests.schedules import model_calls, stage_sigmas
 from manifests.stage import Recipe, Stage, StageKind
 from reports.ledger_reads import LedgerReads
 
@@ -36,9 +36,9 @@ def estimate(recipe: Recipe, *, ledger: LedgerReads | None) -> Estimate:
             # A tenth more for prompt, decode and writing.
             basis = f"history ({len(seen)} stages)"
             return Estimate(seconds=1.1 * steps * median(seen), basis=basis)
-    forwards = sum(_forwards(stage) for stage in recipe.stages)
+    calls = sum(model_calls(stage) for stage in recipe.stages)
     seconds, basis = _guess(recipe)
-    return Estimate(seconds=1.1 * forwards * seconds, basis=basis)
+    return Estimate(seconds=1.1 * calls * seconds, basis=basis)
 
 
 def tokens(recipe: Recipe) -> int:
@@ -51,11 +51,6 @@ def disk_bytes(recipe: Recipe) -> int:
     pixels = recipe.width * recipe.height * recipe.frames
     latents = ((recipe.frames - 1) // 4 + 1) * (recipe.width // 8) * (recipe.height // 8) * 32 * 4
     return 6 * pixels + latents * len(recipe.stages) + pixels
-
-
-def _forwards(stage: Stage) -> int:
-    steps = len(stage_sigmas(stage)) - 1
-    return steps if stage.cfg == 1.0 else 2 * steps
 
 
 def _guess(recipe: Recipe) -> tuple[float, str]:

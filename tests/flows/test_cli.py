@@ -78,12 +78,22 @@ def test_sigmas_prints_one_json_object(rushes: Any) -> None:
     assert found[-1] == 0.0
 
 
+def test_sigmas_knows_samplers_and_models(rushes: Any) -> None:
+    """uni_pc leaves a level out; AnimateDiff starts at 25.1, and needs no shift."""
+    done = rushes("sigmas", *"--steps 4 --shift 5 --sampler uni_pc".split(" "))
+    assert done.stdout.split() == ["1.0000", "0.9524", "0.8824", "0.7692", "0.0000"]
+    done = rushes("sigmas", *"--steps 4 --noise eps_linear".split(" "))
+    assert done.stdout.split()[0] == "25.1461"
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
         (["--schedule", "simpel"], "simple, normal"),
         (["--denoise", "1.5"], "denoise"),
         (["--steps", "0"], "steps"),
+        (["--sampler", "unipc"], "uni_pc"),
+        (["--noise", "eps", "--shift", "3"], "shift"),
     ],
 )
 def test_sigmas_refuses_what_is_out_of_range(rushes: Any, arguments: list[str], word: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.schedules import start_sigma
-from manifests.stage import Recipe, Schedule, Stage, StageKind
+from manifests.stage import Recipe, Sampler, Schedule, Stage, StageKind
 from tasks.estimate import disk_bytes, estimate, start_words, tokens
 
 
@@ -64,6 +64,15 @@ def test_guidance_doubles_the_forwards() -> None:
     """CFG 1 skips the unconditional call: half the time."""
     guided = estimate(recipe(cfg=3.0), ledger=None).seconds
     assert guided == pytest.approx(2 * estimate(recipe(cfg=1.0), ledger=None).seconds)
+
+
+def test_the_guess_counts_how_often_the_model_is_asked() -> None:
+    """dpmpp_sde asks twice a step but once in the last; outside its interval guidance is free."""
+    plain = estimate(recipe(cfg=1.0), ledger=None).seconds
+    twice = estimate(recipe(cfg=1.0, sampler=Sampler.DPMPP_SDE), ledger=None).seconds
+    assert twice == pytest.approx(plain * 23 / 12)
+    never = estimate(recipe(cfg=3.0, cfg_interval=(0.0, 0.01)), ledger=None).seconds
+    assert never == pytest.approx(plain)
 
 
 def test_tokens_count_patches_of_latent_frames() -> None:
