@@ -9,6 +9,7 @@ from manifests.families import Family
 from manifests.preset_text import PresetText, StageText
 from manifests.refusal import Refusal
 from manifests.schedules import end_sigma, stage_sigmas, start_sigma
+from manifests.size import check_fps
 from manifests.stage import Expert, Noise, Stage, StageKind
 from manifests.text import suggest
 
@@ -40,6 +41,10 @@ def wrong_frame(text: PresetText, family: Family, *, models: Iterable[str]) -> I
         near = family.snap_frames(min(max(text.frames, family.min_frames), family.max_frames))
         problem = f"{text.frames} frames are not {limits}"
         yield None, "frames", Refusal(problem, f"write {near}")
+    try:
+        check_fps(text.fps, family=family)
+    except Refusal as refusal:
+        yield None, "fps", refusal
     for key, value in (("width", text.width), ("height", text.height)):
         near = family.snap_size(value, multiple=family.size_multiple)
         if near != value:

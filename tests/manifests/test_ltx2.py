@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from manifests.errors import BadInput
 from manifests.families import FAMILIES
 from manifests.load import load_manifest
 from manifests.models import ModelSpec, check_model
+from manifests.preset import load_preset
 from manifests.refusal import Refusal
 from manifests.settings import load_studio
 
@@ -54,3 +56,18 @@ def test_rates_lengths_and_sizes_are_fitted_or_refused(tmp_path, model_folder, s
     assert (text.frames, text.fps, text.source_sha256) == (121, 24.0, None)
     assert (film.frames, film.fps) == (105, 25.0)
     assert (film.width % 32, film.height % 32) == (0, 0)
+
+
+def test_a_preset_keeps_to_the_rates_its_family_knows(tmp_path):
+    """A preset of 120 frames a second is a fault with its remedy."""
+    own = tmp_path / "presets" / "ltx2" / "fast.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "title: Fast\nfamily: ltx2\nwidth: 768\nheight: 512\nframes: 121\nfps: 120\n"
+        "stages: [{kind: renoise, steps: 8, cfg: 4, shift: 7.77}]\n"
+    )
+    studio = load_studio(tmp_path / "root", presets_dir=own.parents[1])
+    with pytest.raises(BadInput) as wrong:
+        load_preset("ltx2", "fast", studio)
+    [fault] = wrong.value.faults
+    assert (fault.column, fault.remedy) == ("fps", "write 60 or less")
