@@ -87,7 +87,9 @@ class PlainLines(Watcher):
         self._say(f"night {night_id}: {len(shots)} shots to do, {self._clock.words}")
 
     def progress(self, progress: Progress) -> None:
-        """See `Watcher`."""
+        """See `Watcher`. A picture is no step; it is shown in Prefect and by `rushes status`."""
+        if progress.preview is not None:
+            return
         words = phase_words(progress)
         # NOTE: once for each phase: grading and encoding take turns frame by frame.
         if (progress.take_id, words) not in self._said:
@@ -139,7 +141,9 @@ class LiveBars(Watcher):
         )
 
     def progress(self, progress: Progress) -> None:
-        """See `Watcher`."""
+        """See `Watcher`. A picture is no step; it is shown in Prefect and by `rushes status`."""
+        if progress.preview is not None:
+            return
         words = phase_words(progress)
         name = f"  {take_words(progress.take_id)}: {words}"
         task = self._takes.get(progress.take_id)

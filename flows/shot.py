@@ -8,11 +8,13 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.states import Completed, Failed
 
+from flows.previews import BOARD
 from manifests.errors import RushesError
 from reports.records import TakeRecord
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job, desk
 from tasks.finish_shot import finish_shot
+from tasks.naming import take_id
 from tasks.next_action import Action
 from tasks.render_take import render_take
 from tasks.score_take import score_take
@@ -25,19 +27,20 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
     night = desk()
     job, log = night.jobs[shot_id], get_run_logger()
     # A shot takes three steps a take and two at the end; more means that a step did nothing.
-    for _ in range(4 * night.studio.max_takes + 4):
-        action, number = action_for(night, job)
-        if action is Action.NOTHING:
-            break
-        try:
-            await _step(night, job, action, number)
-            _log(night, job)
-        except Exception as error:
-            # Not a silent fallback: it is in the ledger, by name, and the report shows it.
-            words = give_up(night, job, action, error)
-            log.exception(words)
-            if not isinstance(error, RushesError):
-                raise
+    async with BOARD.get().showing(take_id(job.manifest, shot, job.fingerprint, 1)):
+        for _ in range(4 * night.studio.max_takes + 4):
+            action, number = action_for(night, job)
+            if action is Action.NOTHING:
+                break
+            try:
+                await _step(night, job, action, number)
+                _log(night, job)
+            except Exception as error:
+                # Not a silent fallback: it is in the ledger, by name, and the report shows it.
+                words = give_up(night, job, action, error)
+                log.exception(words)
+                if not isinstance(error, RushesError):
+                    raise
     await _tell(night, job)
     return _state(night, job)
 

@@ -59,6 +59,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
             f"{now['stage']}/{now['stages']}, step {now['step']}/{now['steps']}",
             highlight=False,
         )
+        if now.get("preview"):
+            console.print(f"to look at: {now['preview']}", highlight=False, soft_wrap=True)
     rows = [
         {
             "shot": shot["shot"],

@@ -53,14 +53,23 @@ class ProgressFile(Watcher):
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "progress.json"
         self._written = 0.0
+        self._latest: Progress | None = None
+        self._pictures: dict[str, str] = {}
 
     def progress(self, progress: Progress) -> None:
-        """Write the latest progress. A hint, not the truth: no fsync, lost with a crash."""
-        if time.monotonic() - self._written < 1.0:
-            return
+        """Write the latest progress, with the last picture of its take. A hint, not the truth:
+        no fsync, lost with a crash."""
+        if progress.preview is not None:
+            self._pictures[progress.take_id] = str(progress.preview)
+        else:
+            self._latest = progress
+            if time.monotonic() - self._written < 1.0:
+                return
         self._written = time.monotonic()
+        latest = self._latest or progress
+        told = {**asdict(latest), "preview": self._pictures.get(latest.take_id)}
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**asdict(progress), "at": time.time()}))
+        temporary.write_text(json.dumps({**told, "at": time.time()}))
         temporary.replace(self._path)
 
 

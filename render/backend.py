@@ -28,7 +28,8 @@ class Progress:
     steps: int = 0
     preview: Path | None = None
     """A picture of the take so far that has just been written: a strip after a stage, the first
-    frames while the rest is still being decoded."""
+    frames while the rest is still being decoded. A message with one tells of the picture alone;
+    where the take is by now, the others say."""
 
 
 Tell = Callable[[Progress], None]

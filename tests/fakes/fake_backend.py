@@ -27,6 +27,7 @@ from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfMemory
 from render.order import Receipt, RenderOrder, StageReceipt
+from render.post.strip import write_strip
 
 
 class FakeBackend(RenderBackend):
@@ -43,6 +44,8 @@ class FakeBackend(RenderBackend):
         self._misbehave(order)
         stages = tuple(self._stage(order, index, tell) for index in range(len(order.recipe.stages)))
         tell(Progress(take_id=order.take_id, phase="decode"))
+        first = _write_strip(order, "first-frames.jpg")
+        tell(Progress(take_id=order.take_id, phase="decode", preview=first))
         clip, frames = order.folder / "clip.mkv", _frames(order)
         write_clip([frames], clip, fps=order.recipe.fps)
         if watch is not None:
@@ -87,7 +90,18 @@ class FakeBackend(RenderBackend):
                 steps=stage.steps,
             )
         )
+        preview = _write_strip(order, f"stage-{index + 1}.jpg")
+        tell(
+            Progress(
+                take_id=order.take_id,
+                phase="stage",
+                stage=index + 1,
+                stages=len(order.recipe.stages),
+                preview=preview,
+            )
+        )
         return StageReceipt(
+            preview=preview,
             index=index,
             start_sigma=1.0,
             steps=stage.steps,
@@ -110,6 +124,14 @@ def _frames(order: RenderOrder) -> np.ndarray:
         x = 0 if still else index
         frames.append(picture[: recipe.height, x : x + recipe.width])
     return np.stack(frames)
+
+
+def _write_strip(order: RenderOrder, name: str) -> Path:
+    """A small strip beside the take, as the real backend writes them."""
+    path = order.folder / name
+    frames = _frames(order)[:2]
+    write_strip(iter(frames), path, total=len(frames), count=2, height=32)
+    return path
 
 
 def _picture(source: Path | None, recipe: Recipe) -> np.ndarray:
