@@ -24,6 +24,8 @@ class ModelRef:
     """Hub commit; None for a local folder."""
     offline: bool = True
     """Never ask the hub: files must be on this machine."""
+    motion_adapter: str | None = None
+    """AnimateDiff: absolute folder of the motion adapter, or `owner/name@commit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +92,8 @@ class RenderOrder:
     """Rungs of the memory ladder to begin with, by card as `Receipt.device` names it: what takes
     of this model and size needed there before. Those that the recipe does not concede are left."""
     room: dict[str, int] = field(default_factory=dict)
-    """Bytes that each phase (`encode`, `sample`, `decode`) needs beside weights, where that was
-    estimated."""
+    """Bytes that each component of the model needs beside its weights, where that was estimated
+    (`Footprint.room`)."""
 
     @property
     def clip(self) -> Path:

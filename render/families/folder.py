@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,10 @@ def _hub_folder(model: ModelRef) -> Path:
     return Path(found)
 
 
-def read_index(folder: Path, *, name: str) -> dict[str, Any]:
+def read_index(folder: Path, *, name: str, unused: Collection[str] = ()) -> dict[str, Any]:
     """The folder's model_index.json, with every weight file behind it opened once.
+
+    `unused` components need not be there.
 
     Raises ModelUnavailable, naming the first file that is missing or damaged.
     """
@@ -70,7 +72,7 @@ def read_index(folder: Path, *, name: str) -> dict[str, Any]:
             "the folder must be a diffusers model: download or copy it again"
         ) from error
     for component, kind in index.items():
-        if isinstance(kind, list) and kind and kind[0] is not None:
+        if isinstance(kind, list) and kind and kind[0] is not None and component not in unused:
             _check_component(folder / component, name=name)
     return index
 
@@ -92,17 +94,32 @@ def _check_component(folder: Path, *, name: str) -> None:
             ) from error
 
 
-def check_weights(module: nn.Module, folder: Path, *, name: str) -> None:
+def check_weights(
+    module: nn.Module,
+    folder: Path,
+    *,
+    name: str,
+    more: Sequence[Path] = (),
+    alias: Callable[[str], str] = str,
+) -> None:
     """Raise ModelUnavailable when a weight of `module` was in no file of `folder`.
+
+    Args:
+        module: as it was loaded.
+        folder: of its weights.
+        name: of the model.
+        more: further folders whose weights it holds.
+        alias: from a name in the files to today's.
 
     NOTE: diffusers fills a missing weight with random numbers and only logs a warning.
     """
     if getattr(module, "hf_quantizer", None) is not None:
         return  # a quantised module names its weights in its own way
     stored: set[str] = set()
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as handle:
-            stored.update(handle.keys())
+    for place in (folder, *more):
+        for file in place.glob("*.safetensors"):
+            with safe_open(file, framework="pt") as handle:
+                stored.update(map(alias, handle.keys()))
     missing = sorted(set(module.state_dict()) - stored)
     if missing:
         raise ModelUnavailable(

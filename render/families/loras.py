@@ -1,4 +1,4 @@
-"""LoRAs on the transformers of a pipeline: loaded by hash, switched by stage, never fused.
+"""LoRAs on what samples in a pipeline: loaded by hash, switched by stage, never fused.
 
 Plain blocks hold each LoRA under a name of its own; compiled blocks hold them in slots
 (`render.families.lora_slots`). Going from one to the other unloads what is there.
@@ -23,21 +23,38 @@ from render.families.lora_slots import Slots
 from render.memory import is_out_of_memory
 from render.speed_compile import is_compiled
 
+NETS = ("transformer", "transformer_2", "unet")
+"""What samples, by its name in a pipeline."""
+OF_TEXT = ("text_encoder.", "lora_te_")
+"""Starts of the names, in LoRAs for Stable Diffusion, of weights that are the text encoder's."""
+
 
 class LoraShelf:
-    """The LoRAs that are loaded into one pipeline's transformers."""
+    """The LoRAs that are loaded into what samples in one pipeline."""
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
-        names = ("transformer", "transformer_2")
-        present = {name: getattr(pipe, name, None) for name in names}
+        present = {name: getattr(pipe, name, None) for name in NETS}
         self._nets = {name: net for name, net in present.items() if net is not None}
         self._loaded: set[str] = set()
+        self._for_text: dict[str, str] = {}
+        """Paths, by hash, of the LoRAs of this take that hold weights for the text encoder."""
         self._slots = Slots(self._nets)
         self._in_slots = False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the loaded LoRAs is not used, in words."""
+        return tuple(
+            f"LoRA {Path(path).name}: its weights for the text encoder are left out, the text is "
+            "read by the bare one"
+            for path in self._for_text.values()
+        )
+
     def load(self, loras: Sequence[Lora]) -> None:
         """Have exactly `loras` loaded and none in use. Raises ModelUnavailable."""
+        named = {lora.sha256 for lora in loras}
+        self._for_text = {sha: path for sha, path in self._for_text.items() if sha in named}
         compiled = any(is_compiled(net) for net in self._nets.values())
         if compiled != self._in_slots:
             if self._loaded:
@@ -59,7 +76,7 @@ class LoraShelf:
         self._loaded &= set(wanted)
         for name, lora in wanted.items():
             if name not in self._loaded:
-                self._load_one(name, lora, _read(lora))
+                self._load_one(name, lora, self._weights(lora))
                 self._loaded.add(name)
 
     def _load_into_slots(self, wanted: Mapping[str, Lora]) -> None:
@@ -67,7 +84,7 @@ class LoraShelf:
         for sha256, lora in wanted.items():
             if sha256 in self._slots:
                 continue
-            weights = _read(lora)
+            weights = self._weights(lora)
             if not self._slots.fit(weights):
                 self._forget_all()
                 self._load_into_slots(wanted)
@@ -83,6 +100,19 @@ class LoraShelf:
                 return
             self._loaded.add(name)
             self._slots.loaded(name)
+
+    def _weights(self, lora: Lora) -> dict[str, Any]:
+        """Those for what samples. The text is encoded once for all stages, without LoRAs."""
+        weights = _read(lora)
+        own = {key: weight for key, weight in weights.items() if not key.startswith(OF_TEXT)}
+        if not own:
+            raise ModelUnavailable(
+                f"LoRA {lora.path} holds weights for the text encoder alone, which stays bare; "
+                "use one that changes what samples"
+            )
+        if len(own) < len(weights):
+            self._for_text[lora.sha256] = lora.path
+        return own
 
     def use(self, loras: Sequence[Lora]) -> None:
         """Switch on exactly `loras`, at their strengths; none is the bare model."""
@@ -108,11 +138,12 @@ class LoraShelf:
                 with warnings.catch_warnings(), _quiet(swap):
                     # Several adapters in one model are what a shelf is for.
                     warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+                    second = {"load_into_transformer_2": True}
                     self._pipe.load_lora_weights(
                         dict(weights),
                         adapter_name=name,
-                        load_into_transformer_2=net_name == "transformer_2",
                         hotswap=swap,
+                        **(second if net_name == "transformer_2" else {}),
                     )
             except (ValueError, KeyError, RuntimeError, IndexError) as error:
                 if is_out_of_memory(error):
@@ -129,7 +160,8 @@ class LoraShelf:
                 prefixes = sorted({key.split(".")[0] for key in weights})
                 raise ModelUnavailable(
                     f"LoRA {lora.path} changes nothing in this model (its weights are named "
-                    f"{', '.join(prefixes[:3])}...); use one in diffusers, Wan or musubi naming"
+                    f"{', '.join(prefixes[:3])}...); use one in the naming of diffusers, of kohya "
+                    "or of the model's makers"
                 )
 
     def _forget_all(self) -> None:

@@ -55,7 +55,7 @@ def load_pipeline(
     for given, part in parts.items():
         # NOTE: the generic loader ignores what it is given for some classes, without a word.
         assert getattr(pipe, given) is part, f"{given} was loaded though it was given"
-    if pipe.transformer is None:
+    if getattr(pipe, "transformer", pipe) is None:
         raise ModelUnavailable(
             f"model {request.model.name}: {folder} has no transformer; download the model again"
         )
@@ -63,6 +63,34 @@ def load_pipeline(
         if isinstance(module, nn.Module):
             module.requires_grad_(False).eval()
     return pipe
+
+
+def load_encoder(kind: Any, place: Path, *, dtype: torch.dtype, name: str) -> Any:
+    """An encoder of class `kind` from the folder `place`, with every weight it has.
+
+    NOTE: transformers fills a missing weight with random numbers and only logs a warning.
+
+    Raises ModelUnavailable.
+    """
+    try:
+        encoder, found = kind.from_pretrained(
+            str(place),
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except Exception as error:  # every library beneath has its own; all mean: not loadable here
+        if is_out_of_memory(error):
+            raise
+        raise not_loadable(error, place, name=name) from error
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelUnavailable(
+            f"model {name}: {place} lacks {len(missing)} weights ({', '.join(missing[:3])} ...); "
+            "download or copy the model again"
+        )
+    return encoder
 
 
 def not_loadable(error: Exception, folder: Path, *, name: str) -> ModelUnavailable:

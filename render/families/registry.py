@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from render.errors import ModelUnavailable
+from render.families.animatediff_loading import load_animatediff
 from render.families.base import Family, LoadedModel, LoadRequest
 from render.families.ltx2_loading import load_ltx2
 from render.families.wan_footprint import measure_wan
@@ -13,6 +14,7 @@ from render.footprint import Footprint, FootprintOrder
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
     {
+        "animatediff": Family(name="animatediff", load=load_animatediff),
         "ltx2": Family(name="ltx2", load=load_ltx2),
         # Wan's classes at pocket size.
         "pocket": Family(name="pocket", load=load_wan, measure=measure_wan),

@@ -1,0 +1,161 @@
+"""AnimateDiff on Stable Diffusion 1.5, text-to-video, through the stock diffusers components.
+
+The model predicts noise (`manifests.stage.Noise`): its velocity is what it predicts, so the stage
+loop needs to know nothing else. It renders from text alone. Everything is done as
+`AnimateDiffPipeline` does it; noise levels, solver and the order of stages are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from manifests.noise import timestep_of
+from manifests.stage import Expert, Lora, Noise, Recipe
+from render.errors import ModelUnavailable
+from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
+from render.families.loras import LoraShelf
+from render.families.pixels import frames_of
+from render.memory import Residence, release
+
+DECODE_FRAMES = 4
+"""Frames that the VAE decodes at once: each stands for itself, so this decides memory alone."""
+
+
+class AnimateDiffModel(LoadedModel):
+    """An AnimateDiff pipeline's components, and where they are."""
+
+    def __init__(self, pipe: Any, request: LoadRequest) -> None:
+        self.device = torch.device(request.device)
+        self.name = request.model.name
+        self._pipe = pipe
+        self._dtype: torch.dtype = pipe.unet.dtype
+        self._noise = Noise.EPS_LINEAR
+        self._loras = LoraShelf(pipe)
+        self._residence = Residence(self.device)
+
+    # ------------------------------------------------------------------ what it can do
+
+    @property
+    def components(self) -> Mapping[str, nn.Module]:
+        """`unet`, `text_encoder` and `vae`."""
+        parts = self._pipe.components.items()
+        return {name: part for name, part in parts if isinstance(part, nn.Module)}
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse experts, foreign noise, and more frames than its motion modules hold together."""
+        for index, stage in enumerate(recipe.stages):
+            if stage.expert is not Expert.AUTO:
+                raise ModelUnavailable(
+                    f"model {self.name} has one network, stage {index + 1} asks for the "
+                    f"{stage.expert}-noise expert; take `expert` out of the preset"
+                )
+            if stage.noise is Noise.FLOW:
+                raise ModelUnavailable(
+                    f"model {self.name} predicts noise, stage {index + 1} has the levels of a flow "
+                    "model; check the sheet again"
+                )
+        most, grain = self._pipe.unet.config.motion_max_seq_length, self._pipe.vae_scale_factor
+        if recipe.width % grain or recipe.height % grain or not 1 <= recipe.frames <= most:
+            raise ModelUnavailable(
+                f"model {self.name} cannot make {recipe.width} x {recipe.height}, {recipe.frames} "
+                f"frames; sizes go in multiples of {grain}, and its motion modules hold at most "
+                f"{most} frames together"
+            )
+        self._noise = recipe.stages[0].noise
+
+    def latent_shape(self, *, width: int, height: int, frames: int) -> tuple[int, ...]:
+        """(1, 4, frames, height/8, width/8): every frame has a latent of its own."""
+        grain, channels = self._pipe.vae_scale_factor, self._pipe.unet.config.in_channels
+        return (1, channels, frames, height // grain, width // grain)
+
+    # ------------------------------------------------------------------ what it is told
+
+    def encode_text(self, text: str) -> Tensor:
+        """CLIP embeddings (1, 77n, D): the text in n pieces of 75 tokens, one behind the other.
+
+        NOTE: CLIP reads 77 tokens. The stock pipeline cuts a longer text off there; ComfyUI reads
+        it piece by piece, and so do we. Weights such as `(word:1.2)` are text to CLIP.
+        """
+        self._residence.bring(self._pipe.text_encoder)
+        pieces = self._pieces(text)
+        embeddings = self._pipe.text_encoder(pieces.to(self.device))[0]
+        return cast(Tensor, embeddings.reshape(1, -1, embeddings.shape[-1]).to(self._dtype))
+
+    def _pieces(self, text: str) -> Tensor:
+        """Token ids (n, 77): each piece between its start and its end, padded."""
+        tokenizer = self._pipe.tokenizer
+        ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        room = tokenizer.model_max_length - 2
+        rows = []
+        for begin in range(0, max(len(ids), 1), room):
+            piece = [tokenizer.bos_token_id, *ids[begin : begin + room], tokenizer.eos_token_id]
+            rows.append(piece + [tokenizer.pad_token_id] * (room + 2 - len(piece)))
+        return torch.tensor(rows)
+
+    def encode_still(self, still: Image.Image, *, frames: int) -> ImageCondition:
+        """Never asked for: a take with a still is refused when the model is loaded."""
+        raise ModelUnavailable(f"model {self.name} renders from text alone")
+
+    def encoded(self) -> None:
+        """Send the text encoder off the card."""
+        self._residence.send_away(self._pipe.text_encoder)
+
+    def load_loras(self, loras: Sequence[Lora]) -> None:
+        """Load style and motion LoRAs into the UNet; what they hold for CLIP is left out."""
+        self._loras.load(loras)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """LoRAs whose weights for CLIP are left out."""
+        return self._loras.notes
+
+    def use_loras(self, loras: Sequence[Lora]) -> None:
+        """Switch adapters; the weights of the model are never touched."""
+        self._loras.use(loras)
+
+    # ------------------------------------------------------------------ sampling
+
+    def velocity(
+        self, x: Tensor, at: Position, text: Tensor, *, image: ImageCondition | None, branch: str
+    ) -> Tensor:
+        """The noise that the UNet predicts in `x`, shown to it at unit spread."""
+        unet = self._pipe.unet
+        self._residence.bring(unet)
+        shown = x / (at.sigma**2 + 1.0) ** 0.5
+        t = torch.tensor(timestep_of(float(at.sigma), self._noise), dtype=torch.float32)
+        eps = unet(
+            shown.to(self._dtype),
+            t.to(x.device),
+            encoder_hidden_states=text.repeat_interleave(x.shape[2], dim=0),
+            return_dict=False,
+        )[0]
+        return cast(Tensor, eps.float())
+
+    def finish_latents(self, x: Tensor, image: ImageCondition | None) -> Tensor:
+        """As they are."""
+        return x
+
+    # ------------------------------------------------------------------ pixels
+
+    def decode(self, latents: Tensor) -> Iterator[Frames]:
+        """A few frames at a time: the VAE knows single pictures only."""
+        vae = self._pipe.vae
+        self._residence.bring(vae)
+        z = 1 / vae.config.scaling_factor * latents.to(self.device, dtype=vae.dtype)
+        done = 0
+        for some in z[0].transpose(0, 1).split(DECODE_FRAMES):
+            decoded = vae.decode(some, return_dict=False)[0]
+            frames = frames_of(decoded.transpose(0, 1)[None], done=done)
+            done += len(frames)
+            yield frames
+
+    def close(self) -> None:
+        """Drop the components and free the card."""
+        self._pipe = None
+        self._residence = Residence(self.device)
+        release(self.device)
