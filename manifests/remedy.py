@@ -46,6 +46,9 @@ class Remedy(BaseModel):
     drop: Literal["last"] | None = None
     seed: Literal["new"] | None = None
     precision: Literal["float32"] | None = None
+    """Of everything, the VAE included."""
+    vae_precision: Literal["float32"] | None = None
+    """Of the VAE alone: its decode is cheap, and overflows first."""
 
     def apply(self, recipe: Recipe, *, ranges: Ranges, take: int) -> Recipe:
         """The recipe of take number `take`, every value clamped to `ranges`.
@@ -61,6 +64,8 @@ class Remedy(BaseModel):
         recipe = replace(recipe, stages=stages)
         if self.precision is not None:
             recipe = replace(recipe, precision=self.precision, vae_precision=self.precision)
+        if self.vae_precision is not None:
+            recipe = replace(recipe, vae_precision=self.vae_precision)
         if self.seed == "new":
             recipe = recipe.with_seed(next_seed(recipe.seed, take))
         return recipe

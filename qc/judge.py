@@ -59,6 +59,7 @@ HARD = frozenset(
         FailureClass.UNDECODABLE,
         FailureClass.WRONG_LENGTH,
         FailureClass.NAN,
+        FailureClass.NAN_FRAMES,
         FailureClass.BLACK,
         FailureClass.FROZEN,
         FailureClass.CUT,

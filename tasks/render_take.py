@@ -8,7 +8,7 @@ from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-from render.errors import MachineFailure, NonFinite
+from render.errors import MachineFailure, NonFinite, NonFiniteFrames
 from render.order import CLIP_NAME, RenderOrder
 from reports.records import EventKind
 from reports.take import TakeStatus
@@ -70,8 +70,10 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         receipt = await night.pool.render(order, budget=job.budget, place=job.position)
     except NonFinite as error:
         # NaN is a failed picture without a clip: it is judged here, and the policy has its say.
-        conclude(night, job, number, None, nan_verdict(str(error)))
-        return FailureClass.NAN
+        decoded = isinstance(error, NonFiniteFrames)
+        failure = FailureClass.NAN_FRAMES if decoded else FailureClass.NAN
+        conclude(night, job, number, None, nan_verdict(failure, str(error)))
+        return failure
     except MachineFailure as error:
         night.ledger.event(
             kind=EventKind.MACHINE_FAILURE,
@@ -85,20 +87,20 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
     return TakeStatus.RENDERED
 
 
-def nan_verdict(words: str) -> Verdict:
-    """The verdict over a take whose latents turned to NaN or infinity."""
+def nan_verdict(failure: FailureClass, words: str) -> Verdict:
+    """The verdict over a take whose latents or frames turned to NaN or infinity."""
     finding = Finding(
         metric="finite",
         value=0.0,
         level=Level.FAIL,
         limit=1.0,
-        failure=FailureClass.NAN,
+        failure=failure,
         words=words,
         severity=1e6,
     )
     return Verdict(
         decision=Decision.RETAKE,
-        failure=FailureClass.NAN,
+        failure=failure,
         findings=(finding,),
         thresholds="render",
     )

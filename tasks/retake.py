@@ -85,6 +85,10 @@ def _difference(before: Recipe, after: Recipe) -> str:
             was, now = getattr(old, name), getattr(new, name)
             if was != now:
                 changes.append(f"stage {index} {name} {was:g} -> {now:g}")
+    for name in ("precision", "vae_precision"):
+        was, now = getattr(before, name), getattr(after, name)
+        if was != now:
+            changes.append(f"{name} {was} -> {now}".replace("_", " ").replace("vae", "VAE"))
     if before.seed != after.seed:
         changes.append(f"seed {before.seed} -> {after.seed}")
     return f" ({'; '.join(changes)})" if changes else ""

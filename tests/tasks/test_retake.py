@@ -140,6 +140,32 @@ def test_the_words_name_every_value_that_changed() -> None:
     )
 
 
+def test_nan_is_rendered_again_with_the_same_seed_in_full_precision() -> None:
+    """NaN: first the same seed in float32, then another seed; the words name the precision."""
+    start = replace(recipe(), precision="float16", vae_precision="bfloat16")
+    _, second, third = follow([FailureClass.NAN, FailureClass.NAN], start=start)
+    assert second == replace(start, precision="float32", vae_precision="float32")
+    assert third == second.with_seed(next_seed(second.seed, 3))
+    attempt = Attempt(recipe=start, failure=FailureClass.NAN, remedy=None)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
+    assert step.words == (
+        "nan: the same seed in float32 "
+        "(precision float16 -> float32; VAE precision bfloat16 -> float32)"
+    )
+
+
+@pytest.mark.parametrize("failure", [FailureClass.NAN_FRAMES, FailureClass.BLACK])
+def test_what_the_decode_broke_is_decoded_in_full_precision_first(failure: FailureClass) -> None:
+    """Frames of NaN, or black: first the VAE alone, then everything; where it is float32, on."""
+    start = replace(recipe(), precision="bfloat16", vae_precision="bfloat16")
+    _, second, third = follow([failure, failure], start=start)
+    assert second == replace(start, vae_precision="float32")
+    assert third == replace(start, vae_precision="float32", precision="float32")
+    half = replace(recipe(), precision="bfloat16")
+    assert follow([failure], start=half)[1] == replace(half, precision="float32")
+    assert follow([failure])[1] == recipe().with_seed(next_seed(recipe().seed, 2))
+
+
 def test_every_class_of_failure_has_its_line_in_the_table() -> None:
     """The table of remedies and the classes of failure are the same set."""
     assert set(load_remedies()) == set(FailureClass)

@@ -1,0 +1,82 @@
+"""A model that overflows in half precision: seen, written down, and rendered in float32."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_pool import FakePool
+from safetensors.torch import load_file, save_file
+
+from manifests.models import POCKET_FOLDER
+from render.diffusers_backend import DiffusersBackend
+from reports.ledger_reads import LedgerReads
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+
+FACTOR = 2.0**17
+"""A power of two: scaled by it and back, float32 keeps every bit and float16 overflows."""
+ROW = {"shot": "001", "model": "narrow", "frames": 5, "width": 64, "height": 64, "preset": "draft"}
+
+
+class RenderingPool(FakePool):
+    """Renders with the real backend, in this process; scores are scripted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backend = DiffusersBackend()  # type: ignore[assignment]
+
+
+def _narrow_model(folder: Path) -> None:
+    """Pocket Wan with attention values too large for float16, and taken back behind them."""
+    shutil.copytree(POCKET_FOLDER, folder)
+    path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    for name, weight in weights.items():
+        if ".attn1.to_v." in name:
+            weights[name] = weight * FACTOR
+        elif ".attn1.to_out.0.weight" in name:
+            weights[name] = weight / FACTOR
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _night(studio: Any) -> dict[str, Any]:
+    from flows.night import POOL, night
+
+    async def run() -> dict[str, Any]:
+        token = POOL.set(lambda _studio, _listener: RenderingPool())
+        try:
+            return await night(manifests=[studio.sheet([ROW])], root=studio.root)
+        finally:
+            POOL.reset(token)
+
+    return asyncio.run(run())
+
+
+def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
+    """Take 1 turns to NaN in float16 and is rejected by that name; take 2 has the same seed in
+    float32 and is approved. Ledger and report say so."""
+    _narrow_model(studio.root / "narrow")
+    (studio.root / "studio.yaml").write_text(
+        "models:\n  narrow: {family: pocket, location: narrow, precision: float16}\n"
+    )
+    result = _night(studio)
+    assert result["shots"]["approved"] == 1
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as book:
+        (record,) = book.shot_records(book.nights()[-1].id)
+        first, second = book.takes_of(record.id)
+    assert [take.status.value for take in (first, second)] == ["rejected", "approved"]
+    assert first.verdict is not None
+    assert first.verdict.failure == "nan"
+    assert "latent values are NaN or infinite" in first.verdict.reasons[0]
+    assert second.remedy is not None
+    assert second.remedy["name"] == "full-precision"
+    assert (first.recipe.precision, second.recipe.precision) == ("float16", "float32")
+    assert second.recipe.seed == first.recipe.seed
+    words = "nan: the same seed in float32 (precision float16 -> float32)"
+    assert first.transitions[-1].words == words
+    assert escape(words) in Path(result["report"]).read_text(encoding="utf-8")
