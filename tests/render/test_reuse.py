@@ -17,7 +17,7 @@ from manifests.stage import Speed
 from render.backend import Progress
 from render.checkpoint import load_checkpoint
 from render.diffusers_backend import DiffusersBackend
-from render.errors import NonFinite
+from render.errors import NonFinite, NonFiniteFrames
 from render.midway import NAME, Cadence
 from render.order import Receipt, RenderOrder
 
@@ -194,3 +194,24 @@ def test_a_checkpoint_in_the_store_is_a_checkpoint(stored: RenderOrder) -> None:
         last = back.receipts[-1]
         assert entry.samefile(last.latents)
         assert last.latents_sha256 == receipt.stages[last.index].latents_sha256
+
+
+def test_a_decode_that_broke_costs_no_stage(
+    order_for: OrderFor, tiny_wan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A VAE that overflows in float16 fails by its own name; the take after it, with the VAE in
+    float32, finds every stage in the store and is only decoded."""
+    folder = shutil.copytree(tiny_wan("t2v-2.1"), tmp_path / "narrow")
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["decoder.conv_in.weight"] *= 1e6
+    save_file(weights, path, metadata={"format": "pt"})
+    order = order_for("t2v-2.1", vae_precision="float16")
+    order = replace(
+        order, model=replace(order.model, location=str(folder)), store=tmp_path / "store"
+    )
+    with pytest.raises(NonFiniteFrames, match="decode: frame 0 or later"):
+        _render(order)
+    recipe = replace(order.recipe, vae_precision="float32")
+    receipt = _render(replace(order, recipe=recipe, folder=tmp_path / "t2"))
+    assert receipt.reused == ("stage 1", "stage 2")
