@@ -20,7 +20,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from manifests.files import sha256_file
-from manifests.schedules import sigmas
+from manifests.preset import load_preset
+from manifests.schedules import sigmas, stage_sigmas
+from manifests.settings import load_studio
 from manifests.source import open_source
 from manifests.stage import Expert, Lora, Recipe, Sampler, Schedule, Stage, StageKind
 from manifests.still import prepare_still
@@ -123,10 +125,22 @@ def test_text_for_both_lies_side_by_side() -> None:
     assert torch.equal(found[2].long(), mask)
 
 
-def test_the_distilled_levels_are_a_schedule() -> None:
+def test_the_distilled_preset_runs_the_distilled_levels(tmp_path: Path) -> None:
     """The fixed levels of the distilled models are `linear_quadratic` in eight steps."""
-    levels = sigmas(schedule=Schedule.LINEAR_QUADRATIC, steps=8, shift=1.0)
-    assert levels == pytest.approx([*DISTILLED_SIGMA_VALUES, 0.0], abs=1e-12)
+    [stage] = load_preset("ltx2", "distilled", load_studio(tmp_path)).stages
+    assert stage_sigmas(stage) == pytest.approx([*DISTILLED_SIGMA_VALUES, 0.0], abs=1e-12)
+    assert stage.cfg == 1.0
+
+
+def test_the_presets_stand_where_the_stock_scheduler_stands_at_4096_tokens(tmp_path: Path) -> None:
+    """Its levels at mu 2.05; stretched to end at 0.1, as it has them, no level is 0.115 away."""
+    stage = load_preset("ltx2", "single", load_studio(tmp_path)).stages[0]
+    ours = stage_sigmas(stage)[:-1]
+    for terminal, near in ((None, 4e-3), (0.1, 0.115)):
+        stock = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=terminal)
+        uniform = np.linspace(1.0, 1 / stage.steps, stage.steps)
+        stock.set_timesteps(sigmas=uniform, mu=2.05)
+        assert ours == pytest.approx(stock.sigmas[:-1].tolist(), abs=near)
 
 
 # ---------------------------------------------------------------------------- parity
