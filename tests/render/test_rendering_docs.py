@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manifests.samplers import SAMPLERS
 from manifests.schedules import sigmas
-from manifests.stage import Schedule
+from manifests.stage import Sampler, Schedule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
 
@@ -28,3 +29,16 @@ def test_the_table_of_start_levels_is_computed() -> None:
 def test_every_schedule_is_named() -> None:
     """A schedule that exists is a schedule that is documented."""
     assert all(f"`{schedule}`" in PAGE for schedule in Schedule)
+
+
+def test_the_table_of_samplers_is_what_the_planner_knows() -> None:
+    """Order, model calls, noise and memory of every sampler are those in the code."""
+    rows = re.findall(r"^\| `(\w+)` \| (\d) \| (\d) \| (yes|no) \| ([^|]+) \|", PAGE, re.M)
+    written = {
+        Sampler(name): (int(order), int(calls), noise == "yes", memory != "nothing")
+        for name, order, calls, noise, memory in rows
+    }
+    assert written == {
+        sampler: (facts.order, facts.calls, facts.stochastic, facts.remembers)
+        for sampler, facts in SAMPLERS.items()
+    }
