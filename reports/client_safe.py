@@ -84,7 +84,8 @@ def _take(line: TakeLine) -> TakeLine:
     failures = tuple(
         Failure(error=failure.error, attempt=failure.attempt, words="") for failure in line.failures
     )
-    return replace(line, record=_again(safe), failures=failures)
+    # How a take came about is the studio's own: rough pictures of its stages are left out too.
+    return replace(line, record=_again(safe), failures=failures, stage_strips=())
 
 
 def _again(record: TakeRecord) -> TakeRecord:
@@ -94,7 +95,9 @@ def _again(record: TakeRecord) -> TakeRecord:
 
 
 def _receipt(receipt: Receipt) -> Receipt:
-    stages = tuple(replace(stage, latents=Path(stage.latents.name)) for stage in receipt.stages)
+    stages = tuple(
+        replace(stage, latents=Path(stage.latents.name), preview=None) for stage in receipt.stages
+    )
     clip = Path(receipt.clip.name)
     return replace(receipt, clip=clip, stages=stages, device="", notes=(), versions={})
 

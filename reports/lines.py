@@ -38,6 +38,8 @@ class TakeLine:
     """Small H.264 preview; None when it is not on disk."""
     phases: tuple[PhaseSeconds, ...]
     """Where the time went; empty without a receipt."""
+    stage_strips: tuple[Path | None, ...] = ()
+    """One for each stage of the receipt: a rough picture of what it left; None when not on disk."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:

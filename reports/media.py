@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from render.order import Receipt
+
 STRIP_NAME = "strip.jpg"
 """Contact strip of a take, beside its clip."""
 PREVIEW_NAME = "preview.mp4"
@@ -25,6 +27,12 @@ def take_pictures(clip: Path) -> tuple[Path | None, Path | None]:
     """(strip, preview) of a take; None for one that is not on disk."""
     strip, preview = clip.with_name(STRIP_NAME), clip.with_name(PREVIEW_NAME)
     return strip if strip.is_file() else None, preview if preview.is_file() else None
+
+
+def stage_pictures(receipt: Receipt) -> tuple[Path | None, ...]:
+    """The strip of each stage of a take; None for one that was not made or is gone."""
+    paths = (stage.preview for stage in receipt.stages)
+    return tuple(path if path is not None and path.is_file() else None for path in paths)
 
 
 def is_small(path: Path) -> bool:

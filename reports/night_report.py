@@ -8,7 +8,7 @@ from manifests.shot import Shot
 from qc.scorecard import Level
 from reports.ledger_reads import LedgerReads
 from reports.lines import Failure, NightReport, ShotLine, TakeLine
-from reports.media import take_pictures
+from reports.media import stage_pictures, take_pictures
 from reports.needs import needs_of
 from reports.records import (
     DeliveryRecord,
@@ -100,6 +100,7 @@ def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
         strip=strip,
         preview=preview,
         phases=() if take.receipt is None else phases_of(take.receipt),
+        stage_strips=() if take.receipt is None else stage_pictures(take.receipt),
     )
 
 

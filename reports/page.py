@@ -40,6 +40,18 @@ class TakeView:
     """URL of its preview, for a shot with several takes: flicker does not show on a strip."""
     slices: tuple[Slice, ...]
     seconds: float
+    stages: tuple[StageView, ...]
+    """Those that have a strip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageView:
+    """What a stage of a take left, in rough colours."""
+
+    number: int
+    """1-based."""
+    strip: str
+    """URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +121,8 @@ def wanted_media(report: NightReport) -> list[Wanted]:
     """Every file the page would show, as often as it would: the most useful first.
 
     The byte budget ends somewhere: what needs a person comes before what is approved, a strip
-    for every shot before films, and films of single takes last.
+    for every shot before films, then films of single takes, and
+    the strips of their stages last.
     """
     needy = {need.shot_id for need in report.needs}
     lines = sorted(report.shots, key=lambda line: line.record.id not in needy)
@@ -120,12 +133,14 @@ def wanted_media(report: NightReport) -> list[Wanted]:
     told = [line for line in lines if _tells_takes(line, needs_you=line.record.id in needy)]
     take_strips = [take.strip for line in told for take in line.takes]
     films = [film[0] for line in lines if (film := _film(line))]
+    stages = [path for line in lines for take in line.takes for path in take.stage_strips]
     previews = [take.preview for line in told if len(line.takes) > 1 for take in line.takes]
     return [
         *(Wanted(path=path, mime=JPEG) for path in strips if path is not None),
         *(Wanted(path=path, mime=MP4) for path in films),
         *(Wanted(path=path, mime=JPEG) for path in take_strips if path is not None),
         *(Wanted(path=path, mime=MP4) for path in previews if path is not None),
+        *(Wanted(path=path, mime=JPEG) for path in stages if path is not None),
     ]
 
 
@@ -223,6 +238,11 @@ def _take_view(
         film=shelf.url(take.preview) if len(line.takes) > 1 else None,
         slices=slices(phases, whole=longest),
         seconds=sum(phase.seconds for phase in phases),
+        stages=tuple(
+            StageView(number=number, strip=url)
+            for number, path in enumerate(take.stage_strips, 1)
+            if (url := shelf.url(path)) is not None
+        ),
     )
 
 

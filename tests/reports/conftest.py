@@ -148,6 +148,7 @@ class Maker:
                 latents=self.folder(take_id) / f"stage{index + 1}.safetensors",
                 latents_sha256="cd" * 32,
                 latents_std=0.98,
+                preview=self.folder(take_id) / f"stage-{index + 1}.jpg",
             )
             for index, stage in enumerate(recipe.stages)
         )
@@ -320,6 +321,8 @@ def _pictures(maker: Maker, take_id: str, shade: int) -> None:
     frame = np.stack([np.tile(ramp, (64, 1))] * 3, axis=-1)
     frames = [np.roll(frame, 3 * index, axis=1) // 2 + np.uint8(shade) for index in range(8)]
     write_strip(folder / "strip.jpg", frames)
+    for stage in (1, 2):
+        write_strip(folder / f"stage-{stage}.jpg", frames[::-stage])
     write_film(folder / "preview.mp4", frames)
 
 
