@@ -231,6 +231,24 @@ def sigmas(
 
 
 @app.command()
+def metrics(
+    root: Root = HERE,
+    port: Annotated[
+        int | None, typer.Option(help="Serve them on this port until interrupted.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+) -> None:
+    """Print the studio's figures in Prometheus' format, or serve them."""
+    from flows.metrics import metrics_text, serve
+    from manifests.settings import load_studio
+
+    if port is None:
+        sys.stdout.write(metrics_text(load_studio(root)))
+    else:
+        serve(root, port=port, address=address, console=_out())
+
+
+@app.command()
 def doctor(root: Root = HERE, as_json: Json = False) -> None:
     """Check this machine for a night, with a remedy for what is missing."""
     from flows.doctor import examine, print_findings

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("flows", "tasks", "reports", "render", "qc", "manifests")
-BESIDE = {"tests", "docs", "benchmarks"}
+BESIDE = {"tests", "docs", "benchmarks", "deploy"}
 
 
 def test_the_root_holds_exactly_the_known_folders() -> None:

@@ -20,6 +20,7 @@ COMMANDS = (
     "plan",
     "run",
     "inbox",
+    "metrics",
     "score",
     "status",
     "report",

@@ -184,3 +184,24 @@ def test_a_changed_sheet_adds_what_is_new_and_repeats_nothing(studio: Any) -> No
     result = night_of(studio, changed, again)
     assert result["shots"]["approved"] == 3
     assert sorted(take.split("/")[1] for take in again.rendered) == ["sh020", "sh030"]
+
+
+def test_a_night_is_told_to_prometheus(studio: Any) -> None:
+    """Takes by status, verdicts by class, time by part: read from the ledger over HTTP."""
+    from urllib.request import urlopen
+
+    from flows.metrics import metrics_server
+    from manifests.settings import load_studio
+
+    night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], FakePool({"sh010": [FROZEN]}))
+    with metrics_server(load_studio(studio.root), port=0) as url, urlopen(url) as answer:
+        lines = answer.read().decode().splitlines()
+    assert 'rushes_takes_total{preset="pocket/single",status="approved"} 2.0' in lines
+    assert 'rushes_takes_total{preset="pocket/single",status="rejected"} 1.0' in lines
+    assert 'rushes_verdicts_total{decision="retake",failure="frozen"} 1.0' in lines
+    assert "rushes_retakes_total 1.0" in lines
+    assert 'rushes_night_shots{status="approved"} 2.0' in lines
+    assert "rushes_queue_shots 0.0" in lines
+    assert "rushes_night_open 0.0" in lines
+    assert 'rushes_work_pieces_total{model="pocket-wan",part="stage 1"} 3.0' in lines
+    assert url.startswith("http://127.0.0.1:")
