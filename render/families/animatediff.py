@@ -156,6 +156,6 @@ class AnimateDiffModel(LoadedModel):
 
     def close(self) -> None:
         """Drop the components and free the card."""
-        self._pipe = None
+        self._pipe, self._loras = None, LoraShelf(None)
         self._residence = Residence(self.device)
         release(self.device)

@@ -25,8 +25,8 @@ from render.speed_compile import is_compiled
 
 NETS = ("transformer", "transformer_2", "unet")
 """What samples, by its name in a pipeline."""
-OF_TEXT = ("text_encoder.", "lora_te_")
-"""Starts of the names, in LoRAs for Stable Diffusion, of weights that are the text encoder's."""
+OF_TEXT = ("text_encoder.", "lora_te_", "connectors.", "text_embedding_projection.")
+"""Starts of the names of weights that are the text encoder's, or of what LTX-2 reads it with."""
 
 
 class LoraShelf:

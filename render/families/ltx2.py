@@ -160,17 +160,14 @@ class Ltx2Model(LoadedModel):
         self._residence.send_away(self._pipe.text_encoder)
         self._residence.send_away(self._pipe.connectors)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the loaded LoRAs is left out."""
+        return self._loras.notes
+
     def load_loras(self, loras: Sequence[Lora]) -> None:
-        """Load into the transformer. One that also changes the connectors is refused: text is
-        encoded once, and a stage could not go without it."""
+        """Load into the transformer: text is read once for all stages, without LoRAs."""
         self._loras.load(loras)
-        if getattr(self._pipe.connectors, "peft_config", None):
-            self._loras.load(())
-            raise ModelUnavailable(
-                f"model {self.name}: one of {', '.join(lora.path for lora in loras)} changes how "
-                "text is read, not only how it is drawn, and cannot be switched by stage; use a "
-                "LoRA of the transformer alone"
-            )
 
     def use_loras(self, loras: Sequence[Lora]) -> None:
         """Switch adapters; the weights of the model are never touched."""

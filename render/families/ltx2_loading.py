@@ -13,9 +13,8 @@ from diffusers import LTX2ImageToVideoPipeline, LTX2Pipeline
 from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
 from render.families.folder import check_weights, model_folder, read_index
-from render.families.ltx2 import Ltx2Model
-from render.families.pipeline import dtype_named, load_pipeline, not_loadable
-from render.memory import is_out_of_memory
+from render.families.ltx2 import FAMILY, Ltx2Model
+from render.families.pipeline import dtype_named, load_encoder, load_pipeline
 
 PIPELINES: MappingProxyType[str, Any] = MappingProxyType(
     {"LTX2Pipeline": LTX2Pipeline, "LTX2ImageToVideoPipeline": LTX2ImageToVideoPipeline}
@@ -29,9 +28,6 @@ TEXT_ENCODERS = (
 )
 """Classes of transformers that a model's folder may name as its text encoder."""
 
-UNUSED = ("vocoder", "prompt_enhancer", "duration_head")
-"""Components that a silent clip of a given length, from a given prompt, does not need."""
-
 
 def load_ltx2(request: LoadRequest) -> Ltx2Model:
     """Load an LTX-2 model's folder, weights in host memory until they are used.
@@ -40,7 +36,7 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
     """
     name = request.model.name
     folder = model_folder(request.model)
-    index = read_index(folder, name=name)
+    index = read_index(folder, name=name, unused=FAMILY.unused_parts)
     declared = str(index.get("_class_name"))
     if declared not in PIPELINES:
         raise ModelUnavailable(
@@ -62,7 +58,7 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
         request,
         dtypes={"default": transformer, "connectors": text, "vae": vae},
         text_encoder=_text_encoder(folder, index, text, name=name),
-        **{part: None for part in UNUSED if part in index},
+        **{part: None for part in FAMILY.unused_parts if part in index},
     )
     for component in ("transformer", "connectors", "vae"):
         check_weights(getattr(pipe, component), folder / component, name=name)
@@ -70,30 +66,14 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
 
 
 def _text_encoder(folder: Path, index: dict[str, Any], dtype: torch.dtype, *, name: str) -> Any:
-    """Gemma, whole: transformers too fills a missing weight with random numbers."""
-    library, kind = index.get("text_encoder") or (None, None)
+    """Gemma, whole, of a class that is known."""
+    named = index.get("text_encoder")
+    library, kind = named if isinstance(named, list) and len(named) == 2 else (None, None)
     if library != "transformers" or kind not in TEXT_ENCODERS:
         raise ModelUnavailable(
             f"model {name}: {folder} names {kind} of {library} as its text encoder; "
             f"an LTX-2 model has one of {', '.join(TEXT_ENCODERS)}"
         )
-    place = folder / "text_encoder"
-    try:
-        encoder, found = getattr(transformers, kind).from_pretrained(
-            str(place),
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
-        )
-    except Exception as error:  # every library beneath has its own; all mean: not loadable here
-        if is_out_of_memory(error):
-            raise
-        raise not_loadable(error, place, name=name) from error
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise ModelUnavailable(
-            f"model {name}: {place} lacks {len(missing)} weights ({', '.join(missing[:3])} ...); "
-            "download or copy the model again"
-        )
-    return encoder
+    return load_encoder(
+        getattr(transformers, kind), folder / "text_encoder", dtype=dtype, name=name
+    )

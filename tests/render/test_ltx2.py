@@ -450,6 +450,14 @@ def test_a_spoilt_folder_is_refused_by_name(
     assert str(damaged) in str(refusal.value)
 
 
+def test_what_makes_sound_need_not_be_there(tiny_ltx2: Tiny, tmp_path: Path) -> None:
+    """A folder without its vocoder is whole for silent clips."""
+    silent = Path(shutil.copytree(tiny_ltx2("ltx-2.3"), tmp_path / "silent"))
+    shutil.rmtree(silent / "vocoder")
+    parts = _load(silent).components
+    assert set(parts) == {"transformer", "connectors", "text_encoder", "vae", "audio_vae"}
+
+
 # ---------------------------------------------------------------------------- LoRAs
 
 
@@ -479,15 +487,20 @@ def test_a_lora_changes_its_stage_and_leaves_no_trace(order_for: OrderFor, tmp_p
     assert _hashes(_render(order_for(folder="after"), backend)) == before
 
 
-def test_a_lora_on_how_text_is_read_is_refused(order_for: OrderFor, tmp_path: Path) -> None:
-    """Text is encoded once for all stages, so a LoRA of the connectors has no stage to be in."""
-    layer = "connectors.video_connector.transformer_blocks.0.attn1.to_q"
-    path = tmp_path / "reader.safetensors"
-    _lora(path, layer, width=16)
-    drawing = "transformer.transformer_blocks.0.attn1.to_q"
-    _lora(tmp_path / "drawing.safetensors", drawing, width=16)
-    save_file({**load_file(path), **load_file(tmp_path / "drawing.safetensors")}, path)
-    both = Lora(path=str(path), sha256=sha256_file(path))
-    one, two = order_for().recipe.stages
-    with pytest.raises(ModelUnavailable, match=r"reader.safetensors changes how text is read"):
-        _render(order_for(stages=(one, replace(two, loras=(both,)))))
+def test_a_lora_on_how_text_is_read_is_left_out_and_said(
+    order_for: OrderFor, tmp_path: Path
+) -> None:
+    """Text is read once for all stages, so a LoRA's part of the connectors has no stage to be
+    in: the take is that of its other part alone, and the receipt says so."""
+    layer = "transformer_blocks.0.attn1.to_q"
+    drawn = _lora(tmp_path / "drawn.safetensors", f"transformer.{layer}", width=16)
+    _lora(tmp_path / "read.safetensors", f"connectors.video_connector.{layer}", width=16)
+    path = tmp_path / "both.safetensors"
+    save_file({**load_file(drawn.path), **load_file(tmp_path / "read.safetensors")}, path)
+    both = Lora(path=str(path), sha256=sha256_file(path), strength=drawn.strength)
+    one, _ = order_for().recipe.stages
+    plain = _render(order_for(stages=(replace(one, loras=(drawn,)),), folder="plain"))
+    found = _render(order_for(stages=(replace(one, loras=(both,)),), folder="found"))
+    assert _hashes(found) == _hashes(plain)
+    [note] = found.notes
+    assert note.startswith("LoRA both.safetensors: its weights for the text encoder are left out")
