@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from manifests.cut import BOUNDARY, Cut, lay_out
 from manifests.errors import BadInput
 from manifests.preset import list_presets, load_preset
+from manifests.preset_text import PresetText, StageText
 from manifests.refusal import Refusal
 from manifests.schedules import end_sigma, sigmas, stage_sigmas, start_sigma
 from manifests.settings import load_studio
@@ -316,3 +319,33 @@ def test_a_warning_reaches_the_shot(own, sheet, studio, tmp_path):
         "stage 1 has sampler lcm with CFG 2.5",
         "stage 1 has sampler lcm and no LoRA",
     ]
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "presets.md").read_text(encoding="utf-8")
+
+
+def test_every_key_is_documented():
+    """A key that a preset may have stands in a table of the page, and none that it may not."""
+    written = {
+        name
+        for cell in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE, re.M)
+        for name in re.findall(r"`(\w+)`", cell)
+    }
+    known = {*PresetText.model_fields, *StageText.model_fields}
+    assert known <= written
+    assert written - known == {"single", "draft"}
+
+
+def test_every_bundled_preset_is_documented(studio):
+    """The page names each by itself, or by the name it has in several families."""
+    named = set(re.findall(r"`(?:\w+/)?([\w-]+)`", PAGE.partition("## The bundled ones")[2]))
+    assert {preset.name for preset in list_presets(studio)} <= named
+
+
+def test_the_example_of_the_page_is_a_preset(own):
+    """What the page shows loads, and restarts where it says."""
+    example = re.search(r"```yaml\n(.*?)```", PAGE, re.S)
+    assert example is not None
+    preset = own(example[1], family="wan")
+    assert f"{start_sigma(preset.stages[2]):.2f}" == "0.73"
+    assert "noise level 0.73" in preset.description
