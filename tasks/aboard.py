@@ -18,6 +18,8 @@ class _Passenger:
     budget: float
     deadline: float
     begun: bool = False
+    near: bool | None = None
+    """Once its worker died: whether another take had the card."""
 
 
 class Aboard:
@@ -28,6 +30,7 @@ class Aboard:
         self._clock = clock
         self._takes: dict[str, _Passenger] = {}
         self._holder: str | None = None
+        """Who began last in this life of the worker."""
 
     def enter(self, take_id: str, *, budget: float) -> None:
         """A take was sent: until it begins, those before it may use up their budgets too."""
@@ -37,21 +40,27 @@ class Aboard:
     def told(self, take_id: str) -> None:
         """A take made progress. Its first progress means that it has the card now."""
         take = self._takes.get(take_id)
-        if take is not None and not take.begun:
+        if take is not None and not take.begun and take.near is None:
             take.begun, self._holder = True, take_id
             take.deadline = self._clock() + take.budget
 
     def leave(self, take_id: str) -> None:
         """A take is over, one way or another."""
         self._takes.pop(take_id, None)
-        # NOTE: kept while others are aboard: they learn of the worker's death one by one.
-        if not self._takes:
-            self._holder = None
 
     def seconds_left(self, take_id: str) -> float:
         """Until the take counts as stuck; negative when it is."""
         return self._takes[take_id].deadline - self._clock()
 
-    def is_bystander(self, take_id: str) -> bool:
-        """Whether another take had the card last, so that this one is not to blame."""
-        return self._holder is not None and self._holder != take_id
+    def lost(self, take_id: str) -> bool:
+        """The worker died with this take in it: whether another take had the card.
+
+        Who is asked first settles it for all that were in the worker; where none had begun,
+        nobody is known to have been only near. Those that enter later are in a new worker.
+        """
+        if self._takes[take_id].near is None:
+            for name, take in self._takes.items():
+                if take.near is None:
+                    take.near = self._holder is not None and self._holder != name
+            self._holder = None
+        return bool(self._takes[take_id].near)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -32,6 +34,10 @@ SETTINGS: dict[str, Any] = {
     "distributed.nanny.environ": {},
     "distributed.diagnostics.nvml": False,
 }
+
+
+GONE_SECONDS = 10.0
+"""What the engine gets to see that a worker was killed; it takes hundredths."""
 
 
 class Call:
@@ -58,14 +64,14 @@ class Call:
         except (KilledWorker, FutureCancelledError, NoValidWorkerError) as error:
             raise WorkerLost(f"the worker process died during {self._function}") from error
 
-    def cancel(self) -> None:
+    async def cancel(self) -> None:
         """Let go of it; what runs in a worker runs on until that is restarted."""
         if self._task.done():
             with suppress(asyncio.CancelledError):
                 self._task.exception()  # looked at: nothing is left to complain about
         else:
             self._task.cancel()
-            self._future.cancel()
+            await self._future.cancel()
 
 
 class Engine:
@@ -116,16 +122,30 @@ class Engine:
         return Call(future, function)
 
     async def restart(self, name: str) -> None:
-        """Kill the worker of that name, if it is up, and start it anew; its calls fail."""
-        address = self._cluster.scheduler.aliases.get(name)
-        if address is not None:
-            await self._client.restart_workers([address], raise_for_error=False)
+        """Kill the worker of that name, if it is up; its nanny starts it anew, its calls fail.
 
-    async def pids(self) -> dict[str, int]:
+        Returns when the engine has seen it: what is sent from then on goes to the new worker.
+
+        NOTE: by signal, not by `restart_workers`: that asks a worker which hangs to end itself,
+        and has what it was doing done again without a word.
+        """
+        pid, address = self.pids().get(name), self._address(name)
+        if pid is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + GONE_SECONDS
+        while address == self._address(name) is not None and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    def _address(self, name: str) -> str | None:
+        address: str | None = self._cluster.scheduler.aliases.get(name)
+        return address
+
+    def pids(self) -> dict[str, int]:
         """Process id of each worker that is up, by its name."""
-        names = {address: name for name, address in self._cluster.scheduler.aliases.items()}
-        found = await self._client.run(os.getpid)
-        return {str(names[address]): int(pid) for address, pid in found.items()}
+        nannies = self._cluster.workers.items()
+        return {name: nanny.pid for name, nanny in nannies if nanny.pid is not None}
 
     def _early(self) -> dict[str, str]:
         """Environment that libraries read as they are imported, before `env` is set."""

@@ -30,7 +30,7 @@ Listener = Callable[[Progress], None]
 
 MOST_TIMES_NEAR = 3
 """A take that was near so many deaths of its worker may be the cause after all."""
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 10.0
 """What the other ranks of a gang get to end by themselves when one of them fails."""
 LOOK = 1.0
 """Seconds between looks at a call's deadline, which moves when the call begins to work."""
@@ -99,9 +99,9 @@ class WorkerPool(Pool):
     async def __aexit__(self, *_: object) -> None:
         await self._engine.close()
 
-    async def worker_pids(self) -> dict[str, int]:
-        """Process id of each worker that is up, by its name: for tests."""
-        return await self._engine.pids()
+    def worker_pids(self) -> dict[str, int]:
+        """Process id of each worker that is up, by its name."""
+        return self._engine.pids()
 
     # ------------------------------------------------------------------ renders
 
@@ -155,13 +155,18 @@ class WorkerPool(Pool):
             try:
                 await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
                 await asyncio.wait(calls, timeout=GRACE_SECONDS)
+                reason = _reason(calls)  # before the rest is killed, which is no reason
                 await self._restart_broken(cards, calls)
             finally:
                 for call in calls:
                     call.cancel()
                 await asyncio.gather(*calls, return_exceptions=True)
                 meeting.unlink(missing_ok=True)
-        return _receipt_of(calls)
+        if reason is not None:
+            raise reason
+        receipt = calls[0].result()
+        assert isinstance(receipt, Receipt)
+        return receipt
 
     async def _restart_broken(self, cards: tuple[int, ...], calls: list[asyncio.Task[Any]]) -> None:
         """Give the ranks that did not end well new processes: their common ground is gone."""
@@ -230,14 +235,15 @@ class WorkerPool(Pool):
                     break
             else:
                 return call.result()
+            aboard.lost(name)
             await self._engine.restart(post.name)
         except WorkerLost as lost:
-            if aboard.is_bystander(name):
+            if aboard.lost(name):
                 raise _Near(str(lost)) from lost
             raise
         finally:
-            call.cancel()
             aboard.leave(name)
+            await call.cancel()
         raise WorkerLost(
             f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
         )
@@ -248,13 +254,9 @@ class WorkerPool(Pool):
         self._listener(progress)
 
 
-def _receipt_of(calls: list[asyncio.Task[Any]]) -> Receipt:
-    """What the leader of a gang brought back; raises why the gang failed."""
-    errors = [call.exception() for call in calls if not call.cancelled()]
+def _reason(calls: list[asyncio.Task[Any]]) -> BaseException | None:
+    """Why a gang failed, of those of its calls that ended; None where none failed."""
+    errors = [call.exception() for call in calls if call.done()]
     failed = [error for error in errors if error is not None]
-    if failed:
-        # A rank that lost another says so; what the other met is the reason.
-        raise min(failed, key=lambda error: isinstance(error, WorkerLost))
-    receipt = calls[0].result()
-    assert isinstance(receipt, Receipt)
-    return receipt
+    # A rank that lost another says so; what the other met is the reason.
+    return min(failed, key=lambda error: isinstance(error, WorkerLost), default=None)

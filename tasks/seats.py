@@ -54,7 +54,8 @@ class Seats:
     async def one(self, *, model: str, place: int) -> AsyncIterator[int]:
         """A seat at a card: its index. Smaller places are served first, then who came first.
 
-        Of the free cards, one where `model` is warm is preferred, then the emptiest.
+        Of the free cards the emptiest is chosen; one where another model is warm counts as one
+        take fuller, for the time that loading takes.
         """
         (card,) = await self._granted(model, place, cards=1)
         try:
@@ -117,7 +118,7 @@ class Seats:
         best = min(
             free,
             key=lambda index: (
-                self._cards[index].warm != wish.model,
+                self._cards[index].taken + (self._cards[index].warm != wish.model),
                 self._cards[index].taken,
                 index,
             ),

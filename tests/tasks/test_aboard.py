@@ -41,27 +41,46 @@ def test_a_worker_that_never_begins_is_stuck_in_the_end() -> None:
     assert card.seconds_left("a") < 0
 
 
-@given(st.lists(st.tuples(st.sampled_from("ebl"), st.sampled_from("abc")), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from("ebld"), st.sampled_from("abc")), max_size=40))
 def test_only_the_last_that_began_is_to_blame(steps: list[tuple[str, str]]) -> None:
-    """Takes enter, begin and leave in any order: the blame stays with the last that began, also
-    after it left, until nobody is aboard; without one that began, everybody is suspect."""
-    card, aboard, last = Aboard(Clock()), set[str](), None
-    begun = set[str]()
+    """Takes enter, begin and leave, workers die, in any order: of those in a worker that dies all
+    but the last that began were only near, also when that one has left; where none began, nobody
+    was. A take that enters after a death is not blamed for it."""
+    card, aboard, last = Aboard(Clock()), dict[str, bool](), None
     for step, take in steps:
         if step == "e" and take not in aboard:
             card.enter(take, budget=1.0)
-            aboard.add(take)
+            aboard[take] = False
         elif step == "b" and take in aboard:
             card.told(take)
-            last = last if take in begun else take
-            begun.add(take)
+            last = last if aboard[take] else take
+            aboard[take] = True
         elif step == "l" and take in aboard:
             card.leave(take)
-            aboard.discard(take)
-            begun.discard(take)
-            last = last if aboard else None
-        near = {one for one in aboard if card.is_bystander(one)}
-        assert near == (aboard - {last} if last else set())
+            del aboard[take]
+        elif step == "d":
+            near = {one for one in aboard if card.lost(one)}
+            assert near == ({*aboard} - {last} if last else set())
+            assert near == {one for one in aboard if card.lost(one)}
+            for one in list(aboard):
+                card.leave(one)
+            aboard.clear()
+            last = None if near or last else last
+
+
+def test_a_death_is_settled_once_for_all_that_it_met() -> None:
+    """Those lost learn of it one by one, while others enter the new worker and begin there."""
+    card = Aboard(Clock())
+    for take in "abc":
+        card.enter(take, budget=1.0)
+    card.told("a")
+    assert not card.lost("a")
+    card.leave("a")
+    card.enter("d", budget=1.0)
+    card.told("d")
+    assert card.lost("b")
+    assert card.lost("c")
+    assert not card.lost("d")
 
 
 def test_progress_of_a_take_that_left_is_nobodys() -> None:
@@ -69,4 +88,4 @@ def test_progress_of_a_take_that_left_is_nobodys() -> None:
     card = Aboard(Clock())
     card.enter("a", budget=1.0)
     card.told("gone")
-    assert not card.is_bystander("a")
+    assert not card.lost("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -123,22 +124,29 @@ def test_a_retake_is_seated_before_shots_that_come_later_in_the_plan() -> None:
     ]
 
 
-def test_a_take_goes_to_the_card_where_its_model_is_warm() -> None:
-    """Two models at two cards: each keeps its card, whatever the order."""
+def _seated(models: str, *, seats: list[int]) -> list[int]:
+    """The cards at which takes of these models are seated, one after another; none leaves."""
 
     async def evening() -> list[int]:
-        room = Seats([2, 2])
-        cards = []
-        for model in ("a", "b", "b", "a", "b"):
-            async with room.one(model=model, place=0) as card:
-                cards.append(card)
-                # The first model stays seated while the second one comes.
-                if len(cards) == 1:
-                    async with room.one(model="b", place=0) as other:
-                        cards.append(other)
+        room, cards = Seats(seats), list[int]()
+        async with AsyncExitStack() as stack:
+            for model in models:
+                cards.append(await stack.enter_async_context(room.one(model=model, place=0)))
         return cards
 
-    assert asyncio.run(evening()) == [0, 1, 1, 1, 0, 1]
+    return asyncio.run(evening())
+
+
+def test_takes_of_one_model_are_spread_over_the_cards() -> None:
+    """An idle card is taken before anybody waits at one where the model is warm."""
+    assert _seated("aaaaaa", seats=[3, 3]) == [0, 1, 0, 1, 0, 1]
+
+
+def test_two_models_keep_their_cards() -> None:
+    """With two at each card, a take waits where its model is warm; with more, anywhere."""
+    assert _seated("abab", seats=[3, 3]) == [0, 1, 0, 1]
+    assert _seated("abbab", seats=[3, 3]) == [0, 1, 1, 0, 1]
+    assert _seated("abbbb", seats=[3, 3]) == [0, 1, 1, 0, 0]
 
 
 def test_a_gang_is_not_starved_by_single_takes() -> None:

@@ -1,0 +1,153 @@
+"""The pool over real worker processes, on a machine whose cards are CPU processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from manifests.stage import Recipe, Stage, StageKind
+from render.backend import Progress
+from render.errors import WorkerLost
+from render.order import ModelRef, Receipt, RenderOrder
+from tasks.gpus import Device, Machine
+from tasks.pool import WorkerPool
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _fake_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = str(ROOT / "tests" / "fakes")
+    monkeypatch.setenv("RUSHES_BACKEND", "card_backend:CardBackend")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fakes, str(ROOT)]))
+
+
+def _machine(cards: int) -> Machine:
+    return Machine(
+        cards=tuple(
+            Device(name=f"fake #{index}", torch_device="cpu", visible="") for index in range(cards)
+        )
+    )
+
+
+def _order(root: Path, name: str, words: str, *, gpus: int = 1) -> RenderOrder:
+    recipe = Recipe(
+        preset="test/single",
+        family="wan",
+        model="fake",
+        model_id="fake",
+        prompt=words,
+        negative="",
+        width=32,
+        height=32,
+        frames=5,
+        fps=8.0,
+        seed=1,
+        stages=(Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),),
+    )
+    return RenderOrder(
+        take_id=f"sheet/{name}/f/t1",
+        shot=name,
+        take=1,
+        recipe=recipe,
+        model=ModelRef(name="fake", family="wan", location="fake"),
+        source=None,
+        folder=root / name,
+        gpus=gpus,
+    )
+
+
+def _had_the_card(root: Path, name: str) -> int:
+    return len((root / name / "had_the_card.log").read_text().splitlines())
+
+
+def _in_pool(
+    cards: int, root: Path, work: Callable[[WorkerPool, list[Progress]], Awaitable[None]]
+) -> None:
+    async def night() -> None:
+        heard: list[Progress] = []
+        async with WorkerPool(
+            _machine(cards), threads=2, scratch=root / "scratch", listener=heard.append
+        ) as pool:
+            await work(pool, heard)
+
+    asyncio.run(asyncio.wait_for(night(), 120))
+
+
+def test_one_card(tmp_path: Path) -> None:
+    """Three takes wait for one card longer than a budget and none counts as stuck; a take that
+    hangs does, and one that kills its worker does so alone: those beside it are rendered."""
+
+    async def work(pool: WorkerPool, heard: list[Progress]) -> None:
+        warm = await pool.render(_order(tmp_path, "warm", ""), budget=60)
+        pids = pool.worker_pids()
+        assert warm.device == str(pids["card-0"])
+        waiting = [_order(tmp_path, f"wait{n}", "[hold 0.8]") for n in range(4)]
+        receipts = await asyncio.gather(*(pool.render(order, budget=1.6) for order in waiting))
+        spans = [receipt.timeline[0] for receipt in receipts]
+        assert all(a.ended <= b.begun + 0.01 for a, b in pairwise(spans))
+        assert {receipt.device for receipt in receipts} == {warm.device}
+
+        calls = {
+            name: pool.render(_order(tmp_path, name, words), budget=budget, place=place)
+            for place, (name, words, budget) in enumerate(
+                [
+                    ("hangs", "[hang]", 1.0),
+                    ("beside1", "", 60.0),
+                    ("dies", "[die]", 60.0),
+                    ("beside2", "", 60.0),
+                    ("beside3", "", 60.0),
+                ]
+            )
+        }
+        results = dict(
+            zip(calls, await asyncio.gather(*calls.values(), return_exceptions=True), strict=True)
+        )
+        assert isinstance(results["hangs"], WorkerLost)
+        assert "render took longer than 1 s" in str(results["hangs"])
+        assert isinstance(results["dies"], WorkerLost)
+        assert "died during render" in str(results["dies"])
+        assert [_had_the_card(tmp_path, name) for name in ("hangs", "dies")] == [1, 1]
+        for name in ("beside1", "beside2", "beside3"):
+            assert isinstance(results[name], Receipt), results[name]
+        assert {progress.take_id for progress in heard} >= {"sheet/beside3/f/t1"}
+
+    _in_pool(1, tmp_path, work)
+
+
+def test_two_cards(tmp_path: Path) -> None:
+    """Two takes at once on two cards; a gang gets both, and a rank that dies ends it by name
+    and leaves a pool that renders on."""
+
+    async def work(pool: WorkerPool, heard: list[Progress]) -> None:
+        both = [_order(tmp_path, f"both{n}", "[hold 1.0]") for n in range(2)]
+        one, two = await asyncio.gather(*(pool.render(order, budget=60) for order in both))
+        assert one.device != two.device
+        assert one.timeline[0].begun < two.timeline[0].ended
+
+        pids = pool.worker_pids()
+        hero = _order(tmp_path, "hero", "[hold 0.3]", gpus=3)
+        after = _order(tmp_path, "after", "")
+        receipt, last = await asyncio.gather(
+            pool.render(hero, budget=60), pool.render(after, budget=60, place=1)
+        )
+        assert receipt.device == f"{pids['card-0']} leads 2"
+        assert (tmp_path / "hero/lent_by_rank_1").read_text() == str(pids["card-1"])
+        assert last.timeline[0].begun >= receipt.timeline[0].ended
+        assert not list((tmp_path / "scratch").glob("meeting-*"))
+
+        broken = _order(tmp_path, "broken", "[die lending][hang]", gpus=2)
+        with pytest.raises(WorkerLost, match="died during lend"):
+            await pool.render(broken, budget=60)
+        again = await pool.render(_order(tmp_path, "again", "", gpus=2), budget=60)
+        assert again.device.endswith("leads 2")
+        assert set(pids) == {"card-0", "card-1", "hand-0", "hand-1"}
+        assert len(set(pids.values())) == 4
+
+    _in_pool(2, tmp_path, work)
