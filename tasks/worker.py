@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
@@ -39,9 +40,18 @@ BACKEND_VARIABLE = "RUSHES_BACKEND"
 DEFAULT_BACKEND = "render.diffusers_backend:DiffusersBackend"
 
 
-@cache
+_once = threading.Lock()
+"""NOTE: `cache` alone lets two threads that come at once make a thing twice."""
+
+
 def backend() -> RenderBackend:
     """The backend of this process, made once: it holds the warm model."""
+    with _once:
+        return _backend()
+
+
+@cache
+def _backend() -> RenderBackend:
     module, _, name = os.environ.get(BACKEND_VARIABLE, DEFAULT_BACKEND).partition(":")
     made = getattr(importlib.import_module(module), name)()
     if not isinstance(made, RenderBackend):
