@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from manifests.errors import Fault
+from manifests.noise import level_words
+from manifests.stage import Noise
 from tasks.plan import Plan, PlanLine
 
 
@@ -53,16 +55,20 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def stage_words(line: PlanLine) -> list[str]:
-    """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 σ 1.000`."""
+    """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 σ 1.000`.
+
+    A shift only where there is one: the levels of other models are fixed.
+    """
     words = []
     for number, planned in enumerate(line.stages, start=1):
         stage = planned.stage
         window = f" denoise {stage.denoise:g}" if stage.kind.value == "renoise" else ""
+        shift = f" shift {stage.shift:g}" if stage.noise is Noise.FLOW else ""
         expert = f" {stage.expert.value} expert" if stage.expert.value != "auto" else ""
         words.append(
             f"{number} {stage.kind.value} {planned.steps} steps cfg {stage.cfg:g}{window} "
-            f"{stage.sampler.value}/{stage.schedule.value} shift {stage.shift:g}"
-            f"{expert} from σ {planned.start_sigma:.3f}"
+            f"{stage.sampler.value}/{stage.schedule.value}{shift}"
+            f"{expert} from σ {level_words(planned.start_sigma, stage.noise)}"
         )
     return words
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from flows.show import print_rows
 from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
+from manifests.noise import level_words
 from manifests.preset import list_presets
 from manifests.schedules import start_sigma
 from manifests.settings import Studio, load_studio
@@ -94,7 +95,8 @@ def preset_rows(root: Path) -> list[dict[str, Any]]:
     for preset in list_presets(load_studio(root)):
         stages = "\n".join(
             f"{stage.kind.value} {stage.steps} steps, cfg {stage.cfg:g}, "
-            f"{stage.sampler.value}/{stage.schedule.value}, from sigma {start_sigma(stage):.3f}"
+            f"{stage.sampler.value}/{stage.schedule.value}, from sigma "
+            f"{level_words(start_sigma(stage), stage.noise)}"
             + "".join(f", {lora}" for lora in loras)
             for stage, loras in zip(preset.stages, preset.loras, strict=True)
         )

@@ -59,6 +59,13 @@ def share_of_noise(sigma: float, noise: Noise) -> float:
     return sigma if noise is Noise.FLOW else sigma / math.sqrt(1.0 + sigma * sigma)
 
 
+def level_words(sigma: float, noise: Noise) -> str:
+    """A level as a person reads it: `0.870`, and `1.314 (80 % noise)` where it is no share."""
+    if noise is Noise.FLOW:
+        return f"{sigma:.3f}"
+    return f"{sigma:.3f} ({share_of_noise(sigma, noise):.0%} noise)".replace("%", " %")
+
+
 def timestep_of(sigma: float, noise: Noise) -> float:
     """The timestep that a model is told at level `sigma` > 0, a float, not rounded.
 

@@ -49,6 +49,7 @@ class Desk:
             family=entry.family,
             location=str(entry.location),
             revision=entry.revision,
+            motion_adapter=entry.motion_adapter,
         )
 
 

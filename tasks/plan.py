@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
+from manifests.noise import share_of_noise
 from manifests.schedules import stage_sigmas
 from manifests.settings import Studio
 from manifests.shot import Manifest, Shot
@@ -30,9 +31,14 @@ class PlanStage:
 
     stage: Stage
     start_sigma: float
-    """Noise level it starts from, 0..1: what decides how much it changes."""
+    """Noise level it starts from, in its model's own measure."""
     steps: int
     """Model steps it runs."""
+
+    @property
+    def start_share(self) -> float:
+        """Share of noise it starts from, 0..1: what decides how much it changes."""
+        return share_of_noise(self.start_sigma, self.stage.noise)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +90,7 @@ class PlanLine:
                     "schedule": planned.stage.schedule.value,
                     "shift": planned.stage.shift,
                     "start_sigma": round(planned.start_sigma, 6),
+                    "start_share": round(planned.start_share, 6),
                     "expert": planned.stage.expert.value,
                 }
                 for planned in self.stages

@@ -12,7 +12,7 @@ from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.noise import TABLE_SIZE, share_of_noise, table_of, timestep_of
+from manifests.noise import TABLE_SIZE, level_words, share_of_noise, table_of, timestep_of
 from manifests.schedules import sigmas
 from manifests.stage import BETAS, Noise, Schedule
 
@@ -106,3 +106,9 @@ def test_tables_cannot_be_changed() -> None:
     """A table is shared by all who ask for it, so nobody can write to it."""
     with pytest.raises(ValueError, match="read-only"):
         np.put(table_of(Noise.EPS, shift=1.0).levels, 0, 1.0)
+
+
+def test_a_level_is_told_with_its_share() -> None:
+    """A flow's sigma is its share; an eps level says what it means."""
+    assert level_words(0.87, Noise.FLOW) == "0.870"
+    assert level_words(1.314, Noise.EPS_LINEAR) == "1.314 (80 % noise)"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.schedules import start_sigma
-from manifests.stage import Recipe, Sampler, Schedule, Stage, StageKind
+from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
 from tasks.estimate import disk_bytes, estimate, start_words, tokens
 
 
@@ -98,6 +98,44 @@ def test_karras_on_a_flow_model_is_warned_about() -> None:
     )
     words = start_words(stage, 1, start_sigma(stage))
     assert words is not None
-    assert "sigma 0.10: it refines almost nothing" in words
+    assert "sigma 0.103: it refines almost nothing" in words
     simple = replace(stage, schedule=Schedule.SIMPLE)
     assert start_words(simple, 1, start_sigma(simple)) is None
+
+
+@pytest.mark.parametrize(
+    ("denoise", "words"),
+    [
+        (0.10, "restarts at sigma 0.081 (8 % noise): it refines almost nothing"),
+        (0.30, None),
+        (0.45, None),
+        (0.55, None),
+        (0.75, "(99 % noise): it throws away what the stages before it made"),
+    ],
+)
+def test_karras_on_an_eps_model_is_held_against_its_share_of_noise(
+    denoise: float, words: str | None
+) -> None:
+    """Published denoise values are sensible there, though their sigmas are above 1."""
+    stage = Stage(
+        kind=StageKind.RENOISE,
+        steps=25,
+        cfg=7.5,
+        shift=1.0,
+        denoise=denoise,
+        schedule=Schedule.KARRAS,
+        noise=Noise.EPS_LINEAR,
+    )
+    said = start_words(stage, 1, start_sigma(stage))
+    assert (said is None) == (words is None)
+    assert words is None or (said is not None and words in said)
+
+
+def test_animatediff_is_guessed_from_its_arithmetic() -> None:
+    """16 frames of 512x512 ask for 17.7 TFLOP a call: 0.059 s at 300 TFLOP a second."""
+    clip = replace(
+        recipe(width=512, frames=16, family="animatediff", steps=20, cfg=7.5), height=512
+    )
+    found = estimate(clip, ledger=None)
+    assert found.basis.startswith("guess (arithmetic")
+    assert found.seconds == pytest.approx(1.1 * 40 * 17.7 / 300, rel=0.01)
