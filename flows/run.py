@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from flows.inbox import wait_for_sheets
+from flows.notify import notifier_for
 from flows.prefect_env import prepare
 from flows.progress import watcher_for
 from flows.watch import ProgressFile, Watchers
@@ -113,9 +114,10 @@ def _run(
     from flows.night import WATCHER, night
 
     view = stack.enter_context(watcher_for(console))
-    WATCHER.set(Watchers(view, ProgressFile(studio.state_dir)))
+    watchers = Watchers(view, ProgressFile(studio.state_dir), *notifier_for(studio.notify))
+    WATCHER.set(watchers)
     try:
-        return asyncio.run(
+        result = asyncio.run(
             night(
                 manifests=[path.resolve() for path in manifests],
                 root=studio.root,
@@ -123,6 +125,12 @@ def _run(
                 settings=dict(settings),
             )
         )
+    except BaseException as error:
+        watchers.broke(error)
+        raise
+    else:
+        watchers.ended(result["shots"], result["report"])
+        return result
     finally:
         # The last lines must be on the page before the server is stopped.
         APILogWorker.drain_all(timeout=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +23,12 @@ class Watcher:
 
     def shot_done(self, shot: str, status: str, words: str) -> None:
         """A shot has come as far as it gets tonight."""
+
+    def ended(self, counts: Mapping[str, int], report: str) -> None:
+        """The night is over: its shots by status, and the page of its report."""
+
+    def broke(self, error: BaseException) -> None:
+        """The night stopped by an error or was interrupted."""
 
 
 class Watchers(Watcher):
@@ -45,6 +51,16 @@ class Watchers(Watcher):
         """See `Watcher`."""
         for watcher in self._watchers:
             watcher.shot_done(shot, status, words)
+
+    def ended(self, counts: Mapping[str, int], report: str) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.ended(counts, report)
+
+    def broke(self, error: BaseException) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.broke(error)
 
 
 class ProgressFile(Watcher):

@@ -21,6 +21,8 @@ from pydantic_settings import (
 from manifests.errors import BadInput, Fault
 from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
+from manifests.motion import HUB_ADAPTER
+from manifests.notify import NotifyRules
 from manifests.placement import CardPlacement
 from manifests.refusal import Refusal
 from manifests.text import closest, suggest
@@ -29,6 +31,8 @@ from manifests.yaml_text import Node, YamlRefusal, read_yaml
 SETTINGS_NAME = "studio.yaml"
 _PREFIX = "RUSHES_"
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
+_SECRET = frozenset({"notify"})
+"""Settings whose values are never shown, also when they are wrong."""
 _PATHS = ("presets_dir", "upscale_model", "lpips_weights_dir")
 
 
@@ -76,6 +80,8 @@ class Studio(BaseSettings):
 
     inbox: InboxRules = InboxRules()
     """Where sheets are dropped."""
+    notify: NotifyRules = NotifyRules()
+    """Who is told when a night begins, is in trouble, or ends."""
 
     @property
     def settings_file(self) -> Path:
@@ -249,6 +255,9 @@ def _located(base: Path, entry: Any) -> Any:
     entry = {key: value for key, value in entry.items() if value is not None}
     if isinstance(entry.get("location"), str) and entry.get("revision") is None:
         entry["location"] = str(base / Path(entry["location"]).expanduser())
+    adapter = entry.get("motion_adapter")
+    if isinstance(adapter, str) and not HUB_ADAPTER.fullmatch(adapter):
+        entry["motion_adapter"] = str(base / Path(adapter).expanduser())
     return entry
 
 
@@ -279,7 +288,8 @@ def _fault(item: Any, file: Path, node: Node | None, given: dict[str, Any]) -> F
         place, row = Path("command line"), None
     elif loc and any(name.startswith(_PREFIX + str(loc[0]).upper()) for name in os.environ):
         place, row = Path("environment"), None
-    value = item.get("input") if loc and item["type"] != "missing" else None
+    shown = loc and item["type"] != "missing" and loc[0] not in _SECRET
+    value = item.get("input") if shown else None
     return refusal.at(place, row=row, column=key, value=value)
 
 
@@ -294,6 +304,8 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")
     wanted = item["msg"][:1].lower() + item["msg"][1:]
+    if loc and loc[0] in _SECRET:
+        return Refusal("this value is refused (it is not shown: it may hold a token)", wanted)
     return Refusal(f"{json.dumps(item['input'], default=str)} is refused", wanted)
 
 
