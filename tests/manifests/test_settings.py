@@ -171,3 +171,16 @@ def test_settings_cannot_be_changed_and_can_be_sent(tmp_path):
     with pytest.raises(Exception, match="frozen"):
         studio.max_takes = 5
     assert pickle.loads(pickle.dumps(studio)) == studio
+
+
+def test_a_motion_adapter_lies_beside_studio_yaml(tmp_path):
+    """A relative folder starts at studio.yaml; a hub id with its commit is left alone."""
+    hub = "owner/motion@" + "0" * 40
+    (tmp_path / "studio.yaml").write_text(
+        "models:\n"
+        "  here: {family: animatediff, location: sd15, motion_adapter: motion}\n"
+        f"  hub: {{family: animatediff, location: sd15, motion_adapter: {hub}}}\n"
+    )
+    models = load_studio(tmp_path).models
+    assert models["here"].motion_adapter == str(tmp_path / "motion")
+    assert models["hub"].motion_adapter == hub
