@@ -8,7 +8,7 @@ bit (float32); only the noise levels, the solver and the order of stages are our
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,6 +21,7 @@ from render.errors import ModelUnavailable
 from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
 from render.families.loras import LoraShelf
 from render.families.pixels import frames_of
+from render.families.unread import is_unread
 from render.memory import Residence, release
 from render.preview_factors import PreviewFactors, factors_for
 
@@ -31,11 +32,20 @@ TEXT_TOKENS = 512
 class WanModel(LoadedModel):
     """A Wan pipeline's components, and where they are."""
 
-    def __init__(self, pipe: Any, request: LoadRequest, *, boundary: float | None) -> None:
+    def __init__(
+        self,
+        pipe: Any,
+        request: LoadRequest,
+        *,
+        boundary: float | None,
+        read_text_encoder: Callable[[nn.Module], None] = lambda encoder: None,
+    ) -> None:
+        """`read_text_encoder` gives it its weights: they may stay on disk until they are used."""
         self.device = torch.device(request.device)
         self.name = request.model.name
         self._pipe = pipe
         self._boundary = boundary
+        self._read_text_encoder = read_text_encoder
         self._dtype: torch.dtype = pipe.transformer.dtype
         self._mixes: bool = bool(pipe.config.expand_timesteps)
         self._loras = LoraShelf(pipe)
@@ -87,6 +97,8 @@ class WanModel(LoadedModel):
 
     def encode_text(self, text: str) -> Tensor:
         """UMT5 embeddings (1, 512, D): zero past the end of the text."""
+        if is_unread(self._pipe.text_encoder):
+            self._read_text_encoder(self._pipe.text_encoder)
         self._residence.bring(self._pipe.text_encoder)
         embeddings, _ = self._pipe.encode_prompt(
             prompt=text,

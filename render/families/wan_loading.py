@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import WanImageToVideoPipeline, WanPipeline
+from torch import nn
+from transformers import UMT5EncoderModel
 
 from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
 from render.families.folder import check_weights, model_folder, number, read_index
 from render.families.pipeline import dtype_named, load_pipeline
+from render.families.unread import read_encoder, unread_encoder
 from render.families.wan import WanModel
 
 PIPELINES: MappingProxyType[str, Any] = MappingProxyType(
     {"WanPipeline": WanPipeline, "WanImageToVideoPipeline": WanImageToVideoPipeline}
 )
 """Classes a model's folder may name. Never the generic loader: it may ignore what it is given."""
+TEXTS = "text_encoder"
 
 
 def load_wan(request: LoadRequest) -> WanModel:
@@ -35,28 +40,46 @@ def load_wan(request: LoadRequest) -> WanModel:
             f"model {name}: {folder} holds a {declared}, not a Wan model; "
             f"name its family right, or choose a folder of {' or '.join(PIPELINES)}"
         )
-    pipe = _from_folder(PIPELINES[declared], folder, request)
+    texts = _text_encoder(folder, index, request)
+    pipe = _from_folder(PIPELINES[declared], folder, request, text_encoder=texts)
     for component in ("transformer", "transformer_2", "vae"):
         module = getattr(pipe, component, None)
         if module is not None:
             check_weights(module, folder / component, name=name)
     pipe = _for_task(pipe, request)
     own = number(pipe.config, "boundary_ratio")
-    return WanModel(pipe, request, boundary=_boundary(pipe, request, own))
+    boundary = _boundary(pipe, request, own)
+    read = partial(read_encoder, place=folder / TEXTS, dtype=_text_dtype(request), name=name)
+    return WanModel(pipe, request, boundary=boundary, read_text_encoder=read)
 
 
-def _from_folder(pipeline: Any, folder: Path, request: LoadRequest) -> Any:
+def _text_encoder(folder: Path, index: dict[str, Any], request: LoadRequest) -> nn.Module:
+    """The text encoder, unread: most of a night's texts come from the store."""
     name = request.model.name
-    transformer = dtype_named(request.precision, name=name)
+    if (named := index.get(TEXTS)) != ["transformers", "UMT5EncoderModel"]:
+        raise ModelUnavailable(
+            f"model {name}: its text encoder in {folder} is {named}, not transformers' "
+            "UMT5EncoderModel; download the model again"
+        )
+    return unread_encoder(UMT5EncoderModel, folder / TEXTS, dtype=_text_dtype(request), name=name)
+
+
+def _text_dtype(request: LoadRequest) -> torch.dtype:
+    transformer = dtype_named(request.precision, name=request.model.name)
     # NOTE: UMT5 overflows in float16; bfloat16 has the range and the same size.
-    text = torch.bfloat16 if transformer is torch.float16 else transformer
+    return torch.bfloat16 if transformer is torch.float16 else transformer
+
+
+def _from_folder(
+    pipeline: Any, folder: Path, request: LoadRequest, *, text_encoder: nn.Module
+) -> Any:
+    name = request.model.name
     dtypes = {
-        "default": transformer,
-        "text_encoder": text,
+        "default": dtype_named(request.precision, name=name),
         "image_encoder": torch.float32,
         "vae": dtype_named(request.vae_precision, name=name),
     }
-    return load_pipeline(pipeline, folder, request, dtypes=dtypes)
+    return load_pipeline(pipeline, folder, request, dtypes=dtypes, text_encoder=text_encoder)
 
 
 def _for_task(pipe: Any, request: LoadRequest) -> Any:
