@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manifests.noise import share_of_noise
 from manifests.samplers import SAMPLERS
 from manifests.schedules import sigmas
-from manifests.stage import Sampler, Schedule
+from manifests.stage import Noise, Sampler, Schedule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rendering.md").read_text(encoding="utf-8")
 
@@ -24,6 +25,22 @@ def test_the_table_of_start_levels_is_computed() -> None:
             for shift in (3.0, 5.0, 8.0)
         ]
         assert [f"{sigma:.3f}" for sigma in computed] == written
+
+
+def test_the_table_of_levels_on_eps_models_is_computed() -> None:
+    """Start sigma and share of noise are those of karras on AnimateDiff's betas."""
+    rows = re.findall(r"^\| (0\.\d+) \| (\d+) \| (\d\.\d+) \| (0\.\d+) \|$", PAGE, re.M)
+    assert len(rows) == 4
+    for denoise, steps, *written in rows:
+        noise = Noise.EPS_LINEAR
+        start = sigmas(
+            schedule=Schedule.KARRAS,
+            steps=int(steps),
+            denoise=float(denoise),
+            shift=1.0,
+            noise=noise,
+        )[0]
+        assert [f"{start:.3f}", f"{share_of_noise(start, noise):.3f}"] == written
 
 
 def test_every_schedule_is_named() -> None:
