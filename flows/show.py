@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from manifests.errors import Fault
 from manifests.noise import level_words
-from manifests.stage import Noise
+from manifests.schedules import stage_sigmas
+from manifests.stage import Expert, Noise, Stage, StageKind
 from tasks.plan import Plan, PlanLine
 
 
@@ -55,22 +57,40 @@ def print_plan(plan: Plan, console: Console) -> None:
 
 
 def stage_words(line: PlanLine) -> list[str]:
-    """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 σ 1.000`.
+    """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 from σ 1`.
 
-    A shift only where there is one: the levels of other models are fixed.
+    A shift only where there is one: the levels of other models are fixed. A split says where it
+    stops, and with how many steps its schedule is laid out.
     """
-    words = []
-    for number, planned in enumerate(line.stages, start=1):
-        stage = planned.stage
-        window = f" denoise {stage.denoise:g}" if stage.kind.value == "renoise" else ""
-        shift = f" shift {stage.shift:g}" if stage.noise is Noise.FLOW else ""
-        expert = f" {stage.expert.value} expert" if stage.expert.value != "auto" else ""
-        words.append(
-            f"{number} {stage.kind.value} {planned.steps} steps cfg {stage.cfg:g}{window} "
-            f"{stage.sampler.value}/{stage.schedule.value}{shift}"
-            f"{expert} from σ {level_words(planned.start_sigma, stage.noise)}"
-        )
-    return words
+    return [
+        f"{number} {stage_line(planned.stage, loras=_lora_names(planned.stage))}"
+        for number, planned in enumerate(line.stages, start=1)
+    ]
+
+
+def stage_line(stage: Stage, *, loras: Iterable[str]) -> str:
+    """A stage in a line; `loras` are the names of its LoRAs as they are to be shown."""
+    levels = stage_sigmas(stage)
+    split = stage.kind is StageKind.SPLIT
+    low, high = stage.cfg_interval
+    words = [
+        f"{stage.kind.value} {len(levels) - 1} steps",
+        f"of {stage.steps}" if split else "",
+        f"cfg {stage.cfg:g}",
+        f"inside {low:g}..{high:g}" if (low, high) != (0.0, 1.0) and stage.cfg != 1.0 else "",
+        "" if split else f"denoise {stage.denoise:g}",
+        f"{stage.sampler.value}/{stage.schedule.value}",
+        f"shift {stage.shift:g}" if stage.noise is Noise.FLOW else "",
+        f"{stage.expert.value} expert" if stage.expert is not Expert.AUTO else "",
+        *loras,
+        f"from σ {level_words(levels[0], stage.noise)}",
+        f"to {level_words(levels[-1], stage.noise)}" if split else "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _lora_names(stage: Stage) -> list[str]:
+    return [f"{Path(lora.path).name}:{lora.strength:g}" for lora in stage.loras]
 
 
 def duration(seconds: float) -> str:

@@ -7,12 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.show import print_rows
+from flows.show import print_rows, stage_line
 from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
-from manifests.noise import level_words
 from manifests.preset import list_presets
-from manifests.schedules import start_sigma
 from manifests.settings import Studio, load_studio
 from reports.errors import LedgerBusy
 from reports.ledger_reads import LedgerReads
@@ -94,10 +92,7 @@ def preset_rows(root: Path) -> list[dict[str, Any]]:
     rows = []
     for preset in list_presets(load_studio(root)):
         stages = "\n".join(
-            f"{stage.kind.value} {stage.steps} steps, cfg {stage.cfg:g}, "
-            f"{stage.sampler.value}/{stage.schedule.value}, from sigma "
-            f"{level_words(start_sigma(stage), stage.noise)}"
-            + "".join(f", {lora}" for lora in loras)
+            stage_line(stage, loras=map(str, loras))
             for stage, loras in zip(preset.stages, preset.loras, strict=True)
         )
         rows.append({"preset": preset.qualified_name, "title": preset.title, "stages": stages})

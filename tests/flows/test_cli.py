@@ -175,7 +175,14 @@ def test_presets_lists_stages(rushes: Any, studio: Any) -> None:
     names = {row["preset"] for row in found}
     assert {"pocket/single", "pocket/two-stage", "pocket/three-stage"} <= names
     assert {"wan/single", "wan/two-stage", "wan/three-stage"} <= names
-    assert all("from sigma" in row["stages"] for row in found)
+    lines = {row["preset"]: row["stages"].splitlines() for row in found}
+    assert lines["wan/two-stage"][1] == (
+        "renoise 20 steps cfg 3.5 denoise 0.35 euler/simple shift 5 from σ 0.730"
+    )
+    assert lines["wan/three-sampler"][1] == (
+        "split 2 steps of 8 cfg 1 euler/simple shift 8 high expert "
+        "loras/wan22-lightning-high.safetensors:1 from σ 0.960 to 0.889"
+    )
 
 
 @pytest.mark.slow
