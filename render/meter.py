@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from render.errors import ModelUnavailable
+from render.footprint import Part
+from render.ladder import Phase, phase_of
 
 GRAIN = 512
 """torch's allocator rounds every block up to this many bytes."""
@@ -129,6 +131,27 @@ def swapped_bytes(module: nn.Module) -> int:
         return max(_sizes(module).values(), default=0)
     blocks = [weight_bytes(block) for blocks in lists for block in blocks]
     return weight_bytes(module) - sum(blocks) + AHEAD * max(blocks, default=0)
+
+
+def part_of(name: str, module: Any) -> Part:
+    """What the weights of a component take, by its name in the pipeline.
+
+    NOTE: what samples is stored in 8 bits to see how many bytes it is then; measure its work
+    before.
+    """
+    whole, swapped = weight_bytes(module), swapped_bytes(module)
+    phase = phase_of(name)
+    if phase is not Phase.SAMPLE:
+        held = whole if phase is Phase.DECODE else swapped
+        encoder = phase is Phase.ENCODE
+        return Part(whole=whole, swapped=held, narrow=whole, narrow_swapped=held, encoder=encoder)
+    # The layer that computes is widened beside its 8 bits.
+    widest = max(p.numel() * p.element_size() for p in module.parameters())
+    module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=module.dtype)
+    narrow, narrow_swapped = weight_bytes(module) + widest, swapped_bytes(module) + widest
+    return Part(
+        whole=whole, swapped=swapped, narrow=narrow, narrow_swapped=narrow_swapped, encoder=False
+    )
 
 
 def _sizes(module: nn.Module) -> Mapping[int, int]:

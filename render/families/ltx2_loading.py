@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -52,12 +53,13 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
     # NOTE: Gemma overflows in float16; bfloat16 has the range and the same size.
     text = torch.bfloat16 if transformer is torch.float16 else transformer
     vae = dtype_named(request.vae_precision, name=name)
+    gemma = text_encoder_class(folder, index, name=name)
     pipe = load_pipeline(
         PIPELINES[declared],
         folder,
         request,
         dtypes={"default": transformer, "connectors": text, "vae": vae},
-        text_encoder=_text_encoder(folder, index, text, name=name),
+        text_encoder=load_encoder(gemma, folder / "text_encoder", dtype=text, name=name),
         **{part: None for part in FAMILY.unused_parts if part in index},
     )
     for component in ("transformer", "connectors", "vae"):
@@ -65,8 +67,8 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
     return Ltx2Model(pipe, request)
 
 
-def _text_encoder(folder: Path, index: dict[str, Any], dtype: torch.dtype, *, name: str) -> Any:
-    """Gemma, whole, of a class that is known."""
+def text_encoder_class(folder: Path, index: Mapping[str, Any], *, name: str) -> Any:
+    """The class of Gemma that a folder names. Raises ModelUnavailable for any other."""
     named = index.get("text_encoder")
     library, kind = named if isinstance(named, list) and len(named) == 2 else (None, None)
     if library != "transformers" or kind not in TEXT_ENCODERS:
@@ -74,6 +76,4 @@ def _text_encoder(folder: Path, index: dict[str, Any], dtype: torch.dtype, *, na
             f"model {name}: {folder} names {kind} of {library} as its text encoder; "
             f"an LTX-2 model has one of {', '.join(TEXT_ENCODERS)}"
         )
-    return load_encoder(
-        getattr(transformers, kind), folder / "text_encoder", dtype=dtype, name=name
-    )
+    return getattr(transformers, kind)

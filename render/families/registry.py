@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from render.errors import ModelUnavailable
+from render.families.animatediff_footprint import measure_animatediff
 from render.families.animatediff_loading import load_animatediff
 from render.families.base import Family, LoadedModel, LoadRequest
+from render.families.ltx2_footprint import measure_ltx2
 from render.families.ltx2_loading import load_ltx2
 from render.families.wan_footprint import measure_wan
 from render.families.wan_loading import load_wan
@@ -14,8 +16,10 @@ from render.footprint import Footprint, FootprintOrder
 
 FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
     {
-        "animatediff": Family(name="animatediff", load=load_animatediff),
-        "ltx2": Family(name="ltx2", load=load_ltx2),
+        "animatediff": Family(
+            name="animatediff", load=load_animatediff, measure=measure_animatediff
+        ),
+        "ltx2": Family(name="ltx2", load=load_ltx2, measure=measure_ltx2),
         # Wan's classes at pocket size.
         "pocket": Family(name="pocket", load=load_wan, measure=measure_wan),
         "wan": Family(name="wan", load=load_wan, measure=measure_wan),

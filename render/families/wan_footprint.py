@@ -24,9 +24,9 @@ from render.errors import ModelUnavailable
 from render.families.folder import model_folder
 from render.families.pipeline import dtype_named
 from render.families.wan import TEXT_TOKENS, decode_stream
-from render.footprint import Footprint, FootprintOrder, Part, Work
+from render.footprint import Footprint, FootprintOrder, Work
 from render.ladder import Phase
-from render.meter import build, peak_of, read_json, swapped_bytes, weight_bytes
+from render.meter import build, part_of, peak_of, read_json
 
 
 def _umt5(config: dict[str, Any]) -> nn.Module:
@@ -54,7 +54,6 @@ BUILDERS: MappingProxyType[str, Callable[[dict[str, Any]], nn.Module]] = Mapping
 
 STEADY = 3
 """Latent frames after which the VAE's memory has come to rest: its convolutions remember two."""
-_FLOAT8 = torch.float8_e4m3fn
 
 
 def measure_wan(order: FootprintOrder) -> Footprint:
@@ -93,7 +92,7 @@ def measure_wan(order: FootprintOrder) -> Footprint:
         )
     )
     # Last, because it stores weights in 8 bits to see how many bytes they are then.
-    parts = {name: _part(name, module) for name, module in modules.items()}
+    parts = {name: part_of(name, module) for name, module in modules.items()}
     return Footprint(parts=parts, works=tuple(works))
 
 
@@ -120,21 +119,6 @@ def _modules(order: FootprintOrder, folder: Path, index: Mapping[str, Any]) -> d
             f"({', '.join(BUILDERS)}); its memory cannot be estimated"
         )
     return found
-
-
-def _part(name: str, module: Any) -> Part:
-    whole, swapped = weight_bytes(module), swapped_bytes(module)
-    if not name.startswith("transformer"):
-        held = whole if name == "vae" else swapped
-        encoder = name.endswith("encoder")
-        return Part(whole=whole, swapped=held, narrow=whole, narrow_swapped=held, encoder=encoder)
-    # The layer that computes is widened beside its 8 bits.
-    widest = max(p.numel() * p.element_size() for p in module.parameters())
-    module.enable_layerwise_casting(storage_dtype=_FLOAT8, compute_dtype=module.dtype)
-    narrow, narrow_swapped = weight_bytes(module) + widest, swapped_bytes(module) + widest
-    return Part(
-        whole=whole, swapped=swapped, narrow=narrow, narrow_swapped=narrow_swapped, encoder=False
-    )
 
 
 def _text(modules: dict[str, Any]) -> int:

@@ -31,7 +31,9 @@ from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
 from render.families.base import Conditioning, LoadedModel, LoadRequest, Position
 from render.families.ltx2_layout import Layout, TextLayout
-from render.families.registry import load_model
+from render.families.registry import load_model, measure_footprint
+from render.footprint import Footprint, FootprintOrder
+from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
 from render.sampling import draw_noise, run_stage
 from render.solvers import Euler
@@ -456,6 +458,42 @@ def test_what_makes_sound_need_not_be_there(tiny_ltx2: Tiny, tmp_path: Path) -> 
     shutil.rmtree(silent / "vocoder")
     parts = _load(silent).components
     assert set(parts) == {"transformer", "connectors", "text_encoder", "vae", "audio_vae"}
+
+
+# ---------------------------------------------------------------------------- memory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ltx-2.0", "ltx-2.3"])
+def test_its_memory_is_told_before_it_is_loaded(kind: str, tiny_ltx2: Tiny) -> None:
+    """Weights to the byte (up to the allocator's grain), and more room for a larger clip."""
+    order = FootprintOrder(
+        model=ModelRef(name="tiny", family="ltx2", location=str(tiny_ltx2(kind))),
+        precision="float32",
+        vae_precision="float32",
+        **SIZE,
+        image_to_video=True,
+    )
+    found = measure_footprint(order)
+    assert found is not None
+    components = _load(tiny_ltx2(kind)).components
+    assert set(found.parts) == set(components) - {"audio_vae"}  # never on the card
+    for name, part in found.parts.items():
+        module = components[name]
+        tensors = len([*module.parameters(), *module.buffers()])
+        assert 0 <= part.whole - module_bytes(module) < 512 * tensors, name
+    assert {work.part for work in found.works} == set(found.parts)
+    for larger in ({"width": 192}, {"frames": 17}):
+        grown = measure_footprint(replace(order, **larger))
+        assert grown is not None
+        rooms = [(b.room, a.room) for b, a in zip(found.works, grown.works, strict=True)]
+        assert all(before <= after for before, after in rooms)
+        assert dict(_rooms(grown))["decode"] > dict(_rooms(found))["decode"]
+        assert dict(_rooms(grown))["sampling"] > dict(_rooms(found))["sampling"]
+
+
+def _rooms(footprint: Footprint) -> list[tuple[str, int]]:
+    return [(work.name, work.room) for work in footprint.works]
 
 
 # ---------------------------------------------------------------------------- LoRAs
