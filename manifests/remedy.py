@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -12,7 +13,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from manifests.stage import Recipe, Stage, StageKind
+from manifests.families import FAMILIES
+from manifests.stage import Concession, Recipe, Stage, StageKind
 
 Ranges = Mapping[str, tuple[float, float]]
 """Field -> (least, most) that a preset allows its remedies: `cfg`, `denoise`, `steps`."""
@@ -44,6 +46,12 @@ class Remedy(BaseModel):
     stages: Literal["all", "first", "later", "last"] = "all"
     change: dict[Field_, _Change] = {}
     drop: Literal["last"] | None = None
+    frames: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the frames that is kept, down to the family's next count (4n+1)."""
+    size: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of width and height that is kept, down to the next size the model can make."""
+    needs: Concession | None = None
+    """What the recipe must concede for it; without that the remedy changes nothing."""
     seed: Literal["new"] | None = None
     precision: Literal["float32"] | None = None
     """Of everything, the VAE included."""
@@ -55,13 +63,20 @@ class Remedy(BaseModel):
 
         Returns an equal recipe where the remedy changes nothing.
         """
+        if self.needs is not None and self.needs not in recipe.concessions:
+            return recipe
         stages = tuple(
             self._changed(stage, ranges) if self._meant(index, len(recipe.stages)) else stage
             for index, stage in enumerate(recipe.stages)
         )
-        if self.drop == "last" and len(stages) > 1:
+        # The last part of a split schedule takes the noise out: it cannot be left out.
+        if self.drop == "last" and len(stages) > 1 and stages[-1].kind is StageKind.RENOISE:
             stages = stages[:-1]
         recipe = replace(recipe, stages=stages)
+        if self.frames is not None:
+            recipe = fewer_frames(recipe, self.frames)
+        if self.size is not None:
+            recipe = smaller(recipe, self.size)
         if self.precision is not None:
             recipe = replace(recipe, precision=self.precision, vae_precision=self.precision)
         if self.vae_precision is not None:
@@ -94,6 +109,34 @@ class Remedy(BaseModel):
             wanted = round(self.change["steps"].apply(steps))
             steps = _clamp(wanted, ranges.get("steps"), steps)
         return replace(stage, cfg=cfg, denoise=denoise, steps=int(steps))
+
+
+def fewer_frames(recipe: Recipe, share: float) -> Recipe:
+    """The recipe with at most `share` of its frames, a count that its family renders; the same
+    where that would be fewer than the family's least."""
+    family = FAMILIES[recipe.family]
+    most = int(recipe.frames * share)
+    counts = range(most, family.min_frames - 1, -1)
+    frames = next((n for n in counts if family.snap_frames(n) == n), recipe.frames)
+    return replace(recipe, frames=frames)
+
+
+def smaller(recipe: Recipe, share: float) -> Recipe:
+    """The recipe with at most `share` of its width and height, nearly of the same shape; the
+    same where a side would be less than the family's least."""
+    family = FAMILIES[recipe.family]
+    # What divides both sides is a multiple that the model was asked for before, so it can.
+    multiple = max(math.gcd(recipe.width, recipe.height, _SIZE_STEP), family.size_multiple)
+    width, height = (
+        int(side * share) // multiple * multiple for side in (recipe.width, recipe.height)
+    )
+    if min(width, height) < family.min_size:
+        return recipe
+    return replace(recipe, width=width, height=height)
+
+
+_SIZE_STEP = 32
+"""Sizes go down in steps of at most this many pixels."""
 
 
 def next_seed(seed: int, take: int) -> int:

@@ -27,6 +27,8 @@ class FailureClass(StrEnum):
     """Latents of NaN or infinity, or out of all proportion: nothing to decode."""
     NAN_FRAMES = "nan_frames"
     """Frames of NaN or infinity, decoded from sound latents; only the renderer sees them."""
+    MEMORY = "memory"
+    """It did not fit in memory, whatever its recipe let be given up; only the renderer sees it."""
     BLACK = "black"
     FROZEN = "frozen"
     CUT = "cut"

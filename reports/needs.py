@@ -95,6 +95,7 @@ _ADVICE = {
     FailureClass.BLUR: "Try more steps in the last stage, or a sharper still.",
     FailureClass.CUT: "Try another seed, or a simpler move.",
     FailureClass.COLLAPSE: "Try fewer frames, or another seed.",
+    FailureClass.MEMORY: "Ask for fewer frames or a smaller size, or let its preset concede more.",
     FailureClass.NAN: "Render it in float32, or with another preset or model.",
     FailureClass.NAN_FRAMES: "Render it with another preset or model.",
 }

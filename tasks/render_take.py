@@ -7,14 +7,17 @@ from typing import Any
 from prefect import runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from manifests.remedy import load_remedies
+from manifests.stage import Recipe
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-from render.errors import MachineFailure, NonFinite, NonFiniteFrames
+from render.errors import MachineFailure, NonFinite, NonFiniteFrames, OutOfMemory
 from render.order import CLIP_NAME, RenderOrder
 from reports.records import EventKind
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job, desk
 from tasks.judge_take import conclude
 from tasks.naming import take_folder
+from tasks.retake import gives_up
 from tasks.score_order import score_order, scores_while_decoding
 
 MACHINE_RETRIES = 2
@@ -82,15 +85,35 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
             take_id=take.take_id,
             data={"error": type(error).__name__, "attempt": attempt},
         )
+        if attempt > MACHINE_RETRIES and _asks_too_much(error, take.recipe):
+            # What the ladder could not mend only another format can: the policy decides.
+            conclude(night, job, number, None, memory_verdict(str(error)))
+            return FailureClass.MEMORY
         raise
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
 
 
+def _asks_too_much(error: MachineFailure, recipe: Recipe) -> bool:
+    """Whether the take ran out of memory on every rung, and its recipe lets it be smaller."""
+    return (
+        isinstance(error, OutOfMemory) and bool(error.phase) and gives_up(recipe, load_remedies())
+    )
+
+
+def memory_verdict(words: str) -> Verdict:
+    """The verdict over a take that did not fit in memory."""
+    return _unrendered("memory", FailureClass.MEMORY, words)
+
+
 def nan_verdict(failure: FailureClass, words: str) -> Verdict:
     """The verdict over a take whose latents or frames turned to NaN or infinity."""
+    return _unrendered("finite", failure, words)
+
+
+def _unrendered(metric: str, failure: FailureClass, words: str) -> Verdict:
     finding = Finding(
-        metric="finite",
+        metric=metric,
         value=0.0,
         level=Level.FAIL,
         limit=1.0,

@@ -36,6 +36,8 @@ class Hold:
     words: str
 
 
+NOT_BY_SEED = frozenset({FailureClass.MEMORY})
+"""Classes that no other seed mends: the same recipe with it needs the same."""
 NEW_SEED = Remedy(name="new-seed", words="a new seed", seed="new")
 
 
@@ -50,8 +52,8 @@ def decide(
 
     The remedies of the last failure's class are tried in their order; one that was tried on
     this shot before, or that would give a recipe that was rendered before, is passed over.
-    When the class has none left, a new seed is taken. A class with an empty list is one that no
-    recipe can mend, and is held at once.
+    When the class has none left, a new seed is taken, unless no seed mends it. A class with an
+    empty list is one that no recipe can mend, and is held at once.
     """
     last, take = attempts[-1], len(attempts) + 1
     if take > max_takes:
@@ -61,7 +63,8 @@ def decide(
         return Hold(words=f"{_spoken(last.failure)} is nothing that another take mends")
     tried = {attempt.remedy for attempt in attempts}
     seen = {attempt.recipe.fingerprint for attempt in attempts}
-    for remedy in (*listed, NEW_SEED):
+    by_seed = () if last.failure in NOT_BY_SEED else (NEW_SEED,)
+    for remedy in (*listed, *by_seed):
         if remedy.name in tried and remedy.seed is None:
             continue
         recipe = remedy.apply(last.recipe, ranges=ranges, take=take)
@@ -71,7 +74,14 @@ def decide(
                 remedy=remedy,
                 words=f"{_spoken(last.failure)}: {remedy.words}{_difference(last.recipe, recipe)}",
             )
-    raise AssertionError("a new seed always gives a recipe that was not rendered before")
+    assert not by_seed, "a new seed always gives a recipe that was not rendered before"
+    return Hold(words=f"{_spoken(last.failure)}: the recipe concedes nothing more")
+
+
+def gives_up(recipe: Recipe, remedies: Mapping[str, Sequence[Remedy]]) -> bool:
+    """Whether the recipe concedes anything of its format that a smaller take could be made of."""
+    listed = remedies.get(FailureClass.MEMORY, ())
+    return any(remedy.apply(recipe, ranges={}, take=0) != recipe for remedy in listed)
 
 
 def _spoken(failure: FailureClass) -> str:
@@ -85,6 +95,12 @@ def _difference(before: Recipe, after: Recipe) -> str:
             was, now = getattr(old, name), getattr(new, name)
             if was != now:
                 changes.append(f"stage {index} {name} {was:g} -> {now:g}")
+    if (before.width, before.height) != (after.width, after.height):
+        changes.append(f"{before.width}x{before.height} -> {after.width}x{after.height}")
+    if before.frames != after.frames:
+        changes.append(f"frames {before.frames} -> {after.frames}")
+    if len(before.stages) != len(after.stages):
+        changes.append(f"stages {len(before.stages)} -> {len(after.stages)}")
     for name in ("precision", "vae_precision"):
         was, now = getattr(before, name), getattr(after, name)
         if was != now:

@@ -13,7 +13,7 @@ from qc.judge import HARD
 from qc.scorecard import FailureClass
 from qc.thresholds import load_thresholds
 
-RENDERER_ONLY = {FailureClass.NAN_FRAMES}
+RENDERER_ONLY = {FailureClass.NAN_FRAMES, FailureClass.MEMORY}
 """Seen while a take is rendered, where no clip is left to measure."""
 
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.remedy import Remedy, load_remedies, next_seed
-from manifests.stage import Recipe, Stage, StageKind
+from manifests.families import FAMILIES
+from manifests.remedy import Remedy, fewer_frames, load_remedies, next_seed, smaller
+from manifests.stage import Concession, Recipe, Stage, StageKind
 from qc.scorecard import FailureClass
-from tasks.retake import Attempt, Hold, Retake, decide
+from tasks.retake import Attempt, Hold, Retake, decide, gives_up
 
 RANGES = {"cfg": (1.5, 5.0), "denoise": (0.25, 0.6), "steps": (4.0, 30.0)}
 
@@ -164,6 +165,91 @@ def test_what_the_decode_broke_is_decoded_in_full_precision_first(failure: Failu
     half = replace(recipe(), precision="bfloat16")
     assert follow([failure], start=half)[1] == replace(half, precision="float32")
     assert follow([failure])[1] == recipe().with_seed(next_seed(recipe().seed, 2))
+
+
+def short(failures: int, *conceded: Concession, start: Recipe | None = None) -> list[Recipe]:
+    """Takes that follow when `failures` takes ran out of memory."""
+    conceding = replace(start or recipe(), concessions=conceded)
+    return follow([FailureClass.MEMORY] * failures, start=conceding, max_takes=9)
+
+
+def test_what_does_not_fit_is_made_smaller_as_far_as_its_recipe_concedes() -> None:
+    """Frames, then size, each twice, then the last stage; the seed stays, and then a person."""
+    takes = short(9, *Concession)
+    assert [(take.frames, take.width, take.height, len(take.stages)) for take in takes] == [
+        (17, 128, 128, 2),
+        (13, 128, 128, 2),
+        (13, 96, 96, 2),
+        (5, 96, 96, 2),
+        (5, 64, 64, 2),
+        (5, 64, 64, 1),
+    ]
+    assert {take.seed for take in takes} == {recipe().seed}
+
+
+@pytest.mark.parametrize(
+    ("conceded", "last"),
+    [
+        (Concession.FRAMES, (5, 128, 2)),
+        (Concession.SIZE, (17, 64, 2)),
+        (Concession.STAGES, (17, 128, 1)),
+        (Concession.TILING, (17, 128, 2)),
+    ],
+)
+def test_nothing_is_given_up_that_is_not_conceded(
+    conceded: Concession, last: tuple[int, int, int]
+) -> None:
+    """A preset that concedes frames keeps its size and its stages, and so on."""
+    *_, least = short(9, conceded)
+    assert (least.frames, least.width, len(least.stages)) == last
+
+
+def test_without_concessions_memory_is_held_in_words() -> None:
+    """Another seed needs the same memory: nothing is tried."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.MEMORY, remedy=None)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
+    assert step == Hold(words="memory: the recipe concedes nothing more")
+    assert not gives_up(recipe(), load_remedies())
+
+
+def test_the_words_name_what_became_smaller() -> None:
+    """The report says from what to what."""
+    start = replace(recipe(), concessions=(Concession.FRAMES,), family="wan", frames=81)
+    attempt = Attempt(recipe=start, failure=FailureClass.MEMORY, remedy=None)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
+    assert step.words == "memory: a quarter fewer frames (frames 81 -> 61)"
+
+
+@given(
+    st.sampled_from(sorted(FAMILIES)),
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 400),
+    st.floats(0.01, 0.99),
+)
+def test_a_smaller_recipe_is_one_that_its_family_renders(
+    name: str, columns: int, rows: int, frames: int, share: float
+) -> None:
+    """Fewer frames and a smaller size are valid, smaller, and never below the family's least."""
+    family = FAMILIES[name]
+    sides = [family.snap_size(16 * n, multiple=family.size_multiple) for n in (columns, rows)]
+    count = family.snap_frames(min(max(frames, family.min_frames), family.max_frames))
+    start = replace(recipe(), family=name, width=sides[0], height=sides[1], frames=count)
+    short, small = fewer_frames(start, share), smaller(start, share)
+    assert family.min_frames <= short.frames <= count
+    assert family.snap_frames(short.frames) == short.frames
+    for side, before in zip((small.width, small.height), sides, strict=True):
+        assert family.min_size <= side <= before
+        assert side % family.size_multiple == 0
+
+
+def test_a_split_schedule_keeps_its_last_part() -> None:
+    """Its last part takes the noise out: without it there is no picture."""
+    start = replace(recipe(), concessions=(Concession.STAGES,))
+    high = replace(start.stages[0], kind=StageKind.SPLIT, end_step=6, leftover_noise=True)
+    low = replace(high, start_step=6, end_step=None, leftover_noise=False, add_noise=False)
+    split = replace(start, stages=(high, low))
+    assert short(3, Concession.STAGES, start=split) == [split]
 
 
 def test_every_class_of_failure_has_its_line_in_the_table() -> None:
