@@ -23,6 +23,8 @@ from render.preview_factors import PreviewFactors
 
 COUNT = 5
 """Latent frames of a strip: the first, the last and evenly between."""
+QUALITY = 70
+"""JPEG's: enough for colours without detail, at half the bytes of a strip of frames."""
 
 
 def preview_path(folder: Path, k: int) -> Path:
@@ -79,7 +81,7 @@ class StagePreviews:
     ) -> None:
         try:
             pictures = factors.colours(latents)
-            write_strip(iter(pictures), path, total=len(pictures), count=COUNT)
+            write_strip(iter(pictures), path, total=len(pictures), count=COUNT, quality=QUALITY)
             self._tell(
                 Progress(
                     take_id=self._order.take_id,

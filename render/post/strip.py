@@ -21,19 +21,27 @@ QUALITY = 88
 
 
 def write_strip(
-    frames: Iterable[Frame], path: Path, *, total: int, count: int = 5, height: int = 96
+    frames: Iterable[Frame],
+    path: Path,
+    *,
+    total: int,
+    count: int = 5,
+    height: int = 96,
+    quality: int = QUALITY,
 ) -> None:
     """Write `count` of `total` frames side by side, each `height` pixels high, atomically.
 
     First, last and evenly between; each frame once when there are fewer. Only the chosen frames
-    are held. Raises ValueError when frames end before `total`, DiskFull.
+    are held. `quality` is JPEG's, 1..95.
+
+    Raises ValueError when frames end before `total`, DiskFull.
     """
     wanted = chosen(total, count)
     pictures = [_small(frame, height) for i, frame in enumerate(frames) if i in wanted]
     if len(pictures) != len(wanted):
         raise ValueError(f"{path}: fewer than {total} frames came")
     file = BytesIO()
-    Image.fromarray(_row(pictures)).save(file, "JPEG", quality=QUALITY, subsampling=0)
+    Image.fromarray(_row(pictures)).save(file, "JPEG", quality=quality, subsampling=0)
     with disk_full_named(path):
         write_atomic(path, file.getvalue())
 
