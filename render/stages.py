@@ -116,7 +116,7 @@ def _furthest(take: Take) -> Checkpoint | None:
     folder = take.order.folder
     plans = [_plan(take, k) for k in range(len(take.recipe.stages))]
     found = resume(folder, plans)
-    take.notes += found.notes
+    take.notes += [note for note in found.notes if note not in take.notes]
     done = 0 if found.checkpoint is None else len(found.checkpoint.receipts)
     for k in reversed(range(done, len(plans))):
         borrowed = _borrow(take, k, plans[k])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -15,7 +16,7 @@ from manifests.stage import Recipe, Speed
 from render.backend import Progress, Tell, Watch
 from render.keys import Surroundings
 from render.midway import CADENCE, Cadence
-from render.order import RenderOrder, Span
+from render.order import Placement, RenderOrder, Span
 from render.stage_previews import StagePreviews
 from render.store import Store
 
@@ -86,12 +87,28 @@ class Take:
 
     def surroundings(self) -> Surroundings:
         """What decides pixels beside the recipe."""
+        in_force = set(self.in_force)
+        if self.order.gang is not None:
+            # Each card multiplies smaller matrices, with other kernels and other last bits.
+            in_force.add(f"spread over {self.order.gang.size} cards")
         return Surroundings(
             source_sha256=self.source_sha256,
-            device=_device_kind(self.device),
-            versions={name: version(name) for name in ("torch", "diffusers", "transformers")},
-            in_force=tuple(sorted(self.in_force)),
+            device=_device_kinds(self.device, self.order.placement),
+            versions=_versions(),
+            in_force=tuple(sorted(in_force)),
         )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "diffusers", "transformers")}
+
+
+def _device_kinds(device: torch.device, placement: Placement) -> str:
+    """Of the take's own device, and of others that hold parts of the model."""
+    placed = (placement.text_encoder, placement.low_expert, placement.vae)
+    devices = [device, *(torch.device(name) for name in placed if name is not None)]
+    return " + ".join(dict.fromkeys(_device_kind(each) for each in devices))
 
 
 def _device_kind(device: torch.device) -> str:

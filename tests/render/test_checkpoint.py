@@ -14,8 +14,9 @@ from manifests.stage import Lora, Stage, StageKind
 from render.checkpoint import checkpoint_path, load_checkpoint, resume, save_checkpoint
 from render.errors import StaleCheckpoint
 from render.keys import Surroundings, plan_hash, prefix_fingerprint
-from render.order import RenderOrder, StageReceipt
+from render.order import Gang, Placement, RenderOrder, StageReceipt
 from render.sampling import Latents, draw_noise
+from render.take import Take
 from render.tensor_file import tensor_sha256
 
 X = draw_noise((1, 4, 2, 4, 4), seed=0)
@@ -205,3 +206,18 @@ def test_no_stage_has_no_prefix(order_for: Callable[..., RenderOrder]) -> None:
     )
     with pytest.raises(IndexError, match="stage 1 of a recipe with 1 stages"):
         prefix_fingerprint(recipe, 1)
+
+
+def test_a_take_spread_over_cards_is_other_work(
+    order_for: Callable[..., RenderOrder], tmp_path: Path
+) -> None:
+    """What several cards computed together is never gone on from by one, nor the reverse."""
+    alone = order_for()
+    gang = Gang(rank=0, size=2, meeting=tmp_path / "meeting", seconds=60.0)
+    apart = Placement(text_encoder="cpu", vae="cpu:0")
+    one, many, placed = (
+        Take(order, lambda _progress: None, torch.device("cpu"), None).surroundings()
+        for order in (alone, replace(alone, gang=gang), replace(alone, placement=apart))
+    )
+    assert plan_hash(alone.recipe, 0, one) != plan_hash(alone.recipe, 0, many)
+    assert one == placed, "parts on devices of the same kind give the same bits"
