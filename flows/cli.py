@@ -93,6 +93,7 @@ def run(
         bool, typer.Option("--skip-bad", help="Run the good lines of a sheet with bad ones.")
     ] = False,
     device: Device = None,
+    now: Annotated[bool, typer.Option("--now", help="Run outside the studio's hours too.")] = False,
 ) -> None:
     """Run a night: render, score, retake, finish, report. Started again, it goes on."""
     from flows.run import run_night
@@ -100,7 +101,9 @@ def run(
     # A stop from the service manager is an interruption like Ctrl-C: finished work is kept.
     signal.signal(signal.SIGTERM, _interrupt)
     settings = {} if device is None else {"device": device}
-    code = run_night(sheets or [], root=root, settings=settings, skip_bad=skip_bad, console=_out())
+    code = run_night(
+        sheets or [], root=root, settings=settings, skip_bad=skip_bad, now=now, console=_out()
+    )
     raise typer.Exit(code)
 
 

@@ -27,6 +27,7 @@ from reports.take import ShotStatus
 from tasks import night_book
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_machine
+from tasks.hours import NightHours
 from tasks.naming import arguments_key
 from tasks.plan import Plan, make_plan
 from tasks.pool import Pool, WorkerPool
@@ -68,14 +69,17 @@ async def night(
     root: Path,
     skip_bad: bool = False,
     settings: dict[str, Any] | None = None,
+    now: bool = False,
 ) -> dict[str, Any]:
-    """Run a night over these sheets.
+    """Run a night over these sheets; `now` runs it outside the studio's hours too.
 
     Returns the counts of its shots by status and the path of the report. Raises BadInput with
-    every fault when a line of a sheet cannot be used (unless `skip_bad`), and LedgerBusy when
-    another night runs in this root.
+    every fault when a line of a sheet cannot be used (unless `skip_bad`) or outside the hours, and
+    LedgerBusy when another night runs in this root.
     """
     studio = load_studio(root, **(settings or {}))
+    hours = NightHours(studio, ignore=now)
+    hours.check()
     sheets = [load_manifest(path, studio=studio) for path in manifests]
     faults = [fault for sheet in sheets for fault in sheet.faults]
     if faults and not skip_bad:
@@ -88,6 +92,7 @@ async def night(
             key=arguments_key(manifests, studio=studio),
             arguments={"manifests": [str(path) for path in manifests], "skip_bad": skip_bad},
             flow_run_id=str(runtime.flow_run.id),
+            evening=hours.evening,
         )
         night_book.note_refused(ledger, record, faults)
         plan = make_plan(sheets, studio=studio, ledger=ledger)
@@ -95,7 +100,7 @@ async def night(
         BOARD.set(board)
         listener = Watchers(WATCHER.get(), board).progress
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
-        desk = night_book.lay_desk(studio, ledger, pool, record, plan)
+        desk = night_book.lay_desk(studio, ledger, pool, record, plan, hours=hours)
         stack.enter_context(at_desk(desk))
         await _run_shots(desk, plan)
         counts = night_book.end(desk)
@@ -115,6 +120,11 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
     async def run(job: Job) -> None:
         async with lanes:
             if desk.ledger.shot_status(job.shot_id) is ShotStatus.APPROVED:
+                return
+            words = night_book.postponed(desk, job)
+            if words is not None:
+                # No page in the UI for a shot that nothing is done on tonight.
+                watcher.shot_done(job.shot.id, ShotStatus.WAITING.value, words)
                 return
             recipe = job.shot.recipe
             with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):

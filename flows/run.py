@@ -23,6 +23,7 @@ from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
+from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan
@@ -37,15 +38,17 @@ def run_night(
     settings: Mapping[str, Any],
     skip_bad: bool,
     console: Console,
+    now: bool = False,
 ) -> int:
     """Run, or go on with, a night over these sheets; returns the exit code.
 
-    Without sheets it is the inbox's night.
+    Without sheets it is the inbox's night. `now` runs it outside the studio's hours too.
 
     Raises BadInput when nothing could be started, LedgerBusy when another night runs here.
     """
     studio = load_studio(root, **settings)
     manifests = list(manifests) or _from_inbox(studio, console)
+    NightHours(studio, ignore=now).check()
     plan, last = _look(manifests, studio, skip_bad)
     if not plan.open_lines and (last is None or last.ended is not None):
         return _nothing_to_do(plan, last, studio, console)
@@ -59,7 +62,7 @@ def run_night(
             # NOTE: set before Prefect is imported, which reads it once.
             os.environ["PREFECT_API_URL"] = f"{url}/api"
             console.print(f"Prefect UI while the night runs: {url}", highlight=False)
-        result = _run(stack, manifests, studio, settings, skip_bad, console)
+        result = _run(stack, manifests, studio, settings, skip_bad, now, console)
     return _tell(result, studio, console)
 
 
@@ -107,6 +110,7 @@ def _run(
     studio: Studio,
     settings: Mapping[str, Any],
     skip_bad: bool,
+    now: bool,
     console: Console,
 ) -> dict[str, Any]:
     from prefect.logging.handlers import APILogWorker
@@ -123,6 +127,7 @@ def _run(
                 root=studio.root,
                 skip_bad=skip_bad,
                 settings=dict(settings),
+                now=now,
             )
         )
     except BaseException as error:

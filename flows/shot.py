@@ -16,6 +16,7 @@ from tasks.desk import Desk, Job, desk
 from tasks.finish_shot import finish_shot
 from tasks.naming import take_id
 from tasks.next_action import Action
+from tasks.night_book import postponed
 from tasks.render_take import render_take
 from tasks.score_take import score_take
 from tasks.steps import action_for, add_take, give_up
@@ -30,7 +31,7 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
     async with BOARD.get().showing(take_id(job.manifest, shot, job.fingerprint, 1)):
         for _ in range(4 * night.studio.max_takes + 4):
             action, number = action_for(night, job)
-            if action is Action.NOTHING:
+            if action is Action.NOTHING or postponed(night, job, action):
                 break
             try:
                 await _step(night, job, action, number)

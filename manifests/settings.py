@@ -26,6 +26,7 @@ from manifests.notify import NotifyRules
 from manifests.placement import CardPlacement
 from manifests.refusal import Refusal
 from manifests.text import closest, suggest
+from manifests.window import Window
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 SETTINGS_NAME = "studio.yaml"
@@ -80,6 +81,8 @@ class Studio(BaseSettings):
 
     inbox: InboxRules = InboxRules()
     """Where sheets are dropped."""
+    window: Window | None = None
+    """The night's hours; None: whenever it is started, for as long as it takes."""
     notify: NotifyRules = NotifyRules()
     """Who is told when a night begins, is in trouble, or ends."""
 

@@ -148,7 +148,9 @@ def _notes(
     for line in takes:
         if line.record.receipt is not None:
             notes += [f"take {line.record.number}: {note}" for note in line.record.receipt.notes]
-    notes += [event.words for event in events if event.kind is EventKind.NOTE]
+    notes += [
+        event.words for event in events if event.kind in (EventKind.NOTE, EventKind.POSTPONED)
+    ]
     if delivery is not None and not delivery.delivery.path.is_file():
         notes.append("the delivered file is no longer where it was put")
     return tuple(dict.fromkeys(notes))

@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     """A try at finishing an approved take failed; `data` as for a machine failure."""
     ABANDONED = "abandoned"
     """Finishing the shot failed for good: the shot is held."""
+    POSTPONED = "postponed"
+    """The shot would not have ended within the night's hours: it waits, first in line."""
     NOTE = "note"
     """What a person should know; `data` may name `best_take`, the take id worth looking at."""
 

@@ -11,6 +11,7 @@ from manifests.settings import Studio
 from manifests.shot import Shot
 from render.order import ModelRef
 from reports.ledger import Ledger
+from tasks.hours import NightHours
 from tasks.pool import Pool
 
 
@@ -25,6 +26,8 @@ class Job:
     fingerprint: str
     budget: float
     """Seconds after which a render is taken for stuck, from when it begins."""
+    seconds: float = 0.0
+    """Expected of one take."""
     position: int = 0
     """In the plan: where takes wait for a card, the smaller one goes first."""
 
@@ -40,6 +43,8 @@ class Desk:
     torch_device: str
     """Of the workers: `cpu` or `cuda:0` (each sees its own card as the first)."""
     jobs: Mapping[int, Job]
+    hours: NightHours
+    """How much of the night is left."""
 
     def model_ref(self, name: str) -> ModelRef:
         """The model of that name as a worker finds it. The sheet was checked: it is there."""

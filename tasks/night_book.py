@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,22 @@ from reports.ledger import Ledger
 from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job
+from tasks.hours import NightHours
+from tasks.next_action import Action
 from tasks.plan import Plan
 from tasks.pool import Pool
 
 
 def begin(
-    ledger: Ledger, *, key: str, arguments: Mapping[str, Any], flow_run_id: str
+    ledger: Ledger, *, key: str, arguments: Mapping[str, Any], flow_run_id: str, evening: date
 ) -> NightRecord:
-    """A new night, or the one that was cut short with the same arguments (`key`)."""
+    """A new night of the date `evening`, or the one that was cut short with the same `key`."""
     record = ledger.open_night(key)
     if record is not None:
         ledger.resume_night(record.id, flow_run_id=flow_run_id)
     else:
         record = ledger.begin_night(
-            night_id=ledger.next_night_id(datetime.now().astimezone().date()),
+            night_id=ledger.next_night_id(evening),
             arguments_key=key,
             arguments=arguments,
             flow_run_id=flow_run_id,
@@ -37,7 +39,15 @@ def begin(
     return record
 
 
-def lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, plan: Plan) -> Desk:
+def lay_desk(
+    studio: Studio,
+    ledger: Ledger,
+    pool: Pool,
+    record: NightRecord,
+    plan: Plan,
+    *,
+    hours: NightHours,
+) -> Desk:
     """The desk of the night, with every shot of the plan recorded in its order."""
     jobs = {}
     for position, line in enumerate(plan.lines):
@@ -48,6 +58,7 @@ def lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, pl
             shot=line.shot,
             fingerprint=shot_fingerprint(line.shot),
             budget=line.budget,
+            seconds=line.estimate.seconds,
             position=position,
         )
     return Desk(
@@ -57,6 +68,7 @@ def lay_desk(studio: Studio, ledger: Ledger, pool: Pool, record: NightRecord, pl
         night_id=record.id,
         torch_device=pool.torch_device,
         jobs=jobs,
+        hours=hours,
     )
 
 
@@ -69,6 +81,25 @@ def note_refused(ledger: Ledger, record: NightRecord, faults: Sequence[Fault]) -
             ledger.event(
                 kind=EventKind.REFUSED, words=str(fault), night=record.id, data=fault.to_dict()
             )
+
+
+def postponed(night: Desk, job: Job, action: Action = Action.RENDER) -> str | None:
+    """Why the shot must wait for the next night, written down once a night; None: it need not.
+
+    What was rendered is scored and finished as long as the night lasts, however little is left.
+    """
+    starts = action in (Action.NEW_TAKE, Action.AGAIN, Action.RENDER)
+    gate = night.hours.gate(job.seconds if starts else 0.0)
+    if gate.open:
+        return None
+    known = night.ledger.events_of(
+        night=night.night_id, shot_id=job.shot_id, kind=EventKind.POSTPONED
+    )
+    if not known:
+        night.ledger.event(
+            kind=EventKind.POSTPONED, words=gate.words, night=night.night_id, shot_id=job.shot_id
+        )
+    return gate.words
 
 
 def note_broken(night: Desk, job: Job, error: Exception) -> None:

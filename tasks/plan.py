@@ -16,6 +16,7 @@ from manifests.shot import Manifest, Shot
 from manifests.stage import Stage
 from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
+from reports.records import EventKind
 from reports.take import ShotStatus
 from tasks.estimate import Estimate, disk_bytes, estimate, start_words
 
@@ -54,6 +55,8 @@ class PlanLine:
     status: ShotStatus
     """As the ledger has it: what is approved is not rendered again."""
     warnings: tuple[str, ...]
+    postponed: bool = False
+    """A night before ended too soon for it: it is first in line among those of its priority."""
 
     @property
     def budget(self) -> float:
@@ -144,11 +147,18 @@ class Plan:
 def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads | None) -> Plan:
     """Plan these sheets. `ledger` is None where no night has run yet.
 
-    Order: priority (high first), then by model (loading one is minutes), then as in the sheets.
+    Order: priority (high first), what a night before postponed, then by model (loading one is
+    minutes), then as in the sheets.
     """
     lines = [_line(sheet.name, shot, ledger=ledger) for sheet in sheets for shot in sheet.shots]
     models = list(dict.fromkeys(line.shot.recipe.model for line in lines))
-    lines.sort(key=lambda line: (-line.shot.priority, models.index(line.shot.recipe.model)))
+    lines.sort(
+        key=lambda line: (
+            -line.shot.priority,
+            not line.postponed,
+            models.index(line.shot.recipe.model),
+        )
+    )
     return Plan(
         lines=tuple(lines),
         refused=tuple(fault for sheet in sheets for fault in sheet.faults),
@@ -183,13 +193,15 @@ def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None) -> PlanLine:
         start_words(planned.stage, index, planned.start_sigma)
         for index, planned in enumerate(stages)
     )
+    status, postponed = _history(manifest, shot, ledger)
     return PlanLine(
         manifest=manifest,
         shot=shot,
         stages=stages,
         estimate=estimate(shot.recipe, ledger=ledger),
         disk_bytes=disk_bytes(shot.recipe),
-        status=_status(manifest, shot, ledger),
+        status=status,
+        postponed=postponed,
         warnings=(*shot.warnings, *(words for words in sigma_warnings if words)),
     )
 
@@ -199,11 +211,15 @@ def _planned(stage: Stage) -> PlanStage:
     return PlanStage(stage=stage, start_sigma=sigmas[0], steps=len(sigmas) - 1)
 
 
-def _status(manifest: str, shot: Shot, ledger: LedgerReads | None) -> ShotStatus:
+def _history(manifest: str, shot: Shot, ledger: LedgerReads | None) -> tuple[ShotStatus, bool]:
+    """Where the shot stands, and whether a night before had no time for it."""
     if ledger is None:
-        return ShotStatus.WAITING
+        return ShotStatus.WAITING, False
     known = ledger.find_shot(manifest, shot.id, shot_fingerprint(shot))
-    return ShotStatus.WAITING if known is None else ledger.shot_status(known.id)
+    if known is None:
+        return ShotStatus.WAITING, False
+    events = ledger.events_of(shot_id=known.id, kind=EventKind.POSTPONED)
+    return ledger.shot_status(known.id), bool(events)
 
 
 def _nearest(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,24 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 FROZEN = {"frozen": 1.0}
 
 
-async def run(sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False) -> dict[str, Any]:
+async def run(
+    sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False, now: bool = False
+) -> dict[str, Any]:
     from flows.night import POOL, night
 
     token = POOL.set(lambda _studio, _listener: pool)
     try:
-        return await night(manifests=[sheet], root=root, skip_bad=skip_bad)
+        return await night(manifests=[sheet], root=root, skip_bad=skip_bad, now=now)
     finally:
         POOL.reset(token)
 
 
-def night_of(studio: Any, rows: list[dict[str, Any]], pool: FakePool) -> dict[str, Any]:
+def night_of(
+    studio: Any, rows: list[dict[str, Any]], pool: FakePool, *, now: bool = False
+) -> dict[str, Any]:
     import asyncio
 
-    return asyncio.run(run(studio.sheet(rows), studio.root, pool))
+    return asyncio.run(run(studio.sheet(rows), studio.root, pool, now=now))
 
 
 def ledger(studio: Any) -> LedgerReads:
@@ -205,3 +210,51 @@ def test_a_night_is_told_to_prometheus(studio: Any) -> None:
     assert "rushes_night_open 0.0" in lines
     assert 'rushes_work_pieces_total{model="pocket-wan",part="stage 1"} 3.0' in lines
     assert url.startswith("http://127.0.0.1:")
+
+
+def hours(studio: Any, *, opens: timedelta, closes: timedelta) -> None:
+    """Give the studio hours around this minute."""
+    minute = datetime.now(UTC)
+    start, end = ((minute + each).strftime("%H:%M") for each in (opens, closes))
+    text = f'window: {{start: "{start}", end: "{end}", timezone: UTC}}\n'
+    (studio.root / "studio.yaml").write_text(text)
+
+
+def test_what_does_not_fit_the_night_waits_and_is_first_in_the_next(studio: Any) -> None:
+    """A shot of an hour is not begun ten minutes before the end; the short one still renders."""
+    from manifests.load import load_manifest
+    from manifests.settings import load_studio
+    from tasks.plan import make_plan
+
+    hours(studio, opens=timedelta(hours=-2), closes=timedelta(minutes=12))
+    rows = [
+        {"shot": "short", "frames": "5"},
+        {"shot": "long", "frames": "33", "width": "256", "height": "256", "preset": "endless"},
+    ]
+    preset = "title: Endless\nfamily: pocket\nwidth: 256\nheight: 256\nframes: 33\nfps: 8\n"
+    preset += "stages:\n" + "  - {kind: renoise, steps: 200, cfg: 1.5, shift: 3.0}\n"
+    (studio.root / "presets/pocket").mkdir(parents=True)
+    (studio.root / "presets/pocket/endless.yaml").write_text(preset)
+    with (studio.root / "studio.yaml").open("a") as file:
+        file.write("presets_dir: presets\n")
+    pool = FakePool()
+    result = night_of(studio, rows, pool)
+    assert result["shots"]["approved"] == 1
+    assert [take.split("/")[1] for take in pool.rendered] == ["short"]
+    with ledger(studio) as book:
+        (event,) = book.events_of(kind=EventKind.POSTPONED)
+        assert event.words.startswith("waits for the next night:")
+        found = load_studio(studio.root)
+        sheet = load_manifest(studio.sheet([*rows, {"shot": "new"}]), studio=found)
+        plan = make_plan([sheet], studio=found, ledger=book)
+    assert [line.shot.id for line in plan.open_lines] == ["long", "new"]
+
+
+def test_outside_the_hours_nothing_is_started(studio: Any) -> None:
+    """The refusal says when the hours begin; `now` runs the night all the same."""
+    hours(studio, opens=timedelta(hours=2), closes=timedelta(hours=3))
+    pool = FakePool()
+    with pytest.raises(BadInput, match=r"hours begin .* run it then, or now with --now"):
+        night_of(studio, [{"shot": "sh010"}], pool)
+    assert pool.rendered == []
+    assert night_of(studio, [{"shot": "sh010"}], pool, now=True)["shots"]["approved"] == 1
