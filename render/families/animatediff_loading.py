@@ -46,7 +46,7 @@ def load_animatediff(request: LoadRequest) -> AnimateDiffModel:
             f"family right, or choose a folder of {' or '.join(FAMILY.pipelines)}"
         )
     bare = declared in FAMILY.bare_pipelines
-    motion = _motion_folder(request.model) if bare else folder / "motion_adapter"
+    motion = motion_folder(request.model) if bare else folder / "motion_adapter"
     pipe = _pipeline(folder, request, motion=motion if bare else None)
     _check(pipe, folder, name=name, motion=motion)
     # The modules are in the UNet now: the adapter would only double their memory.
@@ -54,7 +54,8 @@ def load_animatediff(request: LoadRequest) -> AnimateDiffModel:
     return AnimateDiffModel(pipe, request)
 
 
-def _motion_folder(model: ModelRef) -> Path:
+def motion_folder(model: ModelRef) -> Path:
+    """Where the motion adapter of an image model lies. Raises ModelUnavailable."""
     if model.motion_adapter is None:
         raise ModelUnavailable(
             f"model {model.name} is an image model and has no motion adapter; add motion_adapter: "

@@ -40,8 +40,10 @@ from render.clip import clip_info
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
 from render.families.animatediff import AnimateDiffModel
-from render.families.base import Conditioning, LoadRequest
-from render.families.registry import load_model
+from render.families.base import Conditioning, LoadRequest, Position
+from render.families.registry import load_model, measure_footprint
+from render.footprint import Footprint, FootprintOrder
+from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
 from render.sampling import Latents, draw_noise, enter_stage, run_stage
 from render.solver import SolverSetup
@@ -522,3 +524,59 @@ def test_the_betas_decide_the_levels_and_the_picture(
     own = _render(order_for(folder=tmp_path / "a", stages=stages))
     assert own.stages[0].start_sigma == pytest.approx(14.6146, abs=1e-3)
     assert _hashes(own) != _hashes(_render(order_for(folder=tmp_path / "b")))
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def _footprint(ref: ModelRef, **changes: Any) -> Footprint:
+    values: dict[str, Any] = {
+        "precision": "float32",
+        "vae_precision": "float32",
+        "width": WIDTH,
+        "height": HEIGHT,
+        "frames": COUNT,
+        "image_to_video": False,
+        **changes,
+    }
+    found = measure_footprint(FootprintOrder(model=ref, **values))
+    assert found is not None
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["image", "whole"])
+def test_its_memory_is_told_from_settings_alone(tiny: Path, tmp_path: Path, kind: str) -> None:
+    """Weights to the byte without opening one; more frames, more room to sample."""
+    bare = tmp_path / "settings"
+    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    found = _footprint(_ref(bare, kind))
+    for name, module in _load(_ref(tiny, kind)).components.items():
+        tensors = len([*module.parameters(), *module.buffers()])
+        assert 0 <= found.parts[name].whole - module_bytes(module) < 512 * tensors, name
+    rooms = {work.name: work.room for work in found.works}
+    longer = {work.name: work.room for work in _footprint(_ref(bare, kind), frames=12).works}
+    assert longer["sampling"] > rooms["sampling"]
+    assert longer["decode"] == rooms["decode"]
+
+
+@pytest.mark.slow
+def test_memory_levers_leave_the_model_usable(tiny: Path) -> None:
+    """In tiles all frames come, and whole ones again after; in 8 bits nearly the same noise."""
+    model = _load(_ref(tiny))
+    latents = draw_noise((1, 4, 2, 4, 6), seed=1)
+    with torch.inference_mode():
+        whole = np.concatenate(list(model.decode(latents)))
+        model.tile_decode(on=True)
+        tiled = np.concatenate(list(model.decode(latents)))
+        model.tile_decode(on=False)
+        assert np.array_equal(np.concatenate(list(model.decode(latents))), whole)
+        text = model.encode_text(PROMPT)
+        at = Position(sigma=torch.tensor(1.5), expert=Expert.AUTO, step=0, steps=1)
+        exact = model.velocity(latents, at, text, image=None, branch="cond")
+        model.store_in_8_bits()
+        narrow = model.velocity(latents, at, text, image=None, branch="cond")
+    assert tiled.shape == whole.shape
+    assert not np.array_equal(tiled, whole)
+    assert torch.isfinite(narrow).all()
+    assert 0.0 < float((narrow - exact).abs().max()) < 0.5 * float(exact.abs().max())
