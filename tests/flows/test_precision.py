@@ -79,5 +79,5 @@ def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
     assert second.recipe.seed == first.recipe.seed
     words = "nan: the same seed in float32 (precision float16 -> float32)"
     assert first.transitions[-1].words == words
-    assert list((studio.root / ".rushes/store/text").rglob("*.safetensors")), "the night has a store"
+    assert list((studio.root / ".rushes/store/text").rglob("*.safetensors")), "no store was kept"
     assert escape(words) in Path(result["report"]).read_text(encoding="utf-8")
