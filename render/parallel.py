@@ -62,7 +62,9 @@ def why_not(model: LoadedModel, recipe: Recipe, *, size: int) -> str | None:
     shape = model.latent_shape(width=recipe.width, height=recipe.height, frames=recipe.frames)
     for net in _nets(model):
         heads = int(net.config.num_attention_heads)
-        if getattr(net, "_cp_plan", None) is None or not hasattr(net.config, "patch_size"):
+        # NOTE: LTX-2 has a plan, but not for the sound and the times of tokens beside the picture.
+        spread = getattr(net, "_cp_plan", None) is not None and hasattr(net.config, "patch_size")
+        if not spread or len(shape) != 5:
             return f"{type(net).__name__} cannot be spread over cards"
         if heads % size:
             return f"{heads} attention heads cannot be shared by {size} cards"

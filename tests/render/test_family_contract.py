@@ -234,6 +234,7 @@ def test_a_mask_says_which_frames_are_given(
     assert torch.equal(finished[~given], bare[~given])
 
 
+@pytest.mark.slow
 def test_a_closed_model_is_gone(case: Case, folder: ModelRef) -> None:
     """Nothing holds the weights once a model is closed, though the object itself lives on."""
     model = _load(case, folder)

@@ -35,6 +35,7 @@ from render.families.registry import load_model, measure_footprint
 from render.footprint import Footprint, FootprintOrder
 from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
+from render.parallel import why_not
 from render.sampling import draw_noise, run_stage
 from render.solvers import Euler
 
@@ -277,6 +278,7 @@ def test_the_model_is_told_the_frame_rate(loaded: LoadedModel) -> None:
     assert not torch.equal(found[24.0][1], found[12.0][1])
 
 
+@pytest.mark.slow
 def test_the_still_stays_where_it_was_given(tiny_ltx2: Tiny, fitted: Image.Image) -> None:
     """The first latent frame is the still before, while and after the model samples."""
     model = _load(tiny_ltx2("ltx-2.0"), image_to_video=True)
@@ -345,6 +347,7 @@ def test_a_take_is_rendered(order_for: OrderFor) -> None:
     assert (info.frames, info.width, info.height, info.fps) == (9, 96, 64, FPS)
     assert [stage.steps for stage in receipt.stages] == [3, 2]
     assert receipt.stages[0].latents_sha256 != receipt.stages[1].latents_sha256
+    assert receipt.notes == ()
 
 
 @pytest.mark.slow
@@ -391,6 +394,13 @@ def test_what_it_cannot_make_is_refused(
     """Rates, sizes, lengths and experts it does not have are refused before the first step."""
     with pytest.raises(ModelUnavailable, match=said):
         loaded.check(_recipe(**changes))
+
+
+def test_it_stays_on_one_card(loaded: LoadedModel) -> None:
+    """The plan that its class has for several cards leaves out the sound: it is not used."""
+    loaded.check(_recipe())
+    said = why_not(loaded, _recipe(), size=2)
+    assert said == "LTX2VideoTransformer3DModel cannot be spread over cards"
 
 
 def test_a_boundary_is_refused(tiny_ltx2: Tiny) -> None:
@@ -525,6 +535,7 @@ def test_a_lora_changes_its_stage_and_leaves_no_trace(order_for: OrderFor, tmp_p
     assert _hashes(_render(order_for(folder="after"), backend)) == before
 
 
+@pytest.mark.slow
 def test_a_lora_on_how_text_is_read_is_left_out_and_said(
     order_for: OrderFor, tmp_path: Path
 ) -> None:
