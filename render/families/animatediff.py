@@ -21,7 +21,10 @@ from render.families.base import Frames, ImageCondition, LoadedModel, LoadReques
 from render.families.loras import LoraShelf
 from render.families.pixels import frames_of
 from render.memory import Residence, release
+from render.preview_factors import PreviewFactors, known_factors
 
+SD15_LATENTS = (4, 0.18215)
+"""Channels and scale of Stable Diffusion 1.5's latents: by these its VAE is known."""
 DECODE_FRAMES = 4
 """Frames that the VAE decodes at once: each stands for itself, so this decides memory alone."""
 
@@ -45,6 +48,13 @@ class AnimateDiffModel(LoadedModel):
         """`unet`, `text_encoder` and `vae`."""
         parts = self._pipe.components.items()
         return {name: part for name, part in parts if isinstance(part, nn.Module)}
+
+    @property
+    def preview_factors(self) -> PreviewFactors | None:
+        """Those of Stable Diffusion 1.5, whose VAE it is; None beside another one's."""
+        config = self._pipe.vae.config
+        known = (config.latent_channels, config.scaling_factor) == SD15_LATENTS
+        return known_factors("sd-1.5") if known else None
 
     def check(self, recipe: Recipe) -> None:
         """Refuse experts, foreign noise, and more frames than its motion modules hold together."""
