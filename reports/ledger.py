@@ -141,9 +141,11 @@ class Ledger(LedgerReads):
 
     def rendered(self, take_id: str, receipt: Receipt, night: str) -> None:
         """A take's clip is whole on disk: its receipt, and the step to rendered."""
-        seconds = f"rendered in {receipt.seconds:.1f} s on {receipt.device}"
+        words = f"rendered in {receipt.seconds:.1f} s on {receipt.device}"
+        if receipt.reused:
+            words += f", with {', '.join(receipt.reused)} from the store"
         with self._write():
-            take = self._step(take_id, TakeStatus.RENDERED, night, seconds)
+            take = self._step(take_id, TakeStatus.RENDERED, night, words)
             self._insert("receipts", {"take": take, "json": canonical_json(receipt.to_dict())})
 
     def judged(

@@ -14,6 +14,8 @@ from reports.errors import (
     NotInLedger,
 )
 from reports.ledger import Ledger
+from reports.morning import render_page
+from reports.night_report import build_night_report
 from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 
@@ -129,6 +131,21 @@ def test_an_illegal_step_raises_and_changes_nothing(maker, after):
         with pytest.raises(IllegalTransition, match=before.take_id):
             _send(maker, ledger, before, after, night)
         assert ledger.takes_of(shot) == [before]
+
+
+def test_what_came_from_the_store_is_told(maker):
+    """The words of a rendered take, and its place on the page, name what was not computed again."""
+    with maker.ledger() as ledger:
+        night = maker.begin(ledger)
+        take = maker.add(ledger, ledger.record_shot(night, "shots", maker.shot(), 0).id, night)
+        ledger.move(take.take_id, TakeStatus.RENDERING, night=night, words="")
+        receipt = maker.receipt(take.take_id, take.recipe, reused=("stage 1", "prompt"))
+        ledger.rendered(take.take_id, receipt, night)
+        (after,) = ledger.takes_of(take.shot_id)
+        page = render_page(build_night_report(ledger, night), maker.root)
+    words = after.transitions[-1].words
+    assert words.endswith("on cpu (2 threads), with stage 1, prompt from the store")
+    assert "from the store: stage 1, prompt" in page
 
 
 def test_a_step_that_needs_data_is_not_a_bare_move(maker):
