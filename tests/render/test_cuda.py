@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from manifests.files import sha256_file
 from manifests.stage import Lora
 from render import memory
+from render.backend import Progress
 from render.diffusers_backend import DiffusersBackend
 from render.errors import OutOfMemory
+from render.midway import NAME, Cadence
 from render.order import Receipt, RenderOrder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
@@ -48,6 +51,27 @@ def test_a_card_gives_the_same_bytes(kind: str, order_for: OrderFor, tmp_path: P
     )
     card, cpu = (load_file(r.stages[0].latents)["latents"] for r in (one, on_cpu))
     torch.testing.assert_close(card, cpu, atol=2e-3, rtol=2e-3)
+
+
+def test_a_take_killed_on_a_card_goes_on_bit_for_bit(order_for: OrderFor, tmp_path: Path) -> None:
+    """Cut between two steps of stage 2, and rendered to the end by another worker with what the
+    first one left in its folder and in the store: the bytes of the unkilled take."""
+    order = replace(order_for("i2v-2.2"), store=tmp_path / "store", device="cuda:0")
+
+    def die(progress: Progress) -> None:
+        if (progress.stage, progress.step) == (2, 2):
+            raise KeyboardInterrupt
+
+    often = Cadence(every_seconds=0.0, most_share=math.inf)
+    with pytest.raises(KeyboardInterrupt):
+        DiffusersBackend(cadence=often).render(order, tell=die)
+    assert (order.folder / NAME).exists()
+    told: list[Progress] = []
+    receipt = DiffusersBackend().render(order, tell=told.append)
+    assert next(p.step for p in told if p.phase == "stage") == 1
+    assert receipt.reused == ("prompt", "still")
+    assert receipt.notes == ()
+    assert _hashes(receipt) == _hashes(_render(order_for("i2v-2.2", folder=tmp_path / "whole")))
 
 
 def test_the_encoders_leave_the_card(order_for: OrderFor) -> None:
