@@ -49,6 +49,8 @@ class StagePreviews:
         without the factors of the model's VAE. A strip of an earlier try is gone in any case.
         """
         path = preview_path(self._order.folder, k)
+        if k in self._threads:
+            self._threads[k].join()  # of a try that ran out of memory behind this stage
         try:
             path.unlink(missing_ok=True)
             if clean is None or factors is None:
