@@ -23,7 +23,7 @@ from manifests.library import resolve_model
 from manifests.preset import load_preset
 from manifests.settings import load_studio
 from manifests.source import inspect_source
-from manifests.stage import Recipe
+from manifests.stage import Recipe, Sampler
 from qc.faults import Expected
 from qc.measure import measure
 from render.diffusers_backend import DiffusersBackend
@@ -43,7 +43,9 @@ MOVES = (
 )
 
 
-def recipe_of(preset: str, prompt: str, still: Path, seed: int, cfg: float | None) -> Recipe:
+def recipe_of(
+    preset: str, prompt: str, still: Path, seed: int, *, cfg: float | None, sampler: str | None
+) -> Recipe:
     """The recipe that a row with these cells would give, at the preset's own size."""
     studio = load_studio(Path(tempfile.gettempdir()))
     found = load_preset("pocket", preset, studio)
@@ -51,6 +53,8 @@ def recipe_of(preset: str, prompt: str, still: Path, seed: int, cfg: float | Non
     stages = found.stages
     if cfg is not None:
         stages = tuple(replace(stage, cfg=cfg) for stage in stages)
+    if sampler is not None:
+        stages = tuple(replace(stage, sampler=Sampler(sampler)) for stage in stages)
     return Recipe(
         preset=found.qualified_name,
         family="pocket",
@@ -90,14 +94,16 @@ def main() -> None:
     parser.add_argument("--moves", nargs="+", default=list(MOVES))
     parser.add_argument("--stills", nargs="+", default=[p.name for p in sorted(STILLS.iterdir())])
     parser.add_argument("--cfg", type=float, default=None, help="override every stage's CFG")
+    parser.add_argument("--samplers", nargs="+", default=[None], help="override every stage's")
     args = parser.parse_args()
     backend, rows = DiffusersBackend(), []
-    grid = itertools.product(args.presets, args.stills, args.moves, args.seeds)
-    for preset, still, move, seed in grid:
+    grid = itertools.product(args.samplers, args.presets, args.stills, args.moves, args.seeds)
+    for sampler, preset, still, move, seed in grid:
         with tempfile.TemporaryDirectory() as folder:
-            recipe = recipe_of(preset, move, STILLS / still, seed, args.cfg)
+            recipe = recipe_of(preset, move, STILLS / still, seed, cfg=args.cfg, sampler=sampler)
             row = one(backend, recipe, STILLS / still, Path(folder))
-        rows.append({"preset": preset, "still": still, "move": move, "seed": seed, **row})
+        named = {} if sampler is None else {"sampler": sampler}
+        rows.append({**named, "preset": preset, "still": still, "move": move, "seed": seed, **row})
         print(json.dumps(rows[-1]), flush=True)
     write(args.out, rows)
 
