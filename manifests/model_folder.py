@@ -51,6 +51,13 @@ def check_weights(folder: Path) -> None:
             raise Refusal(f"{folder.name}/{missing[0]} is missing", FETCH)
     if not present:
         raise Refusal(f"{folder.name} holds no .safetensors weights", FETCH)
+    if all("." in name.removesuffix(".safetensors") for name in present):
+        first = min(present)
+        base = first.partition(".")[0]
+        raise Refusal(
+            f"{folder.name} holds a variant of its weights alone ({first})",
+            f"name it {base}.safetensors",
+        )
 
 
 def folder_id(folder: Path, *, without: Iterable[str] = ()) -> str:

@@ -63,14 +63,16 @@ def check_motion(
         raise Refusal("it holds its motion modules itself", "drop motion_adapter:")
     noise = _noise(folder, betas=betas, bare=bare, family=family)
     if adapter is not None:
-        frames, adapter_id = _adapter(adapter)
+        frames, adapter_id = _adapter(adapter, image=folder)
     else:
-        frames, adapter_id = None if folder is None else _frames(folder / "motion_adapter"), None
+        whole = None if folder is None else _config(folder / "motion_adapter")
+        frames, adapter_id = None if whole is None else _frames(whole), None
     return Motion(family=_holding(family, frames), noise=noise, adapter_id=adapter_id)
 
 
-def _adapter(adapter: str) -> tuple[int | None, str]:
-    """Frames it can hold together (None: not known here) and its id."""
+def _adapter(adapter: str, *, image: Path | None) -> tuple[int | None, str]:
+    """Frames it can hold together (None: not known here) and its id; it must fit the `image`
+    model where that lies here."""
     if HUB_ADAPTER.fullmatch(adapter):
         return None, adapter
     folder = Path(adapter)
@@ -79,13 +81,29 @@ def _adapter(adapter: str) -> tuple[int | None, str]:
             f"its motion adapter {adapter!r} is not there",
             "correct motion_adapter:, a folder or owner/name@commit",
         )
-    frames = _frames(folder)
+    config = _config(folder)
     check_safe(folder)
     check_weights(folder)
-    return frames, folder_id(folder)
+    if image is not None:
+        _check_fit(config, read_json(image / "unet" / "config.json"), folder)
+    return _frames(config), folder_id(folder)
 
 
-def _frames(folder: Path) -> int | None:
+def _check_fit(motion: Mapping[str, Any], image: Mapping[str, Any], folder: Path) -> None:
+    """Raise Refusal where the modules were made for another network (Stable Diffusion XL, say)."""
+    for theirs, ours in (
+        ("block_out_channels", "block_out_channels"),
+        ("motion_layers_per_block", "layers_per_block"),
+    ):
+        if motion.get(theirs) is not None and motion[theirs] != image.get(ours):
+            raise Refusal(
+                f"the motion adapter {folder} was made for {ours} {motion[theirs]}, "
+                f"and this model has {image.get(ours)}",
+                "use a motion adapter for Stable Diffusion 1.5",
+            )
+
+
+def _config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     if config.get("_class_name") != "MotionAdapter":
         raise Refusal(
@@ -96,6 +114,10 @@ def _frames(folder: Path) -> int | None:
         raise Refusal(
             f"{folder} is an adapter that also takes a picture (PIA)", "use one without conv_in"
         )
+    return config
+
+
+def _frames(config: Mapping[str, Any]) -> int | None:
     frames = config.get("motion_max_seq_length")
     return frames if isinstance(frames, int) else None
 

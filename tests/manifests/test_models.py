@@ -73,6 +73,12 @@ def test_weights_that_can_run_code_are_refused(model_folder):
             "vae holds no .safetensors weights",
         ),
         (
+            lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").rename(
+                f / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+            ),
+            "vae holds a variant of its weights alone",
+        ),
+        (
             lambda f: (f / "vae" / "m.safetensors.index.json").write_text(
                 '{"weight_map": {"w": "m-00002-of-00002.safetensors"}}'
             ),

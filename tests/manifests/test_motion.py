@@ -38,6 +38,8 @@ def image_model(tmp_path: Path, tensors: Write) -> Write:
         parts = ["unet", "vae", "text_encoder"] + (["motion_adapter"] if whole else [])
         for part in parts:
             tensors(folder / part / "model.safetensors")
+        network = {"block_out_channels": [8, 16], "layers_per_block": 1}
+        (folder / "unet" / "config.json").write_text(json.dumps(network))
         (folder / "scheduler").mkdir()
         (folder / "scheduler" / "scheduler_config.json").write_text(
             json.dumps({**SCHEDULER, **scheduler})
@@ -60,7 +62,13 @@ def adapter(tmp_path: Path, tensors: Write) -> Write:
     def write(name: str = "motion", **config: Any) -> Path:
         folder = tmp_path / "models" / name
         tensors(folder / "diffusion_pytorch_model.safetensors")
-        told = {"_class_name": "MotionAdapter", "motion_max_seq_length": 32, **config}
+        told = {
+            "_class_name": "MotionAdapter",
+            "motion_max_seq_length": 32,
+            "block_out_channels": [8, 16],
+            "motion_layers_per_block": 1,
+            **config,
+        }
         (folder / "config.json").write_text(json.dumps(told))
         return folder
 
@@ -115,6 +123,10 @@ def test_what_cannot_film_is_refused(image_model: Write, adapter: Write, tmp_pat
         (
             "holds a UNet2DConditionModel and no MotionAdapter",
             lambda: check(folder, motion_adapter=adapter("u", _class_name="UNet2DConditionModel")),
+        ),
+        (
+            r"was made for block_out_channels \[8, 16, 32\], and this model has \[8, 16\]; use a",
+            lambda: check(folder, motion_adapter=adapter("xl", block_out_channels=[8, 16, 32])),
         ),
         (r"\(PIA\)", lambda: check(folder, motion_adapter=adapter("pia", conv_in_channels=9))),
         (
