@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,9 @@ def test_a_sheet_is_checked_planned_and_rendered(tmp_path: Path) -> None:
         "2 renoise 25 steps cfg 7.5 denoise 0.45 dpmpp_2m/karras from σ 1.314 (80 % noise)"
     )
 
-    nobody: Any = None
-    desk = Desk(
-        studio=studio, ledger=nobody, pool=nobody, night_id="n", torch_device="cpu", jobs={}
-    )
+    # Of a night's desk the studio alone is asked.
+    at_desk: dict[str, Any] = dict.fromkeys(field.name for field in fields(Desk))
+    desk = Desk(**{**at_desk, "studio": studio})
     recipe = line.shot.recipe
     quick = tuple(replace(stage, steps=2) for stage in recipe.stages)
     order = RenderOrder(
