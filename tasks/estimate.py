@@ -66,6 +66,11 @@ def _guess(recipe: Recipe) -> tuple[float, str]:
         # 512x512), at 300 TFLOP a second.
         pixels = recipe.frames * (recipe.width // 8) * (recipe.height // 8)
         return pixels * 2.7e-4 / 300, "guess (arithmetic at a third of one H200)"
+    if recipe.family == "ltx2":
+        # Counted, not measured: TFLOP of one call of LTX-2.0 (19B), from 1,008 to 24,576 tokens.
+        count = ((recipe.frames - 1) // 8 + 1) * (recipe.width // 32) * (recipe.height // 32)
+        work = 4.7 + 0.0267 * count + 7.86e-7 * count**2
+        return work / 300, "guess (arithmetic at a third of one H200)"
     # One forward of a 14B Wan on one H200, bf16: a fit through 5,120, 20,280 and 32,760 tokens.
     return count * (5.76e-5 + 1.26e-9 * count), "guess (14B on one H200; other cards are slower)"
 

@@ -139,3 +139,11 @@ def test_animatediff_is_guessed_from_its_arithmetic() -> None:
     found = estimate(clip, ledger=None)
     assert found.basis.startswith("guess (arithmetic")
     assert found.seconds == pytest.approx(1.1 * 40 * 17.7 / 300, rel=0.01)
+
+
+def test_ltx2_is_guessed_from_its_arithmetic() -> None:
+    """121 frames of 768x512 are 6,144 tokens and 199 TFLOP a call, two calls a guided step."""
+    clip = replace(recipe(width=768, frames=121, family="ltx2", steps=30, cfg=4.0), height=512)
+    found = estimate(clip, ledger=None)
+    assert found.basis.startswith("guess (arithmetic")
+    assert found.seconds == pytest.approx(1.1 * 60 * 199 / 300, rel=0.01)
