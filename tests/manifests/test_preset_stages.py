@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_later_stages_of_flow_presets_restart_where_there_is_work(studio):
     }
     assert len(starts) >= 6
     assert {where: sigma for where, sigma in starts.items() if not 0.3 <= sigma <= 0.9} == {}
+
+
+def test_no_remedy_takes_a_stage_of_a_flow_preset_out_of_its_levels(studio):
+    """Also at the ends of what retakes may set denoise and steps to, it restarts at 0.3 to 0.9."""
+    for preset in list_presets(studio):
+        for stage in preset.stages[1:]:
+            if stage.kind is StageKind.RENOISE and stage.noise is Noise.FLOW:
+                for denoise, steps in product(preset.ranges["denoise"], preset.ranges["steps"]):
+                    at_end = replace(stage, denoise=denoise, steps=int(steps))
+                    assert 0.3 <= start_sigma(at_end) <= 0.9, (preset.qualified_name, at_end)
 
 
 @pytest.mark.parametrize("name", EXPERTS)
