@@ -100,8 +100,8 @@ class Keeper:
         self._written, self._at = time.monotonic(), end.done
         self._cost = self._written - began
 
-    def stage_ended(self) -> None:
-        """The stage is kept whole now: forget what was kept of its middle."""
+    def forget(self) -> None:
+        """The stage is kept whole now, or lost: forget what was kept of its middle."""
         with suppress(FileNotFoundError):
             self._path.unlink()
 

@@ -12,7 +12,7 @@ from render.checkpoint import (
     save_checkpoint,
 )
 from render.encodings import Encodings
-from render.errors import StaleCheckpoint
+from render.errors import NonFinite, StaleCheckpoint
 from render.families.base import Conditioning, ImageCondition, LoadedModel
 from render.keys import plan_hash
 from render.midway import Keeper, load_cut
@@ -75,21 +75,25 @@ def _run_stage(
     between_steps = not stateful(model)
     forget_steps(model)
     model.use_loras(recipe.stages[k].loras)
-    with take.span(f"stage {k + 1}"):
-        latents = run_chain_stage(
-            recipe,
-            k,
-            before,
-            model=model,
-            conditioning=conditioning,
-            step_done=_step_teller(take, k, done=0 if cut is None else cut.midway.done),
-            after_step=keeper.after_step if between_steps else lambda end: None,
-            midway=None if cut is None else cut.midway,
-        )
+    try:
+        with take.span(f"stage {k + 1}"):
+            latents = run_chain_stage(
+                recipe,
+                k,
+                before,
+                model=model,
+                conditioning=conditioning,
+                step_done=_step_teller(take, k, done=0 if cut is None else cut.midway.done),
+                after_step=keeper.after_step if between_steps else lambda end: None,
+                midway=None if cut is None else cut.midway,
+            )
+    except NonFinite:
+        keeper.forget()
+        raise
     receipts.append(_stage_receipt(take, k, latents, keeper.seconds))
     path = save_checkpoint(folder, latents, receipts, plan=plan)
     take.store.keep_file(Kind.STAGE, plan, path)
-    keeper.stage_ended()
+    keeper.forget()
     _preview(take, k, latents, model=model, image=conditioning.image)
     return latents
 

@@ -97,9 +97,9 @@ def test_it_is_kept_as_often_as_the_cadence_says(tmp_path: Path) -> None:
     assert _kept(tmp_path) == 6
     again.after_step(_end(9, steps=12))
     assert _kept(tmp_path) == 9
-    keeper.stage_ended()
+    keeper.forget()
     assert list(tmp_path.iterdir()) == []
-    keeper.stage_ended()
+    keeper.forget()
 
 
 def test_what_is_broken_is_not_kept(tmp_path: Path) -> None:
