@@ -68,17 +68,23 @@ class Preset:
     def stages_for(self, *, boundary: float | None, noise: Noise) -> tuple[Stage, ...]:
         """The stages for a model: levels of its kind, windows cut at its boundary.
 
-        Raises Refusal, with the number of the stage, where that leaves a window without a step.
+        Raises Refusal, with the number of the stage, where that leaves a window without a step, or
+        windows that do not meet.
         """
-        laid_out = []
+        laid_out = list[Stage]()
         for index, (stage, cut) in enumerate(zip(self.stages, self.cuts, strict=True)):
             try:
                 laid_out.append(lay_out(replace(stage, noise=noise), cut, boundary=boundary))
             except Refusal as refusal:
-                raise Refusal(
-                    f"stage {index + 1} of {self.qualified_name} {refusal.problem}", refusal.remedy
-                ) from None
+                raise self._in_stage(index, refusal) from None
+        # What follows for the usual model may not for this one: a step and the boundary meet.
+        for index, _, wrong in wrong_chain(laid_out):
+            raise self._in_stage(index or 0, wrong)
         return tuple(laid_out)
+
+    def _in_stage(self, index: int, refusal: Refusal) -> Refusal:
+        place = f"stage {index + 1} of {self.qualified_name}"
+        return Refusal(f"{place} {refusal.problem}", refusal.remedy)
 
 
 def load_preset(family: str, name: str, studio: Studio, *, with_loras: bool = True) -> Preset:

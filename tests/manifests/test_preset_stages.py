@@ -143,6 +143,14 @@ def test_a_model_whose_boundary_leaves_a_stage_no_step_is_refused(
     ]
 
 
+def test_windows_that_meet_for_the_usual_model_only_are_refused(own):
+    """A window that ends at a step and one that starts at the boundary: held for each model."""
+    preset = own(HEAD + HIGH.replace("end_sigma: boundary", "end_step: 4") + LOW, family="wan")
+    assert preset.stages_for(boundary=0.9, noise=Noise.FLOW) == preset.stages
+    with pytest.raises(Refusal, match="stage 2 of wan/mine starts at step 5, the one before ends"):
+        preset.stages_for(boundary=0.875, noise=Noise.FLOW)
+
+
 @given(
     schedule=st.sampled_from(list(Schedule)),
     sampler=st.sampled_from(list(Sampler)),
