@@ -78,8 +78,8 @@ class Preset:
             except Refusal as refusal:
                 raise self._in_stage(index, refusal) from None
         # What follows for the usual model may not for this one: a step and the boundary meet.
-        for index, _, wrong in wrong_chain(laid_out):
-            raise self._in_stage(index or 0, wrong)
+        for number, _, wrong in wrong_chain(laid_out):
+            raise self._in_stage(number or 0, wrong)
         return tuple(laid_out)
 
     def _in_stage(self, index: int, refusal: Refusal) -> Refusal:
