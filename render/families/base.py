@@ -66,6 +66,9 @@ class LoadedModel(ABC):
     """A model on its device: everything the stage loop and the backend need."""
 
     device: torch.device
+    """The card that renders: latents and conditioning lie there."""
+    places_parts: bool = False
+    """Whether the family keeps to `LoadRequest.placement`; else all parts are on one card."""
 
     @property
     @abstractmethod

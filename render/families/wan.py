@@ -23,6 +23,7 @@ from render.families.loras import LoraShelf
 from render.families.pixels import frames_of
 from render.families.unread import is_unread
 from render.memory import Residence, release
+from render.placement import Rooms
 from render.preview_factors import PreviewFactors, factors_for
 
 TEXT_TOKENS = 512
@@ -49,9 +50,16 @@ class WanModel(LoadedModel):
         self._dtype: torch.dtype = pipe.transformer.dtype
         self._mixes: bool = bool(pipe.config.expand_timesteps)
         self._loras = LoraShelf(pipe)
-        self._residence = Residence(self.device)
+        self._rooms = Rooms(self.device, request.placement)
 
     # ------------------------------------------------------------------ what it can do
+
+    places_parts = True
+
+    @property
+    def residences(self) -> tuple[Residence, ...]:
+        """One for each card that holds a part."""
+        return self._rooms.residences
 
     @property
     def components(self) -> Mapping[str, nn.Module]:
@@ -99,44 +107,45 @@ class WanModel(LoadedModel):
         """UMT5 embeddings (1, 512, D): zero past the end of the text."""
         if is_unread(self._pipe.text_encoder):
             self._read_text_encoder(self._pipe.text_encoder)
-        self._residence.bring(self._pipe.text_encoder)
+        device = self._rooms.bring("text_encoder", self._pipe.text_encoder)
         embeddings, _ = self._pipe.encode_prompt(
             prompt=text,
             do_classifier_free_guidance=False,
             max_sequence_length=TEXT_TOKENS,
-            device=self.device,
+            device=device,
         )
-        return cast(Tensor, embeddings.to(self._dtype))
+        return cast(Tensor, embeddings.to(self.device, self._dtype))
 
     def encode_still(self, still: Image.Image, *, frames: int) -> ImageCondition:
         """The still's latents with their mask, and its CLIP embedding where the model has one."""
         pipe, (width, height) = self._pipe, still.size
         embeds = None
         if pipe.transformer.config.image_dim is not None:
-            self._residence.bring(pipe.image_encoder)
-            embeds = pipe.encode_image(still, self.device).to(self._dtype)
-        self._residence.bring(pipe.vae)
+            device = self._rooms.bring("image_encoder", pipe.image_encoder)
+            embeds = pipe.encode_image(still, device).to(self.device, self._dtype)
+        device = self._rooms.bring("vae", pipe.vae)
         pixels = pipe.video_processor.preprocess(still, height=height, width=width)
         shape = self.latent_shape(width=width, height=height, frames=frames)
         _, latents, *mask = pipe.prepare_latents(
-            pixels.to(self.device, dtype=torch.float32),
+            pixels.to(device, dtype=torch.float32),
             batch_size=1,
             num_channels_latents=shape[1],
             height=height,
             width=width,
             num_frames=frames,
             dtype=torch.float32,
-            device=self.device,
+            device=device,
             latents=torch.zeros(shape),  # noise is ours; given, it is not drawn
         )
+        latents, *mask = (tensor.to(self.device) for tensor in (latents, *mask))
         return ImageCondition(latents=latents, mask=mask[0] if mask else None, embeds=embeds)
 
     def encoded(self) -> None:
-        """Send the text and image encoders off the card."""
+        """Send the text and image encoders off the card that samples."""
         for name in ("text_encoder", "image_encoder"):
             encoder = getattr(self._pipe, name, None)
             if encoder is not None:
-                self._residence.send_away(encoder)
+                self._rooms.leave(name, encoder)
 
     def load_loras(self, loras: Sequence[Lora]) -> None:
         """Load into every transformer: a stage decides which one runs."""
@@ -153,20 +162,23 @@ class WanModel(LoadedModel):
     ) -> Tensor:
         """One call of the transformer that owns this noise level."""
         t = at.sigma * 1000.0
-        net = self._transformer(at.expert, t)
+        net, device = self._transformer(at.expert, t)
         hidden, timestep = self._inputs(x, t, image)
-        told = {} if image is None else {"encoder_hidden_states_image": image.embeds}
+        told = {}
+        if image is not None:
+            embeds = None if image.embeds is None else image.embeds.to(device)
+            told = {"encoder_hidden_states_image": embeds}
         with net.cache_context(
             branch, step_index=at.step, sigma=float(at.sigma), num_inference_steps=at.steps
         ):
             v = net(
-                hidden_states=hidden.to(self._dtype),
-                timestep=timestep,
-                encoder_hidden_states=text,
+                hidden_states=hidden.to(device, self._dtype),
+                timestep=timestep.to(device),
+                encoder_hidden_states=text.to(device),
                 return_dict=False,
                 **told,
             )[0]
-        return cast(Tensor, v.float())
+        return cast(Tensor, v.to(self.device).float())
 
     def finish_latents(self, x: Tensor, image: ImageCondition | None) -> Tensor:
         """Put the still's own latents back where the model mixed them in."""
@@ -174,13 +186,14 @@ class WanModel(LoadedModel):
             return x
         return (1 - image.mask) * image.latents + image.mask * x
 
-    def _transformer(self, expert: Expert, t: Tensor) -> Any:
+    def _transformer(self, expert: Expert, t: Tensor) -> tuple[Any, torch.device]:
+        """The expert that owns this noise level, and where it runs."""
         low = expert is Expert.LOW or (
             expert is Expert.AUTO and self._boundary is not None and bool(t < self._boundary * 1000)
         )
-        net = self._pipe.transformer_2 if low else self._pipe.transformer
-        self._residence.bring(net)
-        return net
+        part = "transformer_2" if low else "transformer"
+        net = getattr(self._pipe, part)
+        return net, self._rooms.bring(part, net)
 
     def _inputs(self, x: Tensor, t: Tensor, image: ImageCondition | None) -> tuple[Tensor, Tensor]:
         """What the transformer sees and the timestep it is told: one, or one for each token."""
@@ -200,8 +213,8 @@ class WanModel(LoadedModel):
     def decode(self, latents: Tensor) -> Iterator[Frames]:
         """One frame, then four at a time: the VAE is causal, so frames come as they are ready."""
         vae = self._pipe.vae
-        self._residence.bring(vae)
-        z = self._denormalised(latents.to(self.device, dtype=vae.dtype))
+        device = self._rooms.bring("vae", vae)
+        z = self._denormalised(latents.to(device, dtype=vae.dtype))
         done = 0
         for chunk in decode_stream(vae, z):
             frames = frames_of(chunk, done=done)
@@ -218,7 +231,7 @@ class WanModel(LoadedModel):
     def close(self) -> None:
         """Drop the components and free the card."""
         self._pipe, self._loras = None, LoraShelf(None)
-        self._residence = Residence(self.device)
+        self._rooms.empty()
         release(self.device)
 
 
