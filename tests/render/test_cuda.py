@@ -93,7 +93,7 @@ def test_the_idle_expert_leaves_when_room_is_short(
 
     def free(device: torch.device) -> int:
         model: Any = backend._model
-        resident = model._residence._resident if model is not None else []
+        resident = model.residences[0]._resident if model is not None else []
         return room if not resident else 0
 
     monkeypatch.setattr(memory, "free_bytes", free)
