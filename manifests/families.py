@@ -51,6 +51,8 @@ class Family:
     """Its models are told the frame rate, which so decides pixels and not only the file."""
     max_fps: float = 240.0
     """The fastest motion its models were shown, frames a second."""
+    max_seconds: float | None = None
+    """The longest clip its models place in time; None: they count frames alone."""
 
     def snap_frames(self, frames: int) -> int:
         """The least valid frame count that is not below `frames`."""
@@ -117,6 +119,7 @@ FAMILIES: dict[str, Family] = {
             unused_parts=("vocoder", "processor", "prompt_enhancer", "duration_head"),
             told_fps=True,
             max_fps=60.0,
+            max_seconds=20.0,
         ),
         Family(
             name="pocket",

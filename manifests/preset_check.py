@@ -42,7 +42,7 @@ def wrong_frame(text: PresetText, family: Family, *, models: Iterable[str]) -> I
         problem = f"{text.frames} frames are not {limits}"
         yield None, "frames", Refusal(problem, f"write {near}")
     try:
-        check_fps(text.fps, family=family)
+        check_fps(text.fps, frames=text.frames, family=family)
     except Refusal as refusal:
         yield None, "fps", refusal
     for key, value in (("width", text.width), ("height", text.height)):

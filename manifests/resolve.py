@@ -61,9 +61,9 @@ class Resolver:
         if model is None or preset is None:
             return None
         self._try("source", _check_start, row, model)
-        asked = row.frames or preset.frames
+        asked, fps = row.frames or preset.frames, row.fps or preset.fps
         frames = self._try("frames", fit_frames, asked, family=model.family)
-        self._try("fps", check_fps, row.fps or preset.fps, family=model.family)
+        self._try("fps", check_fps, fps, frames=asked, family=model.family)
         size = self._size(row, preset, model, source)
         cut = self._try("preset", preset.stages_for, boundary=model.boundary, noise=model.noise)
         if self.refused or self.unusable or frames is None or size is None or cut is None:
@@ -211,7 +211,7 @@ class Resolver:
             width=size.width,
             height=size.height,
             frames=frames,
-            fps=preset.fps if row.fps is None else row.fps,
+            fps=row.fps or preset.fps,
             seed=derived if row.seed is None else row.seed,
             stages=stages,
             source_sha256=None if source is None else source.sha256,

@@ -47,13 +47,20 @@ def check_side(pixels: int, *, family: Family) -> None:
         )
 
 
-def check_fps(fps: float, *, family: Family) -> None:
-    """Raise Refusal unless a model of the family knows motion at that frame rate."""
+def check_fps(fps: float, *, frames: int, family: Family) -> None:
+    """Raise Refusal unless a model of the family knows motion at that rate, and for that long."""
     if fps > family.max_fps:
         raise Refusal(
             f"{fps:g} frames a second are more than the {family.max_fps:g} that "
             f"{family.title} knows motion at",
             f"write {family.max_fps:g} or less",
+        )
+    longest = family.max_seconds
+    if longest is not None and (frames - 1) / fps > longest:
+        raise Refusal(
+            f"{frames} frames at {fps:g} a second last {(frames - 1) / fps:.2f} seconds, and "
+            f"{family.title} knows {longest:g}",
+            f"write at least {math.ceil(10 * (frames - 1) / longest) / 10:g}, or fewer frames",
         )
 
 

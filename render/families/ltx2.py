@@ -23,6 +23,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from manifests.families import family_named
+from manifests.refusal import Refusal
+from manifests.size import check_fps
 from manifests.stage import Expert, Lora, Recipe
 from render.errors import ModelUnavailable
 from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
@@ -79,11 +81,10 @@ class Ltx2Model(LoadedModel):
                 f"model {self.name} cannot make {recipe.width} x {recipe.height}, {recipe.frames} "
                 f"frames; sizes go in multiples of {space}, frames in {time}n+1"
             )
-        if recipe.fps > FAMILY.max_fps:
-            raise ModelUnavailable(
-                f"model {self.name} knows motion up to {FAMILY.max_fps:g} frames a second, "
-                f"the shot asks for {recipe.fps:g}; write {FAMILY.max_fps:g} or less"
-            )
+        try:
+            check_fps(recipe.fps, frames=recipe.frames, family=FAMILY)
+        except Refusal as refusal:
+            raise ModelUnavailable(f"model {self.name}: {refusal}") from refusal
         self._fps = recipe.fps
         self._layout = self._laid_out(recipe.width, recipe.height, recipe.frames)
 

@@ -34,7 +34,7 @@ def test_its_task_is_not_for_the_studio_to_say(model_folder):
 
 
 def test_rates_lengths_and_sizes_are_fitted_or_refused(tmp_path, model_folder, still):
-    """8n+1 frames, sides in multiples of 32, at most 60 frames a second; a still or none."""
+    """8n+1 frames, sides in multiples of 32, at most 60 frames a second and 20 seconds."""
     folder = model_folder(pipeline="LTX2Pipeline")
     studio = load_studio(
         tmp_path / "root", models={"ltx": {"family": "ltx2", "location": str(folder)}}
@@ -46,13 +46,18 @@ def test_rates_lengths_and_sizes_are_fitted_or_refused(tmp_path, model_folder, s
         "010,a fox runs,,ltx,single,,\n"
         "020,a fox runs,fox.png,ltx,two-stage,100,25\n"
         "030,a fox runs,,ltx,draft,,96\n"
+        "040,a fox runs,,ltx,draft,481,23.976\n"
+        "050,a fox runs,,ltx,draft,481,24\n"
     )
     manifest = load_manifest(sheet, studio=studio)
-    [fault] = manifest.faults
-    assert (fault.row, fault.column) == (4, "fps")
-    assert fault.problem == "96 frames a second are more than the 60 that LTX-2 knows motion at"
-    assert fault.remedy == "write 60 or less"
-    text, film = (shot.recipe for shot in manifest.shots)
+    fast, long = manifest.faults
+    assert (fast.row, fast.column) == (4, "fps")
+    assert fast.problem == "96 frames a second are more than the 60 that LTX-2 knows motion at"
+    assert fast.remedy == "write 60 or less"
+    assert (long.row, long.column) == (5, "fps")
+    assert long.problem == "481 frames at 23.976 a second last 20.02 seconds, and LTX-2 knows 20"
+    assert long.remedy == "write at least 24, or fewer frames"
+    text, film, _ = (shot.recipe for shot in manifest.shots)
     assert (text.frames, text.fps, text.source_sha256) == (121, 24.0, None)
     assert (film.frames, film.fps) == (105, 25.0)
     assert (film.width % 32, film.height % 32) == (0, 0)

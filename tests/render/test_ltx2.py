@@ -375,7 +375,8 @@ def test_a_schedule_in_parts_is_the_schedule_in_one(order_for: OrderFor) -> None
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"fps": 96.0}, "up to 60 frames a second, the shot asks for 96; write 60 or less"),
+        ({"fps": 96.0}, "96 frames a second are more than the 60 that LTX-2 .*; write 60 or less"),
+        ({"frames": 481, "fps": 12.0}, "481 frames at 12 a second last 40.00 seconds"),
         ({"width": 80}, "sizes go in multiples of 32, frames in 8n\\+1"),
         ({"frames": 13}, "13 frames; sizes go in multiples of 32"),
         (
