@@ -161,6 +161,49 @@ def status(root: Root = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
+def pause(root: Root = HERE) -> None:
+    """Hold the night: nothing new is started until `rushes resume`."""
+    from flows.control import pause as hold
+
+    _out().print(hold(root, paused=True), highlight=False)
+
+
+@app.command()
+def resume(root: Root = HERE) -> None:
+    """Let a paused night go on."""
+    from flows.control import pause as hold
+
+    _out().print(hold(root, paused=False), highlight=False)
+
+
+@app.command()
+def cancel(
+    shots: Annotated[
+        list[str] | None, typer.Argument(help="Shots, or sheet/shot; none: the whole night.")
+    ] = None,
+    root: Root = HERE,
+) -> None:
+    """Do nothing more on shots in this night, or end it. What is finished is kept."""
+    from flows.control import cancel as stop
+
+    _out().print(stop(root, shots or []), highlight=False, markup=False)
+
+
+@app.command()
+def priority(
+    shot: Annotated[str, typer.Argument(help="A shot, or sheet/shot.")],
+    number: Annotated[
+        int | None, typer.Argument(help="Higher renders first; none: as the sheet says.")
+    ] = None,
+    root: Root = HERE,
+) -> None:
+    """Put a shot before others, also while the night runs; it holds until it is taken back."""
+    from flows.control import set_priority
+
+    _out().print(set_priority(root, shot, number), highlight=False, markup=False)
+
+
+@app.command()
 def report(
     night: Annotated[str | None, typer.Argument(help="A night's name; else the latest.")] = None,
     root: Root = HERE,

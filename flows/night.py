@@ -25,9 +25,11 @@ from render.backend import Progress
 from reports.lock import sole_writer
 from reports.take import ShotStatus
 from tasks import night_book
+from tasks.control import shot_key
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_machine
 from tasks.hours import NightHours
+from tasks.lanes import Lanes, Place
 from tasks.naming import arguments_key
 from tasks.plan import Plan, make_plan
 from tasks.pool import Pool, WorkerPool
@@ -110,7 +112,7 @@ async def night(
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
     """Every job as a flow of its own, in the plan's order; so many at once keep the cards busy."""
-    lanes = asyncio.Semaphore(desk.pool.lanes)
+    lanes = Lanes(desk.pool.lanes, night=desk.night_id, control=desk.control)
     table, watcher = _Table(desk), WATCHER.get()
     await table.write()
     watcher.began(
@@ -118,10 +120,15 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
     )
 
     async def run(job: Job) -> None:
-        async with lanes:
+        place = Place(
+            shot=shot_key(job.manifest, job.shot.id),
+            priority=job.shot.priority,
+            position=job.position,
+        )
+        async with lanes.lane(place):
             if desk.ledger.shot_status(job.shot_id) is ShotStatus.APPROVED:
                 return
-            words = night_book.postponed(desk, job)
+            words = night_book.cancelled(desk, job) or night_book.postponed(desk, job)
             if words is not None:
                 # No page in the UI for a shot that nothing is done on tonight.
                 watcher.shot_done(job.shot.id, ShotStatus.WAITING.value, words)

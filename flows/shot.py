@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -14,9 +15,10 @@ from reports.records import TakeRecord
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job, desk
 from tasks.finish_shot import finish_shot
+from tasks.lanes import LOOK_EVERY
 from tasks.naming import take_id
-from tasks.next_action import Action
-from tasks.night_book import postponed
+from tasks.next_action import STARTS, Action
+from tasks.night_book import cancelled, postponed
 from tasks.render_take import render_take
 from tasks.score_take import score_take
 from tasks.steps import action_for, add_take, give_up
@@ -27,11 +29,17 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
     """Take a shot as far as it gets tonight. Never raises for what can be written down."""
     night = desk()
     job, log = night.jobs[shot_id], get_run_logger()
-    # A shot takes three steps a take and two at the end; more means that a step did nothing.
+    # A shot takes three steps a take, each after a pause at most, and two at the end; more means
+    # that a step did nothing.
     async with BOARD.get().showing(take_id(job.manifest, shot, job.fingerprint, 1)):
-        for _ in range(4 * night.studio.max_takes + 4):
+        for _ in range(8 * night.studio.max_takes + 4):
             action, number = action_for(night, job)
-            if action is Action.NOTHING or postponed(night, job, action):
+            if action is Action.NOTHING or cancelled(night, job):
+                break
+            if action in STARTS and night.control().paused:
+                await _while_paused(night)
+                continue
+            if postponed(night, job, action):
                 break
             try:
                 await _step(night, job, action, number)
@@ -44,6 +52,11 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
                     raise
     await _tell(night, job)
     return _state(night, job)
+
+
+async def _while_paused(night: Desk) -> None:
+    while night.control().paused:
+        await asyncio.sleep(LOOK_EVERY)
 
 
 async def _step(night: Desk, job: Job, action: Action, number: int) -> None:

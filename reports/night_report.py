@@ -21,6 +21,9 @@ from reports.records import (
 from reports.take import TakeStatus
 from reports.timing import headline_of, phases_of, wall_seconds
 
+_TOLD = (EventKind.NOTE, EventKind.POSTPONED, EventKind.CANCELLED)
+"""Events that a shot's notes repeat."""
+
 
 def build_night_report(ledger: LedgerReads, night_id: str) -> NightReport:
     """Read a night, finished or not, as one moment of the ledger. Raises NotInLedger."""
@@ -148,9 +151,7 @@ def _notes(
     for line in takes:
         if line.record.receipt is not None:
             notes += [f"take {line.record.number}: {note}" for note in line.record.receipt.notes]
-    notes += [
-        event.words for event in events if event.kind in (EventKind.NOTE, EventKind.POSTPONED)
-    ]
+    notes += [event.words for event in events if event.kind in _TOLD]
     if delivery is not None and not delivery.delivery.path.is_file():
         notes.append("the delivered file is no longer where it was put")
     return tuple(dict.fromkeys(notes))

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     """Finishing the shot failed for good: the shot is held."""
     POSTPONED = "postponed"
     """The shot would not have ended within the night's hours: it waits, first in line."""
+    CANCELLED = "cancelled"
+    """A person said that nothing more is to be done on the shot in this night."""
     NOTE = "note"
     """What a person should know; `data` may name `best_take`, the take id worth looking at."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from manifests.settings import Studio
 from manifests.shot import Shot
 from render.order import ModelRef
 from reports.ledger import Ledger
+from tasks.control import Control
 from tasks.hours import NightHours
 from tasks.pool import Pool
 
@@ -45,6 +46,8 @@ class Desk:
     jobs: Mapping[int, Job]
     hours: NightHours
     """How much of the night is left."""
+    control: Callable[[], Control]
+    """What a person has said about the night by now."""
 
     def model_ref(self, name: str) -> ModelRef:
         """The model of that name as a worker finds it. The sheet was checked: it is there."""

@@ -26,6 +26,10 @@ class Action(StrEnum):
     """Delivered, held, or failed in this night."""
 
 
+STARTS = frozenset({Action.NEW_TAKE, Action.AGAIN, Action.RENDER})
+"""Actions after which a card renders; the others work on what was rendered."""
+
+
 def next_action(
     takes: Sequence[TakeStatus], *, delivered: bool, abandoned: bool, failed_tonight: bool
 ) -> Action:

@@ -13,9 +13,10 @@ from reports.fingerprint import shot_fingerprint
 from reports.ledger import Ledger
 from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
+from tasks.control import Said, shot_key
 from tasks.desk import Desk, Job
 from tasks.hours import NightHours
-from tasks.next_action import Action
+from tasks.next_action import STARTS, Action
 from tasks.plan import Plan
 from tasks.pool import Pool
 
@@ -49,6 +50,10 @@ def lay_desk(
     hours: NightHours,
 ) -> Desk:
     """The desk of the night, with every shot of the plan recorded in its order."""
+
+    def complain(words: str) -> None:
+        ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
+
     jobs = {}
     for position, line in enumerate(plan.lines):
         known = ledger.record_shot(record.id, line.manifest, line.shot, position)
@@ -69,6 +74,7 @@ def lay_desk(
         torch_device=pool.torch_device,
         jobs=jobs,
         hours=hours,
+        control=Said(studio.state_dir, complain=complain),
     )
 
 
@@ -88,8 +94,7 @@ def postponed(night: Desk, job: Job, action: Action = Action.RENDER) -> str | No
 
     What was rendered is scored and finished as long as the night lasts, however little is left.
     """
-    starts = action in (Action.NEW_TAKE, Action.AGAIN, Action.RENDER)
-    gate = night.hours.gate(job.seconds if starts else 0.0)
+    gate = night.hours.gate(job.seconds if action in STARTS else 0.0)
     if gate.open:
         return None
     known = night.ledger.events_of(
@@ -100,6 +105,15 @@ def postponed(night: Desk, job: Job, action: Action = Action.RENDER) -> str | No
             kind=EventKind.POSTPONED, words=gate.words, night=night.night_id, shot_id=job.shot_id
         )
     return gate.words
+
+
+def cancelled(night: Desk, job: Job) -> str | None:
+    """Why nothing more is to be done on the shot tonight, written down once; None: it goes on."""
+    words = night.control().stops(shot_key(job.manifest, job.shot.id), night=night.night_id)
+    known = EventKind.CANCELLED
+    if words and not night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=known):
+        night.ledger.event(kind=known, words=words, night=night.night_id, shot_id=job.shot_id)
+    return words
 
 
 def note_broken(night: Desk, job: Job, error: Exception) -> None:

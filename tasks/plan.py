@@ -18,7 +18,9 @@ from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus
+from tasks.control import read_control, shot_key
 from tasks.estimate import Estimate, disk_bytes, estimate, start_words
+from tasks.gpus import count_cards
 
 BUDGET_FACTOR = 20.0
 """A render is taken for stuck after this many times its estimate ..."""
@@ -145,16 +147,22 @@ class Plan:
 
 
 def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads | None) -> Plan:
-    """Plan these sheets. `ledger` is None where no night has run yet.
+    """Plan these sheets. `ledger` is None where no night has run yet. Raises BadInput.
 
-    Order: priority (high first), what a night before postponed, then by model (loading one is
-    minutes), then as in the sheets.
+    Order: priority (high first; a person's word over the sheet's), what a night before postponed,
+    then by model (loading one is minutes), then as in the sheets.
     """
-    lines = [_line(sheet.name, shot, ledger=ledger) for sheet in sheets for shot in sheet.shots]
+    cards = count_cards(studio.device, studio.placement)
+    lines = [
+        _line(sheet.name, shot, ledger=ledger, cards=cards)
+        for sheet in sheets
+        for shot in sheet.shots
+    ]
+    said = read_control(studio.state_dir)
     models = list(dict.fromkeys(line.shot.recipe.model for line in lines))
     lines.sort(
         key=lambda line: (
-            -line.shot.priority,
+            -said.priority_of(shot_key(line.manifest, line.shot.id), line.shot.priority),
             not line.postponed,
             models.index(line.shot.recipe.model),
         )
@@ -187,7 +195,9 @@ def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
     )
 
 
-def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None) -> PlanLine:
+def _line(
+    manifest: str, shot: Shot, *, ledger: LedgerReads | None, cards: int | None
+) -> PlanLine:
     stages = tuple(_planned(stage) for stage in shot.recipe.stages)
     sigma_warnings = (
         start_words(planned.stage, index, planned.start_sigma)
@@ -202,8 +212,20 @@ def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None) -> PlanLine:
         disk_bytes=disk_bytes(shot.recipe),
         status=status,
         postponed=postponed,
-        warnings=(*shot.warnings, *(words for words in sigma_warnings if words)),
+        warnings=(
+            *shot.warnings,
+            *(words for words in sigma_warnings if words),
+            *_card_words(shot, cards),
+        ),
     )
+
+
+def _card_words(shot: Shot, cards: int | None) -> tuple[str, ...]:
+    """A warning where more cards are asked for than render here; None: not known here."""
+    if cards is None or shot.gpus <= cards:
+        return ()
+    here = "one card renders" if cards == 1 else f"{cards} cards render"
+    return (f"gpus {shot.gpus}: {here} here, so the shot takes longer, and is the same",)
 
 
 def _planned(stage: Stage) -> PlanStage:

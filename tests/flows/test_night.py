@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -172,10 +175,16 @@ def test_prefect_shows_names_that_a_person_can_read(studio: Any) -> None:
         return {run.name for run in flows}, {run.name for run in tasks}, tags
 
     night_of(studio, [{"shot": "seq010_sh0020"}], FakePool({"seq010_sh0020": [FROZEN]}))
+    wanted = {"render take 1", "score take 1", "render take 2", "finish take 2"}
+    # The server writes task runs down in batches, a little later.
+    deadline = time.monotonic() + 60
     flow_names, task_names, tags = asyncio.run(names())
+    while not wanted <= task_names and time.monotonic() < deadline:
+        time.sleep(0.5)
+        flow_names, task_names, tags = asyncio.run(names())
     assert "seq010_sh0020" in flow_names
     assert any(name.startswith("night 20") and name.endswith("shots") for name in flow_names)
-    assert {"render take 1", "score take 1", "render take 2", "finish take 2"} <= task_names
+    assert wanted <= task_names
     assert {"sheet:shots", "preset:pocket/single"} <= tags
 
 
@@ -258,3 +267,75 @@ def test_outside_the_hours_nothing_is_started(studio: Any) -> None:
         night_of(studio, [{"shot": "sh010"}], pool)
     assert pool.rendered == []
     assert night_of(studio, [{"shot": "sh010"}], pool, now=True)["shots"]["approved"] == 1
+
+
+class Meddled(FakePool):
+    """A pool with one lane; while the first shot renders, a person says something."""
+
+    lanes = 1
+
+    def __init__(self, said: Callable[[], None], **more: Any) -> None:
+        super().__init__(**more)
+        self._said: Callable[[], None] | None = said
+
+    async def render(self, order: Any, **more: Any) -> Any:
+        if self._said is not None:
+            self._said()
+            self._said = None
+        return await super().render(order, **more)
+
+
+def test_a_person_can_cancel_and_reorder_while_the_night_runs(studio: Any) -> None:
+    """One shot is put first, one is cancelled: the rest keeps the plan's order, and the next
+    night renders what was cancelled."""
+    from flows.control import cancel, set_priority
+
+    def said() -> None:
+        set_priority(studio.root, "sh040", 9)
+        cancel(studio.root, ["sh020"])
+
+    rows = [{"shot": f"sh0{n}0"} for n in range(1, 5)]
+    pool = Meddled(said)
+    result = night_of(studio, rows, pool)
+    assert [take.split("/")[1] for take in pool.rendered] == ["sh010", "sh040", "sh030"]
+    assert result["shots"]["waiting"] == 1
+    with ledger(studio) as book:
+        (event,) = book.events_of(kind=EventKind.CANCELLED)
+    assert event.words == "cancelled for this night"
+    again = FakePool()
+    night_of(studio, rows, again)
+    assert [take.split("/")[1] for take in again.rendered] == ["sh020"]
+
+
+def test_a_cancelled_night_ends_with_what_is_done(studio: Any) -> None:
+    """The shot in work is stopped after its step; the night ends, reports, and can go on later."""
+    from flows.control import cancel
+
+    rows = [{"shot": f"sh0{n}0"} for n in range(1, 4)]
+    result = night_of(studio, rows, Meddled(lambda: print(cancel(studio.root, []))))
+    assert result["shots"]["approved"] == 0
+    assert statuses(studio, "sh010") == ["rendered"]
+    assert Path(result["report"]).exists()
+    again = FakePool()
+    assert night_of(studio, rows, again)["shots"]["approved"] == 3
+    assert sorted(take.split("/")[1] for take in again.rendered) == ["sh020", "sh030"]
+
+
+def test_a_paused_night_waits_until_it_is_resumed(studio: Any) -> None:
+    """While it is paused the shot in work is finished and no other begins."""
+    from flows.control import pause
+
+    begun: list[float] = []
+
+    def said() -> None:
+        pause(studio.root, paused=True)
+        threading.Timer(2.0, lambda: (begun.append(0), pause(studio.root, paused=False))).start()
+
+    class Watching(Meddled):
+        async def render(self, order: Any, **more: Any) -> Any:
+            if order.shot == "sh020":
+                assert begun, "it began in the pause"
+            return await super().render(order, **more)
+
+    rows = [{"shot": "sh010"}, {"shot": "sh020"}]
+    assert night_of(studio, rows, Watching(said))["shots"]["approved"] == 2
