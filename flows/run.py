@@ -25,6 +25,7 @@ from reports.records import NightRecord
 from reports.take import ShotStatus
 from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
+from tasks.gpus import find_machine
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan
 
@@ -95,6 +96,8 @@ def _look(
             key = arguments_key(manifests, studio=studio)
             nights = [night for night in ledger.nights() if night.arguments_key == key]
             last = nights[-1] if nights else None
+    # A card that is not there must be found now, not when the night has begun.
+    find_machine(studio.device, studio.placement)
     for family in {line.shot.recipe.family for line in plan.lines}:
         # A limit that cannot be read must be found now, not after the first render.
         load_thresholds(family, studio.thresholds)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from render.order import Receipt
+from reports.busy import CardBusy, card_busy
 from reports.records import DeliveryRecord, EventKind, EventRecord, NightRecord, TakeRecord
 from reports.take import ShotStatus, TakeStatus
 
@@ -49,11 +50,19 @@ class Headline:
     """From start to end (to the last trace of a night that has not ended), stops left out."""
     resumed: int
     """How often the night was taken up again."""
+    cards: tuple[CardBusy, ...] = ()
+    """How busy each card was with this night's takes; empty on a machine without cards."""
 
     @property
     def machine_seconds(self) -> float:
         """Sum over all phases."""
         return sum(phase.seconds for phase in self.phases)
+
+    @property
+    def busy(self) -> float:
+        """Share of the cards' time in which a take computed, 0..1; 0 without cards."""
+        seconds = sum(card.seconds for card in self.cards)
+        return sum(card.computing for card in self.cards) / seconds if seconds > 0 else 0.0
 
     @property
     def approved(self) -> int:
@@ -117,6 +126,7 @@ def headline_of(
         ),
         wall_seconds=wall,
         resumed=resumed,
+        cards=card_busy(take.receipt for take in rendered if take.receipt is not None),
     )
 
 

@@ -78,6 +78,14 @@ def find_machine(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> Machin
     )
 
 
+def count_cards(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> int | None:
+    """Devices that would render here; None where what is asked for is not on this machine."""
+    try:
+        return len(find_machine(wanted, placement).cards)
+    except BadInput:
+        return None
+
+
 def find_devices(wanted: str) -> tuple[Device, ...]:
     """The devices to render on: `auto` is every CUDA card, or the CPU where there is none.
 
