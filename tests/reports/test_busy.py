@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,3 +96,25 @@ def test_a_load_between_takes_is_no_computing() -> None:
     )
     assert (busy.seconds, busy.computing, busy.loading) == (40.0, 30.0, 10.0)
     assert busy.share == pytest.approx(0.75)
+
+
+def test_the_headline_tells_how_busy_the_cards_were(maker: Any) -> None:
+    """The share over all cards of the night; a CPU night tells none."""
+    from reports.night_report import build_night_report
+
+    def headline(card: str, ledger_name: str) -> Any:
+        ledger = maker.ledger(ledger_name)
+        night = maker.begin(ledger)
+        shot_id = ledger.record_shot(night, "shots", maker.shot(), 0).id
+        taken = maker.add(ledger, shot_id, night)
+        work = (
+            Span(kind="stage 1", begun=0.0, ended=8.0, on_card=True),
+            Span(kind="decode", begun=9.0, ended=10.0, on_card=True),
+        )
+        maker.render(ledger, taken, night, card=card, timeline=work)
+        return build_night_report(ledger, night).headline
+
+    busy = headline("GPU-1", "a.db")
+    assert busy.busy == pytest.approx(0.9)
+    assert len(busy.cards) == 1
+    assert headline("", "b.db").cards == ()

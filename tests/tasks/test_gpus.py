@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from manifests.errors import BadInput
@@ -9,6 +11,7 @@ from manifests.placement import CardPlacement
 from render.order import Placement
 from tasks import gpus
 from tasks.gpus import Device, find_devices, find_machine
+from tasks.plan import _card_words
 
 
 @pytest.fixture
@@ -84,3 +87,28 @@ def test_a_placement_that_cannot_be_is_refused(
     (fault,) = caught.value.faults
     assert fault.column == column
     assert fault.remedy
+
+
+@pytest.mark.usefixtures("three_cards")
+def test_the_cards_that_render_are_counted_where_they_are_here() -> None:
+    """A plan made on another machine knows no number."""
+    assert gpus.count_cards("auto", CardPlacement(vae="cuda:2")) == 2
+    assert gpus.count_cards("cpu") == 1
+    assert gpus.count_cards("cuda:7") is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "here", "words"),
+    [
+        (1, 1, ()),
+        (2, None, ()),
+        (2, 2, ()),
+        (2, 1, ("gpus 2: one card renders here, so the shot takes longer, and is the same",)),
+        (4, 2, ("gpus 4: 2 cards render here, so the shot takes longer, and is the same",)),
+    ],
+)
+def test_the_plan_warns_where_more_cards_are_asked_for_than_there_are(
+    asked: int, here: int | None, words: tuple[str, ...]
+) -> None:
+    """The shot renders on what there is; where that is not known, nothing is said."""
+    assert _card_words(SimpleNamespace(gpus=asked), here) == words
