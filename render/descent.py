@@ -15,7 +15,6 @@ from render.ladder import (
     allowed_rungs,
     known_rungs,
     next_rung,
-    phase_of,
     pixel_rungs,
     rung_words,
 )
@@ -55,12 +54,10 @@ class Descent:
         """Have the model keep to the rungs that are taken."""
         self._take.in_force |= set(pixel_rungs(self.taken))
         room = self._take.order.room
-        parts = model.components
-        wanted = {
-            part: room[phase] for name, part in parts.items() if (phase := phase_of(name)) in room
-        }
+        parts = model.components.items()
+        beside = {part: room[name] for name, part in parts if name in room}
         for residence in model.residences:
-            residence.begin(self.taken, room=wanted)
+            residence.begin(self.taken, room=beside)
 
     @contextmanager
     def decoding(self, model: LoadedModel) -> Iterator[None]:

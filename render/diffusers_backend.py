@@ -67,6 +67,8 @@ class DiffusersBackend(RenderBackend):
         """Let go of the model and of what was encoded with it."""
         self._encodings.forget()
         if self._model is not None:
+            for residence in self._model.residences:
+                residence.let_go()
             self._model.close()
         self._model = self._request = None
 

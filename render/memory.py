@@ -14,7 +14,7 @@ import gc
 import resource
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ HEADROOM_SHARE = 0.15
 """Share of the card kept free of weights, for activations, where no estimate says better."""
 HEADROOM_LEAST = 2 * 1024**3
 """And at least this many bytes."""
-PINNED_SHARE = 0.6
-"""Of the host memory that is free, at most this share is pinned for one swapped module."""
+PINNED_SHARE = 0.4
+"""Of the host's memory, at most this share is locked for one swapped module."""
+PINNED_LEAST = 32 * 1024**2
+"""Weights from this many bytes on are locked in place: they have pages of their own."""
 
 
 class Residence:
@@ -41,6 +43,8 @@ class Residence:
         self._device = device
         self._resident: list[nn.Module] = []
         self._streamed: list[nn.Module] = []
+        self._pinned: dict[int, list[torch.Tensor]] = {}
+        """By module: weights that are locked in host memory."""
         self._last: nn.Module | None = None
         self._rungs: frozenset[Rung] = frozenset()
         self._room: Mapping[nn.Module, int] = {}
@@ -61,9 +65,6 @@ class Residence:
         for module in list(self._streamed):
             if not self._to_swap(module) and self._fits_empty(module):
                 self._unstream(module)
-        if Rung.ALONE in self._rungs:
-            for module in list(self._resident):
-                self.send_away(module)
 
     def bring(self, module: nn.Module) -> None:
         """Have `module` ready to run on the device."""
@@ -88,9 +89,16 @@ class Residence:
     def _bring(self, module: nn.Module) -> None:
         if module in self._resident:
             self._resident.remove(module)
-            self._resident.append(module)
-            return
-        self._make_room(module)
+            if not self._to_swap(module):
+                if Rung.ALONE in self._rungs:
+                    self._clear()
+                self._resident.append(module)
+                return
+            _move(module, torch.device("cpu"))
+        if Rung.ALONE in self._rungs:
+            self._clear()
+        while self._resident and not self._fits(module):
+            self._evict()
         if self._to_swap(module) or not self._fits(module):
             self._stream(module)
             self._streamed.append(module)
@@ -98,10 +106,13 @@ class Residence:
         _move(module, self._device)
         self._resident.append(module)
 
-    def _make_room(self, module: nn.Module) -> None:
-        while self._resident and (Rung.ALONE in self._rungs or not self._fits(module)):
-            self.used.add(Rung.ALONE)
-            self.send_away(self._resident[0])
+    def _clear(self) -> None:
+        while self._resident:
+            self._evict()
+
+    def _evict(self) -> None:
+        self.used.add(Rung.ALONE)
+        self.send_away(self._resident[0])
 
     def _fits(self, module: nn.Module) -> bool:
         return module_bytes(module) + self._headroom(module) <= free_bytes(self._device)
@@ -134,7 +145,8 @@ class Residence:
                 num_blocks_per_group=1 if blocks else None,
                 use_stream=ahead,
                 record_stream=ahead,
-                low_cpu_mem_usage=ahead and not _may_pin(module),
+                # Without room to pin, each block is pinned anew when it is its turn: slower.
+                low_cpu_mem_usage=ahead and not self._pin(module),
             )
 
     def _unstream(self, module: nn.Module) -> None:
@@ -151,16 +163,37 @@ class Residence:
             registry.remove_hook(hook, recurse=True)
         _move(module, torch.device("cpu"))
         self._streamed.remove(module)
+        _unpin(self._pinned.pop(id(module), ()))
+
+    def _pin(self, module: nn.Module) -> bool:
+        """Lock the weights of `module` where they lie, for copies beside the work; False where
+        host memory is too short to lock so much of it.
+
+        NOTE: torch's own pinned memory is a copy, and each block of it is rounded up to a power
+        of two: half as much again for a large transformer.
+        """
+        if module_bytes(module) > PINNED_SHARE * psutil.virtual_memory().total:
+            return False
+        pinned = self._pinned.setdefault(id(module), [])
+        for parameter in module.parameters():
+            size = parameter.numel() * parameter.element_size()
+            if size >= PINNED_LEAST and parameter.device.type == "cpu":
+                # A copy of its own: weights of one file share its pages.
+                parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+                if int(torch.cuda.cudart().cudaHostRegister(parameter.data_ptr(), size, 0)) == 0:
+                    pinned.append(parameter.data)
+        return True
+
+    def let_go(self) -> None:
+        """The model goes: what was locked in host memory for it is unlocked."""
+        for pinned in self._pinned.values():
+            _unpin(pinned)
+        self._pinned.clear()
 
 
-def _may_pin(module: nn.Module) -> bool:
-    """Whether host memory has room for a pinned copy of `module`.
-
-    NOTE: torch rounds each pinned block up to a power of two, so a copy may take twice its size.
-    """
-    sizes = [tensor.numel() * tensor.element_size() for tensor in module.parameters()]
-    pinned = sum(1 << max(size - 1, 1).bit_length() for size in sizes)
-    return pinned <= PINNED_SHARE * psutil.virtual_memory().available
+def _unpin(pinned: Iterable[torch.Tensor]) -> None:
+    for tensor in pinned:
+        torch.cuda.cudart().cudaHostUnregister(tensor.data_ptr())
 
 
 def _move(module: nn.Module, device: torch.device) -> None:
