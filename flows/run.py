@@ -23,9 +23,9 @@ from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
+from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
-from tasks.gpus import find_machine
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan
 

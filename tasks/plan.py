@@ -21,7 +21,6 @@ from reports.take import ShotStatus
 from tasks.control import read_control, shot_key
 from tasks.estimate import Estimate, disk_bytes, estimate, start_words
 from tasks.gpus import count_cards
-from tasks.gpus import count_cards
 
 BUDGET_FACTOR = 20.0
 """A render is taken for stuck after this many times its estimate ..."""
