@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from manifests.files import write_atomic
+from manifests.noise import level_words
 from reports import charts, words
 from reports.client_safe import client_safe as made_safe
 from reports.lines import NightReport
@@ -82,7 +83,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(words=words, charts=charts)
-    environment.filters.update(duration=words.duration, percent=words.percent)
+    environment.filters.update(duration=words.duration, percent=words.percent, level=level_words)
     return environment
 
 

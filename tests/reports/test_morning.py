@@ -3,16 +3,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manifests.stage import Noise
 from reports.client_safe import client_safe
 from reports.media import PAGE_BUDGET
-from reports.morning import render_page, write_morning
+from reports.morning import _environment, render_page, write_morning
 from reports.night_report import build_night_report
 from reports.records import EventKind
 from reports.take import TakeStatus
@@ -338,3 +341,20 @@ def test_five_hundred_shots_stay_within_the_budget(maker, tmp_path: Path):
     size = page.stat().st_size
     assert 0.9 * PAGE_BUDGET < size < PAGE_BUDGET + 500 * 20_000
     assert seconds < 30
+
+
+def test_a_level_that_is_no_share_is_told_with_its_share(maker):
+    """AnimateDiff's sigma says nothing by itself, and it has no shift."""
+    recipe = maker.recipe()
+    flow = recipe.stages[0]
+    recipe = replace(recipe, stages=(flow, replace(flow, noise=Noise.EPS_LINEAR, shift=1.0)))
+    receipt = maker.receipt("s/1/t1", recipe)
+    first, second = receipt.stages[0], replace(receipt.stages[1], start_sigma=1.314)
+    take = SimpleNamespace(
+        number=1, recipe=recipe, receipt=replace(receipt, stages=(first, second))
+    )
+    module = _environment().get_template("parts.html.j2").module
+    cells = [row.split("</td>") for row in str(module.stages(take, False)).split("<tr>")[-2:]]
+    told = [[cell.rpartition(">")[2] for cell in row] for row in cells]
+    assert {"1.000", f"{flow.shift:g}"} <= set(told[0])
+    assert {"1.314 (80 % noise)", "–"} <= set(told[1])
