@@ -1,4 +1,4 @@
-"""A model that overflows in half precision: seen, written down, and rendered in float32."""
+"""From a failed take to the next one, in a night whose takes are really rendered."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from safetensors.torch import load_file, save_file
 from manifests.models import POCKET_FOLDER
 from render.diffusers_backend import DiffusersBackend
 from reports.ledger_reads import LedgerReads
+from reports.records import TakeRecord
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 
 FACTOR = 2.0**17
 """A power of two: scaled by it and back, float32 keeps every bit and float16 overflows."""
-ROW = {"shot": "001", "model": "narrow", "frames": 5, "width": 64, "height": 64, "preset": "draft"}
+ROW = {"shot": "001", "frames": 5, "width": 64, "height": 64, "preset": "draft"}
 
 
 class RenderingPool(FakePool):
     """Renders with the real backend, in this process; scores are scripted."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *scores: dict[str, float]) -> None:
+        super().__init__({"001": list(scores)})
         self._backend = DiffusersBackend()  # type: ignore[assignment]
 
 
@@ -44,17 +45,23 @@ def _narrow_model(folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
-def _night(studio: Any) -> dict[str, Any]:
+def _night(studio: Any, row: dict[str, Any], *scores: dict[str, float]) -> dict[str, Any]:
     from flows.night import POOL, night
 
     async def run() -> dict[str, Any]:
-        token = POOL.set(lambda _studio, _listener: RenderingPool())
+        token = POOL.set(lambda _studio, _listener: RenderingPool(*scores))
         try:
-            return await night(manifests=[studio.sheet([ROW])], root=studio.root)
+            return await night(manifests=[studio.sheet([row])], root=studio.root)
         finally:
             POOL.reset(token)
 
     return asyncio.run(run())
+
+
+def _takes(studio: Any) -> list[TakeRecord]:
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as book:
+        (record,) = book.shot_records(book.nights()[-1].id)
+        return book.takes_of(record.id)
 
 
 def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
@@ -64,11 +71,9 @@ def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
     (studio.root / "studio.yaml").write_text(
         "models:\n  narrow: {family: pocket, location: narrow, precision: float16}\n"
     )
-    result = _night(studio)
+    result = _night(studio, {**ROW, "model": "narrow"})
     assert result["shots"]["approved"] == 1
-    with LedgerReads(studio.root / "rushes.db", must_exist=True) as book:
-        (record,) = book.shot_records(book.nights()[-1].id)
-        first, second = book.takes_of(record.id)
+    first, second = _takes(studio)
     assert [take.status.value for take in (first, second)] == ["rejected", "approved"]
     assert first.verdict is not None
     assert first.verdict.failure == "nan"
@@ -79,5 +84,23 @@ def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
     assert second.recipe.seed == first.recipe.seed
     words = "nan: the same seed in float32 (precision float16 -> float32)"
     assert first.transitions[-1].words == words
-    assert list((studio.root / ".rushes/store/text").rglob("*.safetensors")), "no store was kept"
     assert escape(words) in Path(result["report"]).read_text(encoding="utf-8")
+
+
+def test_a_retake_computes_only_what_its_remedy_changes(studio: Any) -> None:
+    """Take 1 flickers, the remedy is less denoise in stage 2: take 2 starts from take 1's stage 1,
+    and a second night with the same row renders nothing."""
+    row = {**ROW, "preset": "two-stage"}
+    assert _night(studio, row, {"flicker": 1.0})["shots"]["approved"] == 1
+    first, second = _takes(studio)
+    assert second.remedy is not None
+    assert second.remedy["name"] == "denoise-down"
+    assert first.receipt is not None
+    assert second.receipt is not None
+    assert first.receipt.reused == ()
+    assert second.receipt.reused == ("stage 1",), "prompt and still are warm in the worker"
+    stages = zip(first.receipt.stages, second.receipt.stages, strict=True)
+    assert [one.latents_sha256 == two.latents_sha256 for one, two in stages] == [True, False]
+    assert second.transitions[-2].words.endswith("with stage 1 from the store")
+    assert _night(studio, row)["shots"]["approved"] == 1
+    assert _takes(studio) == [first, second]
