@@ -10,7 +10,7 @@ clip here is silent. The model is told the frame rate: seconds, not frames, plac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -31,7 +31,9 @@ from render.families.base import Frames, ImageCondition, LoadedModel, LoadReques
 from render.families.loras import LoraShelf
 from render.families.ltx2_layout import Layout, TextLayout
 from render.families.pixels import frames_of
+from render.families.unread import is_unread
 from render.memory import Residence, release
+from render.placement import Rooms
 
 FAMILY = family_named("ltx2")
 
@@ -46,7 +48,16 @@ only what comes after goes chunk by chunk."""
 class Ltx2Model(LoadedModel):
     """An LTX-2 pipeline's components, and where they are."""
 
-    def __init__(self, pipe: Any, request: LoadRequest) -> None:
+    places_parts = True
+
+    def __init__(
+        self,
+        pipe: Any,
+        request: LoadRequest,
+        *,
+        read_text_encoder: Callable[[nn.Module], None] = lambda encoder: None,
+    ) -> None:
+        """`read_text_encoder` gives it its weights: they may stay on disk until they are used."""
         self.device = torch.device(request.device)
         self.name = request.model.name
         self._pipe = pipe
@@ -55,11 +66,17 @@ class Ltx2Model(LoadedModel):
         # LTX-2.0 projects the caption itself; later ones tell each modality the other's noise.
         self._crossed: bool = not pipe.transformer.config.use_prompt_embeddings
         self._loras = LoraShelf(pipe)
-        self._residence = Residence(self.device)
+        self._read_text_encoder = read_text_encoder
+        self._rooms = Rooms(self.device, request.placement)
         self._layout: Layout | None = None
         self._fps: float | None = None
 
     # ------------------------------------------------------------------ what it can do
+
+    @property
+    def residences(self) -> tuple[Residence, ...]:
+        """One for each card that holds a part."""
+        return self._rooms.residences
 
     @property
     def components(self) -> Mapping[str, nn.Module]:
@@ -128,16 +145,19 @@ class Ltx2Model(LoadedModel):
     def encode_text(self, text: str) -> Tensor:
         """(1, 1024, D): Gemma's layers through the connectors, for picture, sound, and a mask."""
         pipe = self._pipe
-        self._residence.bring(pipe.text_encoder)
+        if is_unread(pipe.text_encoder):
+            self._read_text_encoder(pipe.text_encoder)
         layers, mask, _, _ = pipe.encode_prompt(
             prompt=text,
             do_classifier_free_guidance=False,
             max_sequence_length=TEXT_TOKENS,
-            device=self.device,
+            device=self._rooms.bring("text_encoder", pipe.text_encoder),
         )
-        self._residence.bring(pipe.connectors)
-        told = pipe.connectors(layers, mask, padding_side=pipe.tokenizer.padding_side)
-        return self._text.join(*told).to(self._dtype)
+        device = self._rooms.bring("connectors", pipe.connectors)
+        told = pipe.connectors(
+            layers.to(device), mask.to(device), padding_side=pipe.tokenizer.padding_side
+        )
+        return self._text.join(*told).to(self.device, self._dtype)
 
     def encode_still(self, still: Image.Image, *, frames: int) -> ImageCondition:
         """The still as the clip's first latent frame, which is given and not made.
@@ -148,18 +168,18 @@ class Ltx2Model(LoadedModel):
         crf = resolve_default_image_crf(pipe.text_encoder)
         worn = Image.fromarray(apply_image_conditioning_crf(np.array(still), crf))
         pixels = pipe.video_processor.preprocess(worn, height=height, width=width)
-        self._residence.bring(pipe.vae)
-        pixels = pixels.to(self.device, pipe.vae.dtype).unsqueeze(2)
+        device = self._rooms.bring("vae", pipe.vae)
+        pixels = pixels.to(device, pipe.vae.dtype).unsqueeze(2)
         first = pipe.vae.encode(pixels).latent_dist.mode().float()
         first = pipe._normalize_latents(first, pipe.vae.latents_mean, pipe.vae.latents_std)
         mask = torch.ones(1, 1, *self._laid_out(width, height, frames).picture[2:])
         mask[:, :, 0] = 0.0
-        return ImageCondition(latents=first, mask=mask.to(self.device))
+        return ImageCondition(latents=first.to(self.device), mask=mask.to(self.device))
 
     def encoded(self) -> None:
-        """Send the text encoder and its connectors off the card."""
-        self._residence.send_away(self._pipe.text_encoder)
-        self._residence.send_away(self._pipe.connectors)
+        """Send the text encoder and its connectors off the card that samples."""
+        for part in ("text_encoder", "connectors"):
+            self._rooms.leave(part, getattr(self._pipe, part))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -183,7 +203,7 @@ class Ltx2Model(LoadedModel):
         assert self._layout is not None, "check takes up a recipe first"
         picture, sound = self._layout.split(x)
         net = self._pipe.transformer
-        self._residence.bring(net)
+        self._rooms.bring("transformer", net)
         with net.cache_context(
             branch, step_index=at.step, sigma=float(at.sigma), num_inference_steps=at.steps
         ):
@@ -246,9 +266,8 @@ class Ltx2Model(LoadedModel):
         The clip is decoded whole before the first frame: a frame depends on those after it.
         """
         pipe, vae = self._pipe, self._pipe.vae
-        self._residence.bring(vae)
         z = pipe._denormalize_latents(
-            latents.to(self.device, torch.float32),
+            latents.to(self._rooms.bring("vae", vae), torch.float32),
             vae.latents_mean,
             vae.latents_std,
             vae.config.scaling_factor,
@@ -262,7 +281,7 @@ class Ltx2Model(LoadedModel):
     def close(self) -> None:
         """Drop the components and free the card."""
         self._pipe, self._loras = None, LoraShelf(None)
-        self._residence = Residence(self.device)
+        self._rooms.empty()
         release(self.device)
 
 

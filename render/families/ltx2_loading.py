@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,8 @@ from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
 from render.families.folder import check_weights, model_folder, read_index
 from render.families.ltx2 import FAMILY, Ltx2Model
-from render.families.pipeline import dtype_named, load_encoder, load_pipeline
+from render.families.pipeline import dtype_named, load_pipeline
+from render.families.unread import read_encoder, unread_encoder
 
 PIPELINES: MappingProxyType[str, Any] = MappingProxyType(
     {"LTX2Pipeline": LTX2Pipeline, "LTX2ImageToVideoPipeline": LTX2ImageToVideoPipeline}
@@ -53,18 +55,21 @@ def load_ltx2(request: LoadRequest) -> Ltx2Model:
     # NOTE: Gemma overflows in float16; bfloat16 has the range and the same size.
     text = torch.bfloat16 if transformer is torch.float16 else transformer
     vae = dtype_named(request.vae_precision, name=name)
+    place = folder / "text_encoder"
     gemma = text_encoder_class(folder, index, name=name)
     pipe = load_pipeline(
         PIPELINES[declared],
         folder,
         request,
         dtypes={"default": transformer, "connectors": text, "vae": vae},
-        text_encoder=load_encoder(gemma, folder / "text_encoder", dtype=text, name=name),
+        # Unread: most of a night's texts come from the store.
+        text_encoder=unread_encoder(gemma, place, dtype=text, name=name),
         **{part: None for part in FAMILY.unused_parts if part in index},
     )
     for component in ("transformer", "connectors", "vae"):
         check_weights(getattr(pipe, component), folder / component, name=name)
-    return Ltx2Model(pipe, request)
+    read = partial(read_encoder, place=place, dtype=text, name=name)
+    return Ltx2Model(pipe, request, read_text_encoder=read)
 
 
 def text_encoder_class(folder: Path, index: Mapping[str, Any], *, name: str) -> Any:

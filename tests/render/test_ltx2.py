@@ -32,6 +32,7 @@ from render.errors import ModelUnavailable
 from render.families.base import Conditioning, LoadedModel, LoadRequest, Position
 from render.families.ltx2_layout import Layout, TextLayout
 from render.families.registry import load_model, measure_footprint
+from render.families.unread import is_unread
 from render.footprint import Footprint, FootprintOrder
 from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
@@ -459,8 +460,19 @@ def test_a_spoilt_folder_is_refused_by_name(
     damaged = Path(shutil.copytree(tiny_ltx2("ltx-2.3"), tmp_path / "damaged"))
     spoil(damaged / file)
     with pytest.raises(ModelUnavailable, match=said) as refusal:
-        _load(damaged)
+        _load(damaged).encode_text(PROMPT)  # which reads the text encoder
     assert str(damaged) in str(refusal.value)
+
+
+def test_the_text_encoder_is_read_when_it_is_asked(tiny_ltx2: Tiny) -> None:
+    """Loading leaves its weights on disk, the largest part of a night that repeats its texts."""
+    model = _load(tiny_ltx2("ltx-2.3"))
+    encoder = model.components["text_encoder"]
+    assert is_unread(encoder)
+    with torch.inference_mode():
+        told = model.encode_text(PROMPT)
+    assert not is_unread(encoder)
+    assert torch.isfinite(told).all()
 
 
 def test_what_makes_sound_need_not_be_there(tiny_ltx2: Tiny, tmp_path: Path) -> None:
