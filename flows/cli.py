@@ -149,10 +149,19 @@ def score(
 
 
 @app.command()
-def status(root: Root = HERE, as_json: Json = False) -> None:
-    """What the latest night has done, and what it is doing now."""
-    from flows.status import night_status, print_status
+def status(
+    root: Root = HERE,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and show it again every two seconds.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What the latest night has done, what it is doing now, and when it will end."""
+    from flows.status import night_status, print_status, watch_night
 
+    if watch:
+        watch_night(root, _out(), every=2.0)
+        return
     found = night_status(root)
     if as_json:
         _print_json(found)

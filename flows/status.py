@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from flows.night_view import headline, watch_status
 from flows.show import print_rows, stage_line
 from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
 from manifests.preset import list_presets
 from manifests.settings import Studio, load_studio
 from reports.errors import LedgerBusy
+from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer
 from reports.records import NightRecord
+from reports.take import ShotStatus
+from tasks.control import read_control, shot_key
+from tasks.estimate import estimate
 
 
 def night_status(root: Path) -> dict[str, Any]:
@@ -29,14 +35,17 @@ def night_status(root: Path) -> dict[str, Any]:
             delivery = ledger.delivery_of(record.id)
             shots.append(
                 {
+                    "shot_id": record.id,
                     "shot": record.shot.id,
                     "sheet": record.manifest,
                     "status": ledger.shot_status(record.id).value,
                     "takes": [take.status.value for take in takes],
                     "last": takes[-1].transitions[-1].words if takes else "",
+                    "since": takes[-1].transitions[-1].at.isoformat() if takes else None,
                     "delivered": None if delivery is None else str(delivery.delivery.path),
                 }
             )
+        ahead = _ahead(studio, ledger, night)
     running = _is_running(studio)
     return {
         "night": night.id,
@@ -45,12 +54,50 @@ def night_status(root: Path) -> dict[str, Any]:
         "state": "running" if running else "ended" if night.ended else "cut short",
         "now": read_progress(studio.state_dir) if running else None,
         "shots": shots,
+        **ahead,
+    }
+
+
+def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str, Any]:
+    """What is in work, what comes next, and how long both will take."""
+    now, control = datetime.now(UTC), read_control(studio.state_dir)
+    with LedgerCounts(studio.ledger_path) as counts:
+        in_work: list[dict[str, Any]] = [
+            {
+                "shot": take.shot,
+                "take_id": take.take_id,
+                "seconds": (now - take.since).total_seconds(),
+                "expected": estimate(ledger.take(take.take_id).recipe, ledger=ledger).seconds,
+            }
+            for take in counts.in_hand()
+        ]
+    waiting = [
+        record
+        for record in ledger.shot_records(night.id)
+        if ledger.shot_status(record.id) is ShotStatus.WAITING
+        and control.stops(shot_key(record.manifest, record.shot.id), night=night.id) is None
+    ]
+    waiting.sort(
+        key=lambda record: (
+            -control.priority_of(shot_key(record.manifest, record.shot.id), record.shot.priority)
+        )
+    )
+    to_come = sum(estimate(record.shot.recipe, ledger=ledger).seconds for record in waiting)
+    left = sum(max(0.0, take["expected"] - take["seconds"]) for take in in_work)
+    hours = None if studio.window is None else studio.window.now(now)
+    return {
+        "paused": control.paused,
+        "in_work": in_work,
+        "next": [record.id for record in waiting],
+        # Takes in work at once share what is to come; their number is what the machine has shown.
+        "seconds_left": (to_come + left) / max(1, len(in_work)),
+        "window_left": None if hours is None else hours.seconds_left(now),
     }
 
 
 def print_status(found: dict[str, Any], console: Console) -> None:
     """The night in the terminal."""
-    console.print(f"night {found['night']}: {found['state']}", style="bold", highlight=False)
+    console.print(headline(found), highlight=False)
     if found["now"]:
         now = found["now"]
         console.print(
@@ -72,6 +119,11 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     print_rows("Shots", rows, console)
     if found["state"] == "cut short":
         console.print("The night was cut short; the same `rushes run` goes on with it.")
+
+
+def watch_night(root: Path, console: Console, *, every: float) -> None:
+    """The latest night, live, until it ends or is interrupted."""
+    watch_status(lambda: night_status(root), console, every=every)
 
 
 def rewrite_report(root: Path, night: str | None, *, client_safe: bool) -> Path:
