@@ -121,7 +121,7 @@ class StageReceipt:
     index: int
     """0-based."""
     start_sigma: float
-    """Noise level it started from, 0..1."""
+    """Noise level it started from: a share on a flow model, up to 25 on an eps model."""
     steps: int
     """Model steps it ran."""
     seed: int

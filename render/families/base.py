@@ -55,7 +55,8 @@ class Position:
     """Where in a stage the model is asked."""
 
     sigma: Tensor
-    """float32 scalar on the CPU, 0..1; the model is told `1000*sigma`."""
+    """float32 scalar on the CPU, above 0. A flow model is told `1000*sigma`, an eps model the
+    timestep that `manifests.noise.timestep_of` finds."""
     expert: Expert
     step: int
     """0-based, within the stage."""
