@@ -502,17 +502,16 @@ def test_a_take_is_rendered_to_a_clip(order_for: Callable[..., RenderOrder]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", list(Sampler))
-def test_every_sampler_renders(
+def test_a_schedule_in_parts_is_the_schedule_in_one(
     sampler: Sampler, order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:
-    """Twice the same bits, cold and warm, from every solver on noise-predicting models."""
-    stages = tuple(replace(stage, sampler=sampler) for stage in _recipe().stages)
-    backend = DiffusersBackend()
-    hashes = [
-        _hashes(_render(order_for(folder=tmp_path / name, stages=stages), backend))
-        for name in ("a", "b")
-    ]
-    assert hashes[0] == hashes[1]
+    """Noise that the first part leaves goes on raw, and so does what the solver remembers."""
+    whole = replace(_recipe().stages[0], kind=StageKind.SPLIT, steps=4, sampler=sampler)
+    first = replace(whole, end_step=2, leftover_noise=True)
+    rest = replace(whole, start_step=2, add_noise=False)
+    one = _hashes(_render(order_for(folder=tmp_path / "one", stages=(whole,))))
+    parts = _hashes(_render(order_for(folder=tmp_path / "parts", stages=(first, rest))))
+    assert parts[-1] == one[-1]
 
 
 @pytest.mark.slow
