@@ -55,7 +55,15 @@ def test_a_real_night_delivers_files_that_play(studio: Any) -> None:
         assert (info.frames, info.width, info.height, info.fps) == (17, size, size, 8.0)
         assert info.codec == "h264"
         sidecar = json.loads(path.with_suffix(".json").read_text())
-        assert sidecar["takes"][-1]["scores"]["metrics"]["conditioning_ssim"] > 0.5
+        scores = sidecar["takes"][-1]["scores"]
+        assert scores["metrics"]["conditioning_ssim"] > 0.5
+        # Measured while it was decoded: no decoder of files had a part in it.
+        assert "decoder" not in scores["versions"]
+        (take,) = (studio.root / "takes/shots" / shot).glob("*/t1")
+        assert {"stage-1.jpg", "first-frames.jpg", "scorecard.json"} <= {
+            path.name for path in take.iterdir()
+        }
+    assert "after stage 1" in page.read_text(encoding="utf-8")
     assert (
         "lanczos 2x"
         in json.loads((studio.root / "delivered/shots/a/a_v001.json").read_text())["finish"][
