@@ -79,6 +79,7 @@ class DiffusersBackend(RenderBackend):
             stages, film, rungs = self._on_card(take)
             peak = peak_bytes(take.device)
         clip = film.finish()
+        stages = take.previews.finish(stages)
         receipt = _receipt(
             take, stages, clip, peak=peak, rungs=rungs, seconds=time.perf_counter() - begun
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,15 @@ import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
 
+from manifests.files import sha256_file
 from manifests.source import open_source
+from manifests.stage import Stage, StageKind
 from manifests.still import prepare_still
 from render.backend import Progress
-from render.order import RenderOrder, StageReceipt
+from render.clip import read_clip
+from render.diffusers_backend import DiffusersBackend
+from render.first_frames import FIRST_FRAMES
+from render.order import ModelRef, RenderOrder, StageReceipt
 from render.pocket.paths import MODEL_DIR
 from render.preview_factors import PreviewFactors, factors_for, known_factors
 from render.stage_previews import StagePreviews, preview_path
@@ -141,3 +148,65 @@ def test_a_strip_of_an_earlier_try_is_not_kept(order_for: OrderFor) -> None:
     previews.add(0, None, known_factors("wan-2.1"))
     (stage,) = previews.finish([_receipt(0)])
     assert stage.preview is None
+
+
+def _pocket(order: RenderOrder, folder: Path, **changes: Any) -> RenderOrder:
+    """The order for the pocket model and a real picture."""
+    size = {"width": 96, "height": 96, "source_sha256": sha256_file(STILLS[1])}
+    recipe = replace(order.recipe, family="pocket", **size, **changes)
+    model = ModelRef(name="pocket-wan", family="pocket", location=str(MODEL_DIR))
+    return replace(order, recipe=recipe, model=model, folder=folder, source=STILLS[1])
+
+
+@pytest.mark.slow
+def test_a_take_has_a_strip_of_each_stage(order_for: OrderFor, tmp_path: Path) -> None:
+    """Two stages give two strips, named in the receipt, told of, and the last looks like the
+    clip; a take that goes on from a checkpoint makes what is missing."""
+    order = _pocket(order_for(), tmp_path / "take")
+    told: list[Progress] = []
+    receipt = DiffusersBackend().render(order, tell=told.append)
+    paths = [preview_path(order.folder, k) for k in range(2)]
+    assert [stage.preview for stage in receipt.stages] == paths
+    shown = {p.preview for p in told if p.preview is not None}
+    assert shown == {*paths, order.folder / FIRST_FRAMES}
+    frame = np.asarray(next(read_clip(receipt.clip)))
+    strip = Image.open(paths[1]).crop((0, 0, 96, 96))
+    sketch, small = (
+        np.asarray(picture.resize((12, 12), Image.Resampling.BOX), np.float32).ravel()
+        for picture in (strip, Image.fromarray(np.uint8(frame * 255)))
+    )
+    assert np.corrcoef(sketch, small)[0, 1] > 0.8
+    # Killed after its stages, before its decode: the strips of both are still named.
+    (order.folder / "receipt.json").unlink()
+    paths[1].unlink()
+    again = DiffusersBackend().render(order, tell=told.append)
+    assert [stage.preview for stage in again.stages] == paths
+    assert all(stage.resumed for stage in again.stages)
+
+
+@pytest.mark.slow
+def test_a_stage_that_leaves_noise_shows_what_the_model_saw(
+    order_for: OrderFor, tmp_path: Path
+) -> None:
+    """The strip of a split is of the clean picture under the noise: near the picture that a
+    whole run ends with, and no picture of noise."""
+    common: dict[str, Any] = {"kind": StageKind.SPLIT, "steps": 8, "cfg": 1.0, "shift": 5.0}
+    parts = (
+        Stage(end_step=4, leftover_noise=True, **common),
+        Stage(start_step=4, add_noise=False, seed_offset=1, **common),
+    )
+    order = _pocket(order_for(), tmp_path / "take", stages=parts)
+    receipt = DiffusersBackend().render(order, tell=lambda _: None)
+    strips = []
+    for stage in receipt.stages:
+        assert stage.preview is not None
+        strips.append(np.asarray(Image.open(stage.preview).crop((0, 0, 96, 96)), np.float32))
+    assert np.corrcoef(strips[0].ravel(), strips[1].ravel())[0, 1] > 0.8
+
+
+@pytest.mark.slow
+def test_a_model_without_factors_has_no_strips(order_for: OrderFor) -> None:
+    """An unknown VAE is not shown in another one's colours; the take lacks nothing else."""
+    receipt = DiffusersBackend().render(order_for("t2v-2.1"), tell=lambda _: None)
+    assert [stage.preview for stage in receipt.stages] == [None, None]
+    assert receipt.notes == ()
