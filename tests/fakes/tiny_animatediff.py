@@ -1,8 +1,10 @@
-"""A tiny AnimateDiff with random weights: the real classes, folders as diffusers writes them."""
+"""A tiny AnimateDiff with random weights, and a clip for it: the real classes, whole folders."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -16,8 +18,16 @@ from diffusers import (
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
+from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
+from render.families.animatediff import AnimateDiffModel
+from render.families.base import LoadRequest
+from render.families.registry import load_model
+from render.order import ModelRef
+
 TEXT, TOKENS, FRAMES = 16, 8, 12
 """Width of the embeddings, tokens of one piece of text, frames the motion modules hold."""
+PROMPT, NEGATIVE, SEED = "a fox runs", "blurry", 11
+WIDTH, HEIGHT, COUNT = 48, 32, 5
 WORDS = ["<start>", "<end>", "<unk>", "a", "fox", "runs", "slow", "pan", "left", "blurry"]
 
 
@@ -123,3 +133,56 @@ def _motion() -> MotionAdapter:
         if name.endswith("proj_out.weight"):
             torch.nn.init.normal_(weight, std=0.3)
     return motion
+
+
+def ref_tiny(root: Path, kind: str = "image") -> ModelRef:
+    """The image model of `root` with its motion adapter, or the `whole`."""
+    return ModelRef(
+        name="tiny",
+        family="animatediff",
+        location=str(root / kind),
+        motion_adapter=str(root / "motion") if kind == "image" else None,
+    )
+
+
+def load_tiny(ref: ModelRef, **changes: Any) -> AnimateDiffModel:
+    """In float32 on the CPU; keywords change the request."""
+    values: dict[str, Any] = {
+        "precision": "float32",
+        "vae_precision": "float32",
+        "device": "cpu",
+        "image_to_video": False,
+        "boundary": None,
+        **changes,
+    }
+    model = load_model(LoadRequest(model=ref, **values))
+    assert isinstance(model, AnimateDiffModel)
+    return model
+
+
+def recipe_tiny(**changes: Any) -> Recipe:
+    """Two stages of 3 and 2 steps; keywords change it."""
+    stage = Stage(
+        kind=StageKind.RENOISE,
+        steps=3,
+        cfg=3.0,
+        shift=1.0,
+        sampler=Sampler.DPMPP_2M,
+        schedule=Schedule.KARRAS,
+        noise=Noise.EPS_LINEAR,
+    )
+    values: dict[str, Any] = {
+        "preset": "animatediff/two-stage",
+        "family": "animatediff",
+        "model": "tiny",
+        "model_id": "tiny",
+        "prompt": PROMPT,
+        "negative": NEGATIVE,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "frames": COUNT,
+        "fps": 8.0,
+        "seed": SEED,
+        "stages": (stage, replace(stage, steps=2, cfg=2.0, denoise=0.45, seed_offset=1)),
+    }
+    return Recipe(**{**values, **changes})

@@ -140,6 +140,14 @@ def tiny_ltx2(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
+def tiny_animatediff(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny AnimateDiff: `image` and `motion`, and `whole` made of both."""
+    from tiny_animatediff import build_tiny_animatediff
+
+    return build_tiny_animatediff(tmp_path_factory.mktemp("animatediff"))
+
+
+@pytest.fixture(scope="session")
 def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small colourful picture that is not of the clip's shape."""
     rng = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""AnimateDiff: whole or refused, the stock pipelines step for step, LoRAs, and whole takes."""
+"""AnimateDiff: whole or refused, what it is told, LoRAs, whole takes, and their memory."""
 
 from __future__ import annotations
 
@@ -12,108 +12,46 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AnimateDiffPipeline,
-    AnimateDiffVideoToVideoPipeline,
-    EulerDiscreteScheduler,
-    MotionAdapter,
-)
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedulerOutput
 from safetensors.torch import load_file, save_file
-from tiny_animatediff import FRAMES, TEXT, TOKENS, build_tiny_animatediff
+from tiny_animatediff import (
+    COUNT,
+    FRAMES,
+    HEIGHT,
+    PROMPT,
+    TEXT,
+    TOKENS,
+    WIDTH,
+    load_tiny,
+    recipe_tiny,
+    ref_tiny,
+)
 
 from manifests.files import sha256_file
-from manifests.noise import table_of, timestep_of
-from manifests.schedules import sigmas, start_sigma
+from manifests.noise import table_of
+from manifests.schedules import start_sigma
 from manifests.stage import (
-    BETAS,
     Expert,
     Lora,
     Noise,
-    Recipe,
     Sampler,
-    Schedule,
-    Stage,
     StageKind,
 )
 from render.clip import clip_info
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
-from render.families.animatediff import AnimateDiffModel
-from render.families.base import Conditioning, LoadRequest, Position
-from render.families.registry import load_model, measure_footprint
+from render.families.base import Position
+from render.families.registry import measure_footprint
 from render.footprint import Footprint, FootprintOrder
 from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
-from render.sampling import Latents, draw_noise, enter_stage, run_stage
-from render.solver import SolverSetup
-from render.solvers import SOLVERS
+from render.sampling import draw_noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PROMPT, NEGATIVE, SEED = "a fox runs", "blurry", 11
-WIDTH, HEIGHT, COUNT = 48, 32, 5
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-RENOISE = StageKind.RENOISE
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `image`, `motion` and `whole`."""
-    return build_tiny_animatediff(tmp_path_factory.mktemp("animatediff"))
-
-
-def _ref(tiny: Path, kind: str = "image") -> ModelRef:
-    return ModelRef(
-        name="tiny",
-        family="animatediff",
-        location=str(tiny / kind),
-        motion_adapter=str(tiny / "motion") if kind == "image" else None,
-    )
-
-
-def _load(ref: ModelRef, **changes: Any) -> AnimateDiffModel:
-    values: dict[str, Any] = {
-        "precision": "float32",
-        "vae_precision": "float32",
-        "device": "cpu",
-        "image_to_video": False,
-        "boundary": None,
-        **changes,
-    }
-    model = load_model(LoadRequest(model=ref, **values))
-    assert isinstance(model, AnimateDiffModel)
-    return model
-
-
-def _recipe(**changes: Any) -> Recipe:
-    stage = Stage(
-        kind=RENOISE,
-        steps=3,
-        cfg=3.0,
-        shift=1.0,
-        sampler=Sampler.DPMPP_2M,
-        schedule=Schedule.KARRAS,
-        noise=Noise.EPS_LINEAR,
-    )
-    values: dict[str, Any] = {
-        "preset": "animatediff/two-stage",
-        "family": "animatediff",
-        "model": "tiny",
-        "model_id": "tiny",
-        "prompt": PROMPT,
-        "negative": NEGATIVE,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "frames": COUNT,
-        "fps": 8.0,
-        "seed": SEED,
-        "stages": (stage, replace(stage, steps=2, cfg=2.0, denoise=0.45, seed_offset=1)),
-    }
-    return Recipe(**{**values, **changes})
 
 
 @pytest.fixture
-def order_for(tiny: Path, tmp_path: Path) -> Callable[..., RenderOrder]:
+def order_for(tiny_animatediff: Path, tmp_path: Path) -> Callable[..., RenderOrder]:
     """An order of two stages; keywords change its recipe."""
 
     def make(*, kind: str = "image", folder: Path | None = None, **changes: Any) -> RenderOrder:
@@ -121,8 +59,8 @@ def order_for(tiny: Path, tmp_path: Path) -> Callable[..., RenderOrder]:
             take_id="sheet/001/t1",
             shot="001",
             take=1,
-            recipe=_recipe(**changes),
-            model=_ref(tiny, kind),
+            recipe=recipe_tiny(**changes),
+            model=ref_tiny(tiny_animatediff, kind),
             source=None,
             folder=folder or tmp_path / "take",
         )
@@ -134,173 +72,20 @@ def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Rece
     return (backend or DiffusersBackend()).render(order, tell=lambda progress: None)
 
 
-# ---------------------------------------------------------------------- parity with diffusers
-
-
-class OurLevels(EulerDiscreteScheduler):
-    """The stock Euler scheduler on the noise levels of a stage."""
-
-    levels: list[float]
-
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        super().set_timesteps(sigmas=self.levels, device=kwargs.get("device"))
-
-
-class StraightEuler(OurLevels):
-    """Goes straight along the predicted noise, where the stock one finds it again from x0."""
-
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        super().set_timesteps(*args, **kwargs)
-        told = [timestep_of(float(sigma), Noise.EPS_LINEAR) for sigma in self.sigmas[:-1]]
-        self.timesteps = torch.tensor(told, dtype=torch.float32)
-
-    def step(self, model_output: Any, timestep: Any, sample: Any, **kwargs: Any) -> Any:
-        if self.step_index is None:
-            self._init_step_index(timestep)
-        sigma, sigma_next = self.sigmas[self._step_index], self.sigmas[self._step_index + 1]
-        self._step_index += 1
-        prev_sample = sample + (sigma_next - sigma) * model_output
-        return EulerDiscreteSchedulerOutput(prev_sample=prev_sample)
-
-
-def _stock(tiny: Path, kind: Any, levels: list[float], scheduler: type[OurLevels]) -> Any:
-    pipe = kind.from_pretrained(
-        tiny / "image", motion_adapter=MotionAdapter.from_pretrained(tiny / "motion")
-    )
-    first, last = BETAS
-    pipe.scheduler = scheduler(
-        beta_start=first, beta_end=last, beta_schedule="linear", timestep_spacing="leading"
-    )
-    pipe.scheduler.levels = levels
-    pipe.set_progress_bar_config(disable=True)
-    # NOTE: a convolution whose weights could be trained takes another path, with other last bits.
-    for part in (pipe.unet, pipe.text_encoder, pipe.vae):
-        part.requires_grad_(False)
-    return pipe
-
-
-def _told(cfg: float, **more: Any) -> dict[str, Any]:
-    return {
-        "prompt": PROMPT,
-        "negative_prompt": NEGATIVE,
-        "height": HEIGHT,
-        "width": WIDTH,
-        "guidance_scale": cfg,
-        "generator": torch.Generator().manual_seed(SEED),
-        "output_type": "latent",
-        **more,
-    }
-
-
-def _ours(model: AnimateDiffModel, x: torch.Tensor, levels: list[float], cfg: float) -> Any:
-    told = Conditioning(prompt=model.encode_text(PROMPT), negative=model.encode_text(NEGATIVE))
-    return run_stage(
-        x,
-        sigmas=levels,
-        cfg=cfg,
-        solver=SOLVERS[Sampler.EULER](SolverSetup(noise=Noise.EPS_LINEAR)),
-        noise=Noise.EPS_LINEAR,
-        model=model,
-        conditioning=told,
-    )
-
-
-def _from_noise(model: AnimateDiffModel, levels: list[float]) -> torch.Tensor:
-    shape = model.latent_shape(width=WIDTH, height=HEIGHT, frames=COUNT)
-    noise = draw_noise(shape, seed=SEED)
-    return enter_stage(None, noise=noise, sigma=levels[0], shape=shape, kind=Noise.EPS_LINEAR)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("schedule", [Schedule.NORMAL, Schedule.KARRAS])
-def test_one_stage_is_the_stock_pipeline_bit_for_bit(tiny: Path, schedule: Schedule) -> None:
-    """Without guidance, and with a scheduler that goes straight, the latents are the same bits."""
-    levels = sigmas(schedule=schedule, steps=5, shift=1.0, noise=Noise.EPS_LINEAR)
-    stock = _stock(tiny, AnimateDiffPipeline, levels, StraightEuler)
-    expected = stock(**_told(1.0, num_frames=COUNT)).frames
-    model = _load(_ref(tiny))
-    with torch.inference_mode():
-        x = _ours(model, _from_noise(model, levels), levels, 1.0)
-    assert torch.equal(x, expected)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("schedule", [Schedule.NORMAL, Schedule.KARRAS])
-def test_guided_frames_are_the_stock_pipelines(tiny: Path, schedule: Schedule) -> None:
-    """With guidance and the stock scheduler latents and frames agree to 1e-5 of their range.
-
-    The stock pipeline asks for both predictions in one batch, and its scheduler takes the
-    predicted noise away and finds it again: both round otherwise.
-    """
-    levels = sigmas(schedule=schedule, steps=5, shift=1.0, noise=Noise.EPS_LINEAR)
-    stock = _stock(tiny, AnimateDiffPipeline, levels, OurLevels)
-    expected = stock(**_told(7.5, num_frames=COUNT)).frames
-    pictures = stock.video_processor.postprocess_video(
-        video=stock.decode_latents(expected), output_type="np"
-    )[0]
-    model = _load(_ref(tiny))
-    with torch.inference_mode():
-        x = _ours(model, _from_noise(model, levels), levels, 7.5)
-        chunks = list(model.decode(x))
-    assert float((x - expected).abs().max()) < 1e-5 * float(expected.abs().max())
-    assert [len(chunk) for chunk in chunks] == [4, 1]
-    assert np.abs(np.concatenate(chunks) - pictures).max() < 1e-5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("denoise", [0.45, 0.7])
-def test_a_second_stage_is_the_stock_video_to_video(tiny: Path, denoise: float) -> None:
-    """Noise added up to `denoise`, then as many steps as asked: enforce_inference_steps."""
-    steps, before = 4, draw_noise((1, 4, COUNT, HEIGHT // 8, WIDTH // 8), seed=3)
-    whole = sigmas(
-        schedule=Schedule.KARRAS, steps=int(steps / denoise), shift=1.0, noise=Noise.EPS_LINEAR
-    )
-    stock = _stock(tiny, AnimateDiffVideoToVideoPipeline, whole, StraightEuler)
-    expected = stock(
-        **_told(
-            1.0,
-            latents=before.clone(),
-            strength=denoise,
-            num_inference_steps=steps,
-            enforce_inference_steps=True,
-        )
-    ).frames
-    levels = sigmas(
-        schedule=Schedule.KARRAS,
-        steps=steps,
-        denoise=denoise,
-        shift=1.0,
-        noise=Noise.EPS_LINEAR,
-    )
-    model = _load(_ref(tiny))
-    noise = draw_noise(before.shape, seed=SEED)
-    start = enter_stage(
-        Latents(x=before, sigma=0.0),
-        noise=noise,
-        sigma=levels[0],
-        shape=before.shape,
-        kind=Noise.EPS_LINEAR,
-    )
-    with torch.inference_mode():
-        x = _ours(model, start, levels, 1.0)
-    assert len(levels) == steps + 1
-    assert torch.equal(x, expected)
-
-
 # ---------------------------------------------------------------------- what it is told
 
 
-def test_a_short_text_is_encoded_as_the_stock_pipeline_does(tiny: Path) -> None:
+def test_a_short_text_is_encoded_as_the_stock_pipeline_does(tiny_animatediff: Path) -> None:
     """What fits into one piece of CLIP gives the same embeddings, bit for bit."""
-    model = _load(_ref(tiny))
+    model = load_tiny(ref_tiny(tiny_animatediff))
     for text in ("", "fox", "a fox runs slow pan left"):
         expected, _ = model._pipe.encode_prompt(text, model.device, 1, False)
         assert torch.equal(model.encode_text(text), expected)
 
 
-def test_a_long_text_is_read_to_its_end(tiny: Path) -> None:
+def test_a_long_text_is_read_to_its_end(tiny_animatediff: Path) -> None:
     """Behind the first piece comes another: the words there change the clip, none is cut off."""
-    model = _load(_ref(tiny))
+    model = load_tiny(ref_tiny(tiny_animatediff))
     first = "a fox runs slow pan left"
     encoded = model.encode_text(f"{first} blurry fox")
     assert encoded.shape == (1, 2 * TOKENS, TEXT)
@@ -312,9 +97,12 @@ def test_a_long_text_is_read_to_its_end(tiny: Path) -> None:
 
 
 @pytest.mark.slow
-def test_image_and_motion_are_the_whole(tiny: Path) -> None:
+def test_image_and_motion_are_the_whole(tiny_animatediff: Path) -> None:
     """An image model with an adapter and the folder saved of both are one model."""
-    apart, whole = _load(_ref(tiny)), _load(_ref(tiny, "whole"))
+    apart, whole = (
+        load_tiny(ref_tiny(tiny_animatediff)),
+        load_tiny(ref_tiny(tiny_animatediff, "whole")),
+    )
     for name in ("unet", "vae", "text_encoder"):
         ours, theirs = apart.components[name].state_dict(), whole.components[name].state_dict()
         assert ours.keys() == theirs.keys()
@@ -323,9 +111,9 @@ def test_image_and_motion_are_the_whole(tiny: Path) -> None:
 
 
 @pytest.fixture
-def spoiled(tiny: Path, tmp_path: Path) -> Path:
+def spoiled(tiny_animatediff: Path, tmp_path: Path) -> Path:
     """A copy of the folders that a test may spoil."""
-    return Path(shutil.copytree(tiny, tmp_path / "spoiled"))
+    return Path(shutil.copytree(tiny_animatediff, tmp_path / "spoiled"))
 
 
 def _without(path: Path, start: str) -> None:
@@ -349,7 +137,7 @@ def test_a_missing_weight_is_refused(spoiled: Path, file: str, start: str) -> No
     """Diffusers and transformers would fill it with random numbers."""
     _without(spoiled / file, start)
     with pytest.raises(ModelUnavailable, match=r"lacks .* weights|cannot be loaded"):
-        _load(_ref(spoiled))
+        load_tiny(ref_tiny(spoiled))
 
 
 @pytest.mark.slow
@@ -362,8 +150,8 @@ def test_a_vae_of_2022_is_read(spoiled: Path) -> None:
         for key in [key for key in weights if f".{new}." in key]:
             weights[key.replace(f".{new}.", f".{name}.")] = weights.pop(key)
     save_file(weights, path, metadata={"format": "pt"})
-    expected = _load(_ref(spoiled, "whole")).components["vae"].state_dict()
-    found = _load(_ref(spoiled)).components["vae"].state_dict()
+    expected = load_tiny(ref_tiny(spoiled, "whole")).components["vae"].state_dict()
+    found = load_tiny(ref_tiny(spoiled)).components["vae"].state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -375,23 +163,29 @@ def test_parts_that_are_not_used_need_not_be_there(spoiled: Path) -> None:
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     path.write_text(json.dumps(index))
-    _load(_ref(spoiled))
+    load_tiny(ref_tiny(spoiled))
 
 
-def test_what_cannot_be_rendered_is_refused(tiny: Path) -> None:
+def test_what_cannot_be_rendered_is_refused(tiny_animatediff: Path) -> None:
     """A still, experts, a flow's levels, too many frames, no adapter: each is named."""
-    bare, ref = replace(_ref(tiny), motion_adapter=None), _ref(tiny)
+    bare, ref = replace(ref_tiny(tiny_animatediff), motion_adapter=None), ref_tiny(tiny_animatediff)
     for words, asked in (
-        ("no motion adapter; add motion_adapter:", lambda: _load(bare)),
-        ("renders from text alone", lambda: _load(ref, image_to_video=True)),
-        ("has one network; take `boundary` out", lambda: _load(ref, boundary=0.9)),
-        ("no folder", lambda: _load(replace(ref, motion_adapter=str(tiny / "absent")))),
-        ("is not here", lambda: _load(replace(ref, motion_adapter="nobody/none@" + "0" * 40))),
-        ("cannot be loaded", lambda: _load(replace(ref, motion_adapter=str(tiny / "image")))),
+        ("no motion adapter; add motion_adapter:", lambda: load_tiny(bare)),
+        ("renders from text alone", lambda: load_tiny(ref, image_to_video=True)),
+        ("has one network; take `boundary` out", lambda: load_tiny(ref, boundary=0.9)),
+        (
+            "no folder",
+            lambda: load_tiny(replace(ref, motion_adapter=str(tiny_animatediff / "absent"))),
+        ),
+        ("is not here", lambda: load_tiny(replace(ref, motion_adapter="nobody/none@" + "0" * 40))),
+        (
+            "cannot be loaded",
+            lambda: load_tiny(replace(ref, motion_adapter=str(tiny_animatediff / "image"))),
+        ),
     ):
         with pytest.raises(ModelUnavailable, match=words):
             asked()
-    model, stage = _load(ref), _recipe().stages[0]
+    model, stage = load_tiny(ref), recipe_tiny().stages[0]
     for words, changes in (
         ("hold at most 12 frames together", {"frames": FRAMES + 1}),
         ("sizes go in multiples of 8", {"width": 44}),
@@ -399,7 +193,7 @@ def test_what_cannot_be_rendered_is_refused(tiny: Path) -> None:
         ("levels of a flow model", {"stages": (replace(stage, noise=Noise.FLOW),)}),
     ):
         with pytest.raises(ModelUnavailable, match=words):
-            model.check(_recipe(**changes))
+            model.check(recipe_tiny(**changes))
 
 
 # ---------------------------------------------------------------------- LoRAs
@@ -444,7 +238,7 @@ def test_loras_change_the_stages_that_name_them(
     order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:
     """A style LoRA in stage 1, a motion LoRA in stage 2; afterwards the model is bare again."""
-    first, second = _recipe().stages
+    first, second = recipe_tiny().stages
     style, motion = (
         _style_lora(tmp_path / "s.safetensors"),
         _motion_lora(tmp_path / "m.safetensors"),
@@ -473,7 +267,7 @@ def test_what_a_lora_holds_for_the_text_is_said_to_be_left_out(
     order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:
     """The text is encoded once for all stages: the receipt says so; text alone is refused."""
-    stage = _recipe().stages[0]
+    stage = recipe_tiny().stages[0]
     mixed = _style_lora(tmp_path / "mixed.safetensors", text=True)
     receipt = _render(order_for(stages=(replace(stage, loras=(mixed,)),)))
     assert any("mixed.safetensors: its weights for the text encoder" in n for n in receipt.notes)
@@ -506,7 +300,7 @@ def test_a_schedule_in_parts_is_the_schedule_in_one(
     sampler: Sampler, order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:
     """Noise that the first part leaves goes on raw, and so does what the solver remembers."""
-    whole = replace(_recipe().stages[0], kind=StageKind.SPLIT, steps=4, sampler=sampler)
+    whole = replace(recipe_tiny().stages[0], kind=StageKind.SPLIT, steps=4, sampler=sampler)
     first = replace(whole, end_step=2, leftover_noise=True)
     rest = replace(whole, start_step=2, add_noise=False)
     one = _hashes(_render(order_for(folder=tmp_path / "one", stages=(whole,))))
@@ -519,7 +313,7 @@ def test_the_betas_decide_the_levels_and_the_picture(
     order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:
     """Stable Diffusion's own betas are other levels than the motion modules'."""
-    stages = tuple(replace(stage, noise=Noise.EPS) for stage in _recipe().stages)
+    stages = tuple(replace(stage, noise=Noise.EPS) for stage in recipe_tiny().stages)
     own = _render(order_for(folder=tmp_path / "a", stages=stages))
     assert own.stages[0].start_sigma == pytest.approx(14.6146, abs=1e-3)
     assert _hashes(own) != _hashes(_render(order_for(folder=tmp_path / "b")))
@@ -545,24 +339,26 @@ def _footprint(ref: ModelRef, **changes: Any) -> Footprint:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "whole"])
-def test_its_memory_is_told_from_settings_alone(tiny: Path, tmp_path: Path, kind: str) -> None:
+def test_its_memory_is_told_from_settings_alone(
+    tiny_animatediff: Path, tmp_path: Path, kind: str
+) -> None:
     """Weights to the byte without opening one; more frames, more room to sample."""
     bare = tmp_path / "settings"
-    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("*.safetensors"))
-    found = _footprint(_ref(bare, kind))
-    for name, module in _load(_ref(tiny, kind)).components.items():
+    shutil.copytree(tiny_animatediff, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    found = _footprint(ref_tiny(bare, kind))
+    for name, module in load_tiny(ref_tiny(tiny_animatediff, kind)).components.items():
         tensors = len([*module.parameters(), *module.buffers()])
         assert 0 <= found.parts[name].whole - module_bytes(module) < 512 * tensors, name
     rooms = {work.name: work.room for work in found.works}
-    longer = {work.name: work.room for work in _footprint(_ref(bare, kind), frames=12).works}
+    longer = {work.name: work.room for work in _footprint(ref_tiny(bare, kind), frames=12).works}
     assert longer["sampling"] > rooms["sampling"]
     assert longer["decode"] == rooms["decode"]
 
 
 @pytest.mark.slow
-def test_memory_levers_leave_the_model_usable(tiny: Path) -> None:
+def test_memory_levers_leave_the_model_usable(tiny_animatediff: Path) -> None:
     """In tiles all frames come, and whole ones again after; in 8 bits nearly the same noise."""
-    model = _load(_ref(tiny))
+    model = load_tiny(ref_tiny(tiny_animatediff))
     latents = draw_noise((1, 4, 2, 4, 6), seed=1)
     with torch.inference_mode():
         whole = np.concatenate(list(model.decode(latents)))
