@@ -21,7 +21,8 @@ class Lever(StrEnum):
     """The model's repeated blocks are compiled, once for all sizes and lengths; LoRAs are
     swapped inside the compiled blocks."""
     ATTENTION = "attention"
-    """Attention by the fastest kernel that is installed: same formula, other last bits."""
+    """Attention by the fastest kernel of the same formula that is installed; torch's own, where
+    that is it."""
     TF32 = "tf32"
     """Products of float32 numbers on the matrix units, with 10 bits of mantissa for 23."""
     STEP_CACHE = "step-cache"
@@ -48,7 +49,7 @@ LEVELS: Mapping[Speed, tuple[Lever, ...]] = MappingProxyType(
 CHANGES: Mapping[Lever, str] = MappingProxyType(
     {
         Lever.COMPILE: "last bits: operations are fused and round less often",
-        Lever.ATTENTION: "last bits: another order of the same sums",
+        Lever.ATTENTION: "last bits, where it is another kernel: the same sums in another order",
         Lever.TF32: "about the fourth digit of float32 products; nothing in bfloat16",
         Lever.STEP_CACHE: "the picture, where steps are alike: some steps are not computed",
         Lever.FP8: "about the second digit of every product",
@@ -59,11 +60,10 @@ CHANGES: Mapping[Lever, str] = MappingProxyType(
 NEEDS: Mapping[Lever, str] = MappingProxyType(
     {
         Lever.COMPILE: "a card, a C compiler on the worker, blocks that repeat",
-        Lever.ATTENTION: "a card of compute capability 9.0, or FlashAttention installed; half "
-        "precision",
+        Lever.ATTENTION: "a card; to differ from torch's choice, FlashAttention 3 on Hopper",
         Lever.TF32: "a card of compute capability 8.0",
         Lever.STEP_CACHE: "a transformer whose blocks diffusers knows, at least two of them",
-        Lever.FP8: "a card of compute capability 8.9, bfloat16, a recipe without LoRAs",
+        Lever.FP8: "compiled blocks, a card of compute capability 8.9, bfloat16, no LoRAs",
     }
 )
 """Without what a lever stays as it is, with a note in the receipt."""

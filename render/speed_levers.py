@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,12 +69,17 @@ class Accelerator:
     @property
     def in_force(self) -> frozenset[str]:
         """What changes pixels, for the keys of what is kept."""
-        told = {Lever.STEP_CACHE: f"step-cache {STEP_CACHE_THRESHOLD:g}"}
+        told = {
+            Lever.STEP_CACHE: f"step-cache {STEP_CACHE_THRESHOLD:g}",
+            Lever.ATTENTION: f"attention {self._attention}",
+        }
         return frozenset(f"{IN_FORCE}{told.get(lever, lever.value)}" for lever in self._pulled)
 
     def spoils(self, recipe: Recipe) -> bool:
         """Whether the weights were changed in a way `recipe` does not allow: load them again."""
-        return self._fp8 and (Lever.FP8 not in levers(recipe.speed) or has_loras(recipe))
+        failed = self._failures.recall(self._place(recipe), None)
+        allowed = Lever.FP8 in levers(recipe.speed) and not has_loras(recipe) and failed is None
+        return self._fp8 and not allowed
 
     # ------------------------------------------------------------------ pulling
 
@@ -122,12 +128,13 @@ class Accelerator:
         assert only is not None or not self.spoils(recipe), "the caller loads the model again"
         wanted = tuple(levers(recipe.speed) if only is None else only)
         self._notes = []
+        compiled = self._compile(Lever.COMPILE in wanted, recipe, store)
         refused = {
-            Lever.COMPILE: self._compile(Lever.COMPILE in wanted, recipe, store),
+            Lever.COMPILE: compiled,
             Lever.ATTENTION: self._choose_attention(Lever.ATTENTION in wanted),
             Lever.TF32: self._tf32(),
             Lever.STEP_CACHE: self._cache_steps(Lever.STEP_CACHE in wanted),
-            Lever.FP8: self._use_fp8(Lever.FP8 in wanted, recipe),
+            Lever.FP8: self._use_fp8(Lever.FP8 in wanted, recipe, compiled=compiled is None),
         }
         self._pulled = tuple(lever for lever in wanted if refused[lever] is None)
         self._notes += [
@@ -165,8 +172,8 @@ class Accelerator:
             finally:
                 diffusers_logging.set_verbosity(level)
             self._attention = best
-        if wanted and best == NATIVE:
-            return "no faster kernel for this device and precision"
+        if wanted and self._device.type != "cuda":
+            return "a CPU has no other"
         return None
 
     def _tf32(self) -> str | None:
@@ -186,9 +193,13 @@ class Accelerator:
                 why = why or cache_steps(net)
         return why
 
-    def _use_fp8(self, wanted: bool, recipe: Recipe) -> str | None:
+    def _use_fp8(self, wanted: bool, recipe: Recipe, *, compiled: bool) -> str | None:
         if not wanted or self._fp8:
             return None
+        if not compiled:
+            # Scaling and rounding each input costs more than the product saves, unless the
+            # compiler lays them into the operations before it: see the benchmark.
+            return "the blocks are not compiled: it would be slower than bfloat16"
         if has_loras(recipe):
             return "the recipe has LoRAs, which are added in full precision"
         why = why_not(self._device, self._dtype())
@@ -215,13 +226,16 @@ class Accelerator:
 
 
 def fastest_attention(device: torch.device, dtype: torch.dtype) -> str:
-    """diffusers' name of the fastest exact attention that is installed: see the benchmark."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return NATIVE
-    capability = torch.cuda.get_device_capability(device)
-    if capability >= (9, 0):
-        return "_native_cudnn"
-    return NATIVE
+    """diffusers' name of the fastest attention of the same formula that is installed.
+
+    torch's own choice is already cuDNN's kernel on an H200; asking diffusers for it by name gives
+    the same bits and costs copies (benchmarks/speed.py, `attention`). FlashAttention 3 is taken
+    where it is installed, which no machine was on which this was measured.
+    """
+    hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
+    half = dtype in (torch.bfloat16, torch.float16)
+    installed = importlib.util.find_spec("flash_attn_interface") is not None
+    return "_flash_3" if hopper and half and installed else NATIVE
 
 
 def has_loras(recipe: Recipe) -> bool:
