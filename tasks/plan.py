@@ -21,6 +21,7 @@ from reports.take import ShotStatus
 from tasks.control import read_control, shot_key
 from tasks.estimate import Estimate, disk_bytes, estimate, start_words
 from tasks.gpus import count_cards
+from tasks.plan_memory import UNSEEN, ShotMemory, look_at_memory
 
 BUDGET_FACTOR = 20.0
 """A render is taken for stuck after this many times its estimate ..."""
@@ -57,6 +58,8 @@ class PlanLine:
     status: ShotStatus
     """As the ledger has it: what is approved is not rendered again."""
     warnings: tuple[str, ...]
+    memory: ShotMemory | None = None
+    """What it needs on each card; None: not looked at (a CPU), or not known."""
     postponed: bool = False
     """A night before ended too soon for it: it is first in line among those of its priority."""
 
@@ -103,6 +106,7 @@ class PlanLine:
             "seconds": round(self.estimate.seconds, 1),
             "basis": self.estimate.basis,
             "disk_bytes": self.disk_bytes,
+            "memory": [] if self.memory is None else self.memory.to_dict(),
             "snaps": list(self.shot.snaps),
             "warnings": list(self.warnings),
         }
@@ -172,6 +176,25 @@ def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads
         refused=tuple(fault for sheet in sheets for fault in sheet.faults),
         disk_free=shutil.disk_usage(_nearest(studio.root)).free,
     )
+
+
+def with_memory(plan: Plan, studio: Studio, *, card_gb: float | None = None) -> Plan:
+    """The plan with the memory of every open shot; one that fits on no card is refused, with what
+    would fit. Quick on a CPU, where nothing is measured. Raises WorkerLost."""
+    looked_at = [line for line in plan.lines if line.is_open]
+    shots = [(line.manifest, line.shot) for line in looked_at]
+    verdicts = dict(
+        zip(map(id, looked_at), look_at_memory(shots, studio=studio, card_gb=card_gb), strict=True)
+    )
+    lines, faults = [], []
+    for line in plan.lines:
+        verdict = verdicts.get(id(line), UNSEEN)
+        if verdict.fault is not None:
+            faults.append(verdict.fault)
+            continue
+        warnings = (*line.warnings, *verdict.warnings)
+        lines.append(replace(line, memory=verdict.memory, warnings=warnings))
+    return replace(plan, lines=tuple(lines), refused=(*plan.refused, *faults))
 
 
 def with_disk(plan: Plan, studio: Studio) -> Plan:
