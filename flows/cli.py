@@ -60,12 +60,20 @@ def check(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
 
 
 @app.command()
-def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
-    """Show what a night would do: order, stages, start sigmas, times, disk, and refusals."""
+def plan(
+    sheets: Sheets,
+    root: Root = HERE,
+    card_gb: Annotated[
+        float | None,
+        typer.Option("--card-gb", help="Plan for a card of that many GiB instead of those here."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a night would do: order, stages, start sigmas, times, memory, disk, refusals."""
     from flows.show import print_plan
     from manifests.settings import load_studio
     from reports.ledger_reads import LedgerReads
-    from tasks.plan import make_plan, with_disk
+    from tasks.plan import make_plan, with_disk, with_memory
 
     studio = load_studio(root)
     found = _load(sheets, root)
@@ -74,7 +82,7 @@ def plan(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
             made = make_plan(found, studio=studio, ledger=ledger)
     else:
         made = make_plan(found, studio=studio, ledger=None)
-    made = with_disk(made, studio)
+    made = with_disk(with_memory(made, studio, card_gb=card_gb), studio)
     if as_json:
         _print_json(made.to_dict())
     else:

@@ -31,7 +31,7 @@ from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.lanes import Lanes, Place
 from tasks.naming import arguments_key
-from tasks.plan import Plan, make_plan
+from tasks.plan import Plan, make_plan, with_memory
 from tasks.pool import Pool, WorkerPool
 from tasks.report_night import report_night
 
@@ -96,8 +96,11 @@ async def night(
             flow_run_id=str(runtime.flow_run.id),
             evening=hours.evening,
         )
-        night_book.note_refused(ledger, record, faults)
         plan = make_plan(sheets, studio=studio, ledger=ledger)
+        plan = await asyncio.to_thread(with_memory, plan, studio)
+        if len(plan.refused) > len(faults) and not skip_bad:
+            raise BadInput(plan.refused[len(faults) :])
+        night_book.note_refused(ledger, record, plan.refused)
         board = Board()
         BOARD.set(board)
         listener = Watchers(WATCHER.get(), board).progress
@@ -107,7 +110,7 @@ async def night(
         await _run_shots(desk, plan)
         counts = night_book.end(desk)
         page = await report_night()
-    return {"night": record.id, "shots": counts, "refused": len(faults), "report": page}
+    return {"night": record.id, "shots": counts, "refused": len(plan.refused), "report": page}
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:

@@ -27,7 +27,7 @@ from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
 from tasks.naming import arguments_key
-from tasks.plan import Plan, disk_fault, make_plan
+from tasks.plan import Plan, disk_fault, make_plan, with_memory
 
 WELL, NOT_ALL_WELL = 0, 1
 
@@ -101,6 +101,10 @@ def _look(
     for family in {line.shot.recipe.family for line in plan.lines}:
         # A limit that cannot be read must be found now, not after the first render.
         load_thresholds(family, studio.thresholds)
+    sound = len(plan.refused)
+    plan = with_memory(plan, studio)
+    if len(plan.refused) > sound and not (skip_bad and plan.lines):
+        raise BadInput(plan.refused[sound:])
     fault = disk_fault(plan, studio)
     if fault is not None:
         raise BadInput([fault])

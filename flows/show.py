@@ -42,6 +42,9 @@ def print_plan(plan: Plan, console: Console) -> None:
             f"{line.disk_bytes / 1e6:.0f} MB",
         )
     console.print(table)
+    for line in plan.open_lines:
+        for words in () if line.memory is None else line.memory.words():
+            console.print(f"{escape(line.shot.id)}: {escape(words)}", highlight=False)
     for line in plan.lines:
         for words in (*line.shot.snaps, *line.warnings):
             console.print(f"[yellow]![/] {escape(line.shot.id)}: {escape(words)}", highlight=False)

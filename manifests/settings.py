@@ -66,6 +66,8 @@ class Studio(BaseSettings):
     """Attempts at a shot before a person is asked."""
     stop_disk_gb: Annotated[float, Field(ge=0)] = 2.0
     """With less free space than this (10**9 bytes) on the root's disk no take is started."""
+    card_memory_gb: Annotated[float | None, Field(gt=0)] = None
+    """Memory (2**30 bytes) of the cards that a night is planned for; None: of those here."""
     store_gb: Annotated[float, Field(ge=0)] = 20.0
     """What need not be computed twice is kept up to this size (10**9 bytes); 0 keeps nothing."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18

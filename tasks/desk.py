@@ -13,6 +13,7 @@ from render.order import ModelRef
 from reports.ledger import Ledger
 from tasks.control import Control
 from tasks.hours import NightHours
+from tasks.plan_memory import ShotMemory
 from tasks.pool import Pool
 
 
@@ -29,6 +30,8 @@ class Job:
     """Seconds after which a render is taken for stuck, from when it begins."""
     seconds: float = 0.0
     """Expected of one take."""
+    memory: ShotMemory | None = None
+    """What its first take needs on each card; None: not known."""
     position: int = 0
     """In the plan: where takes wait for a card, the smaller one goes first."""
 

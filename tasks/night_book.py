@@ -64,6 +64,7 @@ def lay_desk(
             fingerprint=shot_fingerprint(line.shot),
             budget=line.budget,
             seconds=line.estimate.seconds,
+            memory=line.memory,
             position=position,
         )
     return Desk(

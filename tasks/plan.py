@@ -218,9 +218,7 @@ def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
     )
 
 
-def _line(
-    manifest: str, shot: Shot, *, ledger: LedgerReads | None, cards: int | None
-) -> PlanLine:
+def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None, cards: int | None) -> PlanLine:
     stages = tuple(_planned(stage) for stage in shot.recipe.stages)
     sigma_warnings = (
         start_words(planned.stage, index, planned.start_sigma)

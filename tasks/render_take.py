@@ -68,7 +68,18 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         store=night.studio.store_dir,
         store_bytes=int(night.studio.store_gb * 1e9),
         store_leaves=int(2 * night.studio.stop_disk_gb * 1e9),
+        rungs=night.ledger.rungs(
+            model_id=take.recipe.model_id,
+            width=take.recipe.width,
+            height=take.recipe.height,
+            frames=take.recipe.frames,
+        ),
+        room=_room(job, take.recipe),
     )
+    if number == 1 and job.memory is not None and not job.memory.anywhere:
+        # The plan said so: only a smaller take can be made here, and its recipe concedes one.
+        conclude(night, job, number, None, memory_verdict(job.memory.best.words))
+        return FailureClass.MEMORY
     try:
         receipt = await night.pool.render(order, budget=job.budget, place=job.position)
     except NonFinite as error:
@@ -92,6 +103,17 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         raise
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
+
+
+def _room(job: Job, recipe: Recipe) -> dict[str, int]:
+    """Bytes beside weights as the plan measured them; empty for a take of another format."""
+    asked = job.shot.recipe
+    if job.memory is None or any(
+        getattr(recipe, name) != getattr(asked, name)
+        for name in ("width", "height", "frames", "precision", "vae_precision")
+    ):
+        return {}
+    return job.memory.footprint.room(())
 
 
 def _asks_too_much(error: MachineFailure, recipe: Recipe) -> bool:

@@ -222,6 +222,25 @@ def _card_key(order: ScoreOrder, *, clip_sha256: str) -> str:
     )
 
 
+def footprints(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The memory of each take, from its model's settings; `error` in words where it cannot be
+    told."""
+    from render.families.registry import measure_footprint
+    from render.footprint import FootprintOrder
+
+    found: list[dict[str, Any]] = []
+    for plain in orders:
+        order = FootprintOrder.from_dict(plain)
+        try:
+            footprint = measure_footprint(order)
+        except RushesError as error:
+            found.append({"error": str(error)})
+            continue
+        unknown = {"error": f"not estimated for models of the family {order.model.family}"}
+        found.append(unknown if footprint is None else footprint.to_dict())
+    return found
+
+
 def _main(arguments: list[str]) -> int:
     match arguments:
         case ["doctor"]:
@@ -232,8 +251,15 @@ def _main(arguments: list[str]) -> int:
                 data[key] = None if data.get(key) is None else Path(data[key])
             order = ScoreOrder(**data)
             work = lambda: score(order).to_dict()  # noqa: E731
+        case ["footprint"]:
+            orders = json.load(sys.stdin)["orders"]
+            work = lambda: footprints(orders)  # noqa: E731
         case _:
-            print("usage: python -m tasks.worker doctor | score < order.json", file=sys.stderr)
+            print(
+                "usage: python -m tasks.worker doctor | score < order.json | "
+                "footprint < orders.json",
+                file=sys.stderr,
+            )
             return 2
     try:
         answer: dict[str, Any] = {"result": work()}
