@@ -27,6 +27,8 @@ from render.ladder import Rung
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.midway import CADENCE, Cadence
 from render.order import Receipt, RenderOrder, StageReceipt
+from render.speed_compile import CompileFailed, Compiler, FailureMemory
+from render.speed_levers import Accelerator
 from render.stages import sample
 from render.store import Store
 from render.take import Take
@@ -37,13 +39,19 @@ RECEIPT = "receipt.json"
 class DiffusersBackend(RenderBackend):
     """Keeps one model warm, and the text and image conditioning of the last take."""
 
-    def __init__(self, *, cadence: Cadence = CADENCE) -> None:
-        """`cadence` says how often a take is kept between the steps of a stage."""
+    def __init__(self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE) -> None:
+        """`compiler` is a backend of torch.compile for fast takes; None: inductor, on cards.
+
+        `cadence` says how often a take is kept between the steps of a stage.
+        """
         _settle_libraries()
         self._card = threading.Lock()
         """Held by the take that computes; a take that is only written does not need it."""
         self._request: LoadRequest | None = None
         self._model: LoadedModel | None = None
+        self._compiler = compiler
+        self._accelerator: Accelerator | None = None
+        self._failures = FailureMemory()
         self._encodings = Encodings()
         self._store = Store()
         self._cadence = cadence
@@ -70,7 +78,7 @@ class DiffusersBackend(RenderBackend):
             for residence in self._model.residences:
                 residence.let_go()
             self._model.close()
-        self._model = self._request = None
+        self._model = self._request = self._accelerator = None
 
     def _render(self, take: Take) -> Receipt:
         with self._card:
@@ -87,21 +95,22 @@ class DiffusersBackend(RenderBackend):
         trim(take.device)
         return receipt
 
-    def _on_card(
-        self, take: Take
-    ) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
+    def _on_card(self, take: Take) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
         """Load, sample and decode. Each time memory runs out the take steps one rung down the
         ladder and goes on from its checkpoints."""
         descent = Descent(take, self._rungs, card=_device_words(take.device))
         while True:
             model = self._load(take, descent.taken)
             descent.settle(model)
+            assert self._accelerator is not None, "it comes with the model"
             try:
-                with torch.inference_mode():
+                with self._accelerator.running(), torch.inference_mode():
                     latents, stages = sample(take, model, self._encodings)
                     with descent.decoding(model):
                         film = develop(take, model, latents)
                 return stages, film, descent.in_force(model)
+            except CompileFailed as failure:
+                self._accelerator.remember(failure, take)
             except (RuntimeError, MemoryError) as error:
                 descent.step_down(error)
 
@@ -117,11 +126,11 @@ class DiffusersBackend(RenderBackend):
             device=order.device,
             image_to_video=order.source is not None,
             boundary=recipe.boundary,
-            speed=recipe.speed,
             placement=order.placement,
             fp8=under,
         )
-        if self._model is None or self._request != request:
+        spoilt = self._accelerator is not None and self._accelerator.spoils(recipe)
+        if self._model is None or self._request != request or spoilt:
             with take.phase("load"):
                 self.close()
                 self._model = load_model(request)
@@ -131,8 +140,16 @@ class DiffusersBackend(RenderBackend):
                     self._model.store_in_8_bits()
                 self._request = request
         self._model.check(recipe)
+        self._accelerate(take, self._model)
         self._model.load_loras(loras)
         return self._model
+
+    def _accelerate(self, take: Take, model: LoadedModel) -> None:
+        """Have the take's speed level in force. Before its LoRAs: compiled blocks hold them
+        in another way."""
+        if self._accelerator is None:
+            self._accelerator = Accelerator(model, failures=self._failures, compiler=self._compiler)
+        self._accelerator.settle(take)
 
 
 def _settle_libraries() -> None:
@@ -171,6 +188,7 @@ def _receipt(
         device=_device_words(take.device),
         notes=tuple(take.notes),
         versions=_versions(),
+        speed=take.speed.value,
         rungs=rungs,
         reused=tuple(take.reused),
         timeline=tuple(sorted(take.timeline, key=lambda span: span.begun)),
