@@ -14,6 +14,8 @@ FIRST_FRAMES = "first-frames.jpg"
 """Its name in the take's folder."""
 COUNT = 5
 """Frames of it, where a clip has so many."""
+QUALITY = 75
+"""JPEG's: it is looked at once, and lies in Prefect's database."""
 
 
 class FirstFrames:
@@ -47,7 +49,7 @@ class FirstFrames:
         take, path = self._take, self._take.order.folder / FIRST_FRAMES
         try:
             shown = (np.nan_to_num(frame.astype(np.float32)) for frame in frames)
-            write_strip(shown, path, total=len(frames), count=COUNT)
+            write_strip(shown, path, total=len(frames), count=COUNT, quality=QUALITY)
             stages = len(take.recipe.stages)
             take.tell(
                 Progress(take_id=take.order.take_id, phase="decode", stages=stages, preview=path)
