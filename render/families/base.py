@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from manifests.stage import Expert, Lora, Recipe, Speed
+from manifests.stage import Expert, Lora, Recipe
 from render.footprint import Footprint, FootprintOrder
 from render.ladder import Phase, phase_of
 from render.memory import Residence
@@ -185,7 +185,6 @@ class LoadRequest:
     """Whether the take has a still."""
     boundary: float | None
     """Noise level where experts change; None: as the model's folder says."""
-    speed: Speed = Speed.EXACT
     placement: Placement = field(default_factory=Placement)
     fp8: tuple[str, ...] | None = None
     """Hashes of the LoRAs that lie under weights stored in 8 bits; None: weights are stored as

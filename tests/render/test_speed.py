@@ -168,6 +168,7 @@ def test_a_warm_model_goes_from_level_to_level_and_back(model: LoadedModel, reci
     assert torch.equal(_velocity(model), before)
 
 
+@pytest.mark.slow
 def test_a_block_that_cannot_be_compiled_is_told_by_name(
     model: LoadedModel, recipe: Recipe
 ) -> None:
@@ -486,3 +487,23 @@ def test_a_damaged_memory_of_a_failure_is_tried_again(
     path.write_text("{")
     accelerator.pull(recipe, store=tmp_path)
     assert accelerator.kept is Speed.FAST
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler_renders_as_before(
+    order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own compiler, with no C++ compiler to call: the take is the exact one and says so."""
+    import torch._inductor.config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", (str(tmp_path / "no-compiler"),))
+    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    backend = DiffusersBackend(compiler="inductor")
+    orders = [
+        order_for("t2v-2.2", folder=tmp_path / level, speed=level)
+        for level in (Speed.EXACT, Speed.FAST)
+    ]
+    exact, fast = (backend.render(order, tell=lambda progress: None) for order in orders)
+    assert fast.speed == "exact"
+    assert any("without compile (compiling failed" in note for note in fast.notes)
+    assert fast.clip_sha256 == exact.clip_sha256
