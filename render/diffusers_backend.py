@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from manifests.files import remove_leftovers, sha256_file, write_atomic
-from manifests.stage import Lora, Recipe
+from manifests.stage import Lora, Recipe, Speed
 from render.backend import RenderBackend, Tell, Watch
 from render.descent import Descent, Rungs
 from render.developing import CLIP, Developing, develop
@@ -26,12 +27,14 @@ from render.families.registry import load_model
 from render.ladder import Rung
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.midway import CADENCE, Cadence
-from render.order import Receipt, RenderOrder, StageReceipt
+from render.order import Placement, Receipt, RenderOrder, StageReceipt
+from render.parallel import leading, lend, why_not
 from render.speed_compile import CompileFailed, Compiler, FailureMemory
 from render.speed_levers import Accelerator
 from render.stages import sample
 from render.store import Store
 from render.take import Take
+from render.turns import Turns
 
 RECEIPT = "receipt.json"
 
@@ -39,13 +42,15 @@ RECEIPT = "receipt.json"
 class DiffusersBackend(RenderBackend):
     """Keeps one model warm, and the text and image conditioning of the last take."""
 
-    def __init__(self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE) -> None:
+    def __init__(
+        self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE
+    ) -> None:
         """`compiler` is a backend of torch.compile for fast takes; None: inductor, on cards.
 
         `cadence` says how often a take is kept between the steps of a stage.
         """
         _settle_libraries()
-        self._card = threading.Lock()
+        self._card = Turns()
         """Held by the take that computes; a take that is only written does not need it."""
         self._request: LoadRequest | None = None
         self._model: LoadedModel | None = None
@@ -71,6 +76,20 @@ class DiffusersBackend(RenderBackend):
             take.notes += [*note, *_source_notes(order, take.source_sha256)]
             return self._render(take)
 
+    def lend(self, order: RenderOrder) -> None:
+        """Lend the card to a take that another worker leads; see `RenderBackend.lend`."""
+        gang, device = order.gang, _device(order)
+        assert gang is not None, "a card is lent to a gang"
+        take = Take(order, lambda progress: None, device, order.recipe.source_sha256)
+        with machine_failures_named(order.take_id, device), self.card():
+            model = self._load(take, ())
+            if why_not(model, order.recipe, size=gang.size) is None:
+                lend(gang, model)
+
+    def card(self) -> AbstractContextManager[None]:
+        """See `RenderBackend.card`."""
+        return self._card
+
     def close(self) -> None:
         """Let go of the model and of what was encoded with it."""
         self._encodings.forget()
@@ -82,6 +101,7 @@ class DiffusersBackend(RenderBackend):
 
     def _render(self, take: Take) -> Receipt:
         with self._card:
+            take.check_hours("before it had the card")
             begun = time.perf_counter()
             start_peak(take.device)
             stages, film, rungs = self._on_card(take)
@@ -95,7 +115,9 @@ class DiffusersBackend(RenderBackend):
         trim(take.device)
         return receipt
 
-    def _on_card(self, take: Take) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
+    def _on_card(
+        self, take: Take
+    ) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
         """Load, sample and decode. Each time memory runs out the take steps one rung down the
         ladder and goes on from its checkpoints."""
         descent = Descent(take, self._rungs, card=_device_words(take.device))
@@ -105,13 +127,16 @@ class DiffusersBackend(RenderBackend):
             assert self._accelerator is not None, "it comes with the model"
             try:
                 with self._accelerator.running(), torch.inference_mode():
-                    latents, stages = sample(take, model, self._encodings)
+                    with _together(take, model) as spread:
+                        latents, stages = sample(take, spread, self._encodings)
                     with descent.decoding(model):
                         film = develop(take, model, latents)
                 return stages, film, descent.in_force(model)
             except CompileFailed as failure:
                 self._accelerator.remember(failure, take)
             except (RuntimeError, MemoryError) as error:
+                if take.order.gang is not None:
+                    raise  # the other ranks cannot step down with it: all begin anew
                 descent.step_down(error)
 
     def _load(self, take: Take, rungs: Collection[Rung]) -> LoadedModel:
@@ -129,7 +154,7 @@ class DiffusersBackend(RenderBackend):
             placement=order.placement,
             fp8=under,
         )
-        spoilt = self._accelerator is not None and self._accelerator.spoils(recipe)
+        spoilt = self._accelerator is not None and self._accelerator.spoils(_at_its_level(take))
         if self._model is None or self._request != request or spoilt:
             with take.phase("load"):
                 self.close()
@@ -140,16 +165,55 @@ class DiffusersBackend(RenderBackend):
                     self._model.store_in_8_bits()
                 self._request = request
         self._model.check(recipe)
+        if order.placement != Placement() and not self._model.places_parts:
+            take.notes.append(
+                f"placement: a model of the family {recipe.family} keeps its parts on one card"
+            )
         self._accelerate(take, self._model)
         self._model.load_loras(loras)
+        take.notes += self._model.notes
         return self._model
 
     def _accelerate(self, take: Take, model: LoadedModel) -> None:
         """Have the take's speed level in force. Before its LoRAs: compiled blocks hold them
         in another way."""
         if self._accelerator is None:
-            self._accelerator = Accelerator(model, failures=self._failures, compiler=self._compiler)
-        self._accelerator.settle(take)
+            self._accelerator = Accelerator(
+                model, failures=self._failures, compiler=self._compiler
+            )
+        if take.order.gang is None:
+            self._accelerator.settle(take)
+        else:
+            self._accelerator.pull(_at_its_level(take))
+
+
+@contextmanager
+def _together(take: Take, model: LoadedModel) -> Iterator[LoadedModel]:
+    """The model as this take calls it: with the other cards of its gang, where it has one."""
+    gang, asked = take.order.gang, take.order.gpus
+    if gang is None:
+        if asked > 1:
+            take.notes.append(f"gpus {asked}: this machine renders with one card")
+        yield model
+        return
+    reason = why_not(model, take.recipe, size=gang.size)
+    if reason is not None:
+        take.notes.append(f"gpus {asked}: rendered on one card ({reason})")
+        yield model
+        return
+    if gang.size < asked:
+        take.notes.append(f"gpus {asked}: this machine renders with {gang.size} cards")
+    # Sums are cut otherwise: what one card made is not gone on with, and the other way round.
+    take.in_force.add(f"cards {gang.size}")
+    with leading(gang, model) as spread:
+        yield spread
+
+
+def _at_its_level(take: Take) -> Recipe:
+    """The recipe with the speed level of this take: a gang's ranks keep to `exact`, because
+    step caches and compiled blocks know nothing of each other."""
+    recipe = take.recipe
+    return recipe if take.order.gang is None else replace(recipe, speed=Speed.EXACT)
 
 
 def _settle_libraries() -> None:
@@ -186,10 +250,11 @@ def _receipt(
         decode_seconds=take.seconds("decode"),
         peak_memory=peak,
         device=_device_words(take.device),
+        card=_card_name(take.device),
         notes=tuple(take.notes),
         versions=_versions(),
-        speed=take.speed.value,
         rungs=rungs,
+        speed=take.speed.value,
         reused=tuple(take.reused),
         timeline=tuple(sorted(take.timeline, key=lambda span: span.begun)),
     )
@@ -256,6 +321,12 @@ def _device_words(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     return f"{device} ({torch.get_num_threads()} threads, {platform.machine()})"
+
+
+def _card_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def _versions() -> dict[str, str]:

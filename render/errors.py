@@ -5,6 +5,7 @@ RenderError (RushesError)
 │   ├── OutOfMemory       the card or the host ran out of memory
 │   ├── WorkerLost        the worker process died or stopped answering
 │   └── DiskFull          no space left where the take is written
+├── OutOfHours            the night's hours ended: it goes on in the next one
 ├── ModelUnavailable      the model cannot be loaded here: retrying does not help
 ├── SourceUnreadable      the still vanished or cannot be decoded any more
 ├── StaleCheckpoint       a checkpoint belongs to another recipe: it is ignored, by name
@@ -49,6 +50,10 @@ class WorkerLost(MachineFailure):
 
 class DiskFull(MachineFailure):
     """No space is left where the take is written."""
+
+
+class OutOfHours(RenderError):
+    """The night's hours ended: nothing failed, the take goes on from what was kept of it."""
 
 
 class ModelUnavailable(RenderError):

@@ -87,7 +87,12 @@ class Keeper:
         due = self._cadence.due(
             seconds=time.monotonic() - self._written, steps=end.done - self._at, cost=self._cost
         )
-        if not due or end.done == end.steps:
+        if due and end.done < end.steps:
+            self.keep(end)
+
+    def keep(self, end: StepEnd) -> None:
+        """Write now, unless it was written at this very step. Raises OSError."""
+        if end.done == self._at:
             return
         # NOTE: the copy waits for steps that the card still computes: that is no cost of writing.
         x = end.x.cpu()

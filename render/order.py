@@ -82,6 +82,10 @@ class RenderOrder:
     score: ScoreOrder | None = None
     """How the clip is to be measured while it is decoded; None: it is measured later, from its
     file. The numbers are the same."""
+    stop_at: float | None = None
+    """Seconds since the epoch at which it is to stop, at the next step; None: never."""
+    stop_keeps: bool = True
+    """Whether it is kept as it stands when it stops, or goes on from its last checkpoint."""
     store: Path | None = None
     """Absolute folder of what need not be computed again; None: nothing is kept."""
     store_bytes: int = 20 * 10**9

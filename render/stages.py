@@ -17,7 +17,7 @@ from render.families.base import Conditioning, ImageCondition, LoadedModel
 from render.keys import plan_hash
 from render.midway import Keeper, load_cut
 from render.order import StageReceipt
-from render.sampling import Latents, StepDone, run_chain_stage
+from render.sampling import AfterStep, Latents, StepDone, StepEnd, run_chain_stage
 from render.speed_cache import forget_steps, stateful
 from render.store import Kind
 from render.take import Take
@@ -50,9 +50,11 @@ def _sample(
     if furthest is not None and furthest.latents.sigma == 0:
         _preview(take, len(receipts) - 1, furthest.latents, model=model, image=image)
     for k in left:
+        take.check_hours(f"before stage {k + 1}")
         assert conditioning is not None, "encoded where a stage is left"
         latents = _run_stage(take, k, latents, receipts, model=model, conditioning=conditioning)
     assert latents is not None, "a recipe has at least one stage"
+    take.check_hours("before the decode")
     finished = model.finish_latents(latents.x.to(model.device), image)
     return Latents(x=finished, sigma=latents.sigma), tuple(receipts)
 
@@ -84,7 +86,7 @@ def _run_stage(
                 model=model,
                 conditioning=conditioning,
                 step_done=_step_teller(take, k, done=0 if cut is None else cut.midway.done),
-                after_step=keeper.after_step if between_steps else lambda end: None,
+                after_step=_step_ender(take, k, keeper if between_steps else None),
                 midway=None if cut is None else cut.midway,
             )
     except NonFinite:
@@ -96,6 +98,24 @@ def _run_stage(
     keeper.forget()
     _preview(take, k, latents, model=model, image=conditioning.image)
     return latents
+
+
+def _step_ender(take: Take, k: int, keeper: Keeper | None) -> AfterStep:
+    """Keeps the stage between its steps, and stops it where the night's hours end.
+
+    Without a keeper a stage that is to be kept goes on to its end: only there is it whole.
+    """
+
+    def after_step(end: StepEnd) -> None:
+        if keeper is not None:
+            keeper.after_step(end)
+        may_stop = keeper is not None or not take.order.stop_keeps
+        if take.is_over and may_stop and end.done < end.steps:
+            if keeper is not None and take.order.stop_keeps:
+                keeper.keep(end)
+            take.check_hours(f"in stage {k + 1}, after step {end.done} of {end.steps}")
+
+    return after_step
 
 
 def _preview(

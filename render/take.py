@@ -14,6 +14,7 @@ import torch
 
 from manifests.stage import Recipe, Speed
 from render.backend import Progress, Tell, Watch
+from render.errors import OutOfHours
 from render.keys import Surroundings
 from render.midway import CADENCE, Cadence
 from render.order import Placement, RenderOrder, Span
@@ -48,14 +49,30 @@ class Take:
     """How often it is kept between the steps of a stage."""
     previews: StagePreviews = field(init=False)
     """Pictures of what the stages left."""
+    _stop: float | None = field(init=False)
+    """When it is to stop, by a clock that nobody can put."""
 
     def __post_init__(self) -> None:
         self.previews = StagePreviews(self.order, self.tell, self.notes)
+        stop_at = self.order.stop_at
+        self._stop = None if stop_at is None else time.monotonic() + stop_at - time.time()
 
     @property
     def recipe(self) -> Recipe:
         """Of the order."""
         return self.order.recipe
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the night's hours have ended."""
+        return self._stop is not None and time.monotonic() >= self._stop
+
+    def check_hours(self, place: str) -> None:
+        """Raise OutOfHours, naming where the take stands, once the night's hours have ended."""
+        if self.is_over:
+            raise OutOfHours(
+                f"the night's hours ended {place}; it goes on from there in the next night"
+            )
 
     @contextmanager
     def phase(self, name: str, *, on_card: bool = True) -> Iterator[None]:

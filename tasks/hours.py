@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from manifests.errors import BadInput, Fault
 from manifests.settings import Studio
-from manifests.window import Gate, Hours, may_start
+from manifests.window import Gate, Hours, Overrun, may_start
 
 OPEN = Gate(open=True, words="")
 
@@ -56,9 +56,23 @@ class NightHours:
         )
         raise BadInput([fault])
 
+    @property
+    def stop_at(self) -> float | None:
+        """Seconds since the epoch at which takes in work are to stop; None: they run over."""
+        if self._window is None or self.hours is None or self._window.overrun is Overrun.FINISH:
+            return None
+        return time.time() + self.hours.seconds_left(self._now())
+
+    @property
+    def stop_keeps(self) -> bool:
+        """Whether a take that stops is kept as it stands."""
+        return self._window is None or self._window.overrun is not Overrun.ABORT
+
     def gate(self, seconds: float) -> Gate:
         """Whether a take of about `seconds` may be started at this moment."""
         if self._window is None or self.hours is None:
             return OPEN
-        now = self._begun + timedelta(seconds=self._timer() - self._zero)
-        return may_start(self.hours, now, seconds=seconds, overrun=self._window.overrun)
+        return may_start(self.hours, self._now(), seconds=seconds, overrun=self._window.overrun)
+
+    def _now(self) -> datetime:
+        return self._begun + timedelta(seconds=self._timer() - self._zero)

@@ -98,14 +98,15 @@ def postponed(night: Desk, job: Job, action: Action = Action.RENDER) -> str | No
     gate = night.hours.gate(job.seconds if action in STARTS else 0.0)
     if gate.open:
         return None
-    known = night.ledger.events_of(
-        night=night.night_id, shot_id=job.shot_id, kind=EventKind.POSTPONED
-    )
-    if not known:
-        night.ledger.event(
-            kind=EventKind.POSTPONED, words=gate.words, night=night.night_id, shot_id=job.shot_id
-        )
+    note_postponed(night, job, gate.words)
     return gate.words
+
+
+def note_postponed(night: Desk, job: Job, words: str) -> None:
+    """Write down, once a night, that the shot waits for the next one."""
+    kind = EventKind.POSTPONED
+    if not night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=kind):
+        night.ledger.event(kind=kind, words=words, night=night.night_id, shot_id=job.shot_id)
 
 
 def cancelled(night: Desk, job: Job) -> str | None:
@@ -135,8 +136,15 @@ def counts(night: Desk) -> dict[str, int]:
     return found
 
 
+def note_recycled(night: Desk) -> None:
+    """Record the workers that were started anew because they grew."""
+    for words in night.pool.recycled():
+        night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id)
+
+
 def end(night: Desk) -> dict[str, int]:
     """Record the end of the night; returns its counts."""
+    note_recycled(night)
     found = counts(night)
     words = ", ".join(f"{count} {status}" for status, count in found.items() if count)
     night.ledger.end_night(night.night_id, words or "no shots")

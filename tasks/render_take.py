@@ -10,13 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from manifests.remedy import load_remedies
 from manifests.stage import Recipe
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-from render.errors import MachineFailure, NonFinite, NonFiniteFrames, OutOfMemory
+from render.errors import MachineFailure, NonFinite, NonFiniteFrames, OutOfHours, OutOfMemory
 from render.order import CLIP_NAME, RenderOrder
 from reports.records import EventKind
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job, desk
 from tasks.judge_take import conclude
 from tasks.naming import take_folder
+from tasks.night_book import note_postponed, note_recycled
 from tasks.retake import gives_up
 from tasks.score_order import score_order, scores_while_decoding
 
@@ -65,6 +66,8 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         placement=night.pool.placement,
         gpus=job.shot.gpus,
         score=score if scores_while_decoding(night) else None,
+        stop_at=night.hours.stop_at,
+        stop_keeps=night.hours.stop_keeps,
         store=night.studio.store_dir,
         store_bytes=int(night.studio.store_gb * 1e9),
         store_leaves=int(2 * night.studio.stop_disk_gb * 1e9),
@@ -88,6 +91,13 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         failure = FailureClass.NAN_FRAMES if decoded else FailureClass.NAN
         conclude(night, job, number, None, nan_verdict(failure, str(error)))
         return failure
+    except OutOfHours as error:
+        # Nothing failed: it goes on from its checkpoint, first in line in the next night.
+        night.ledger.move(
+            take.take_id, TakeStatus.QUEUED, night=night.night_id, words=str(error)
+        )
+        note_postponed(night, job, str(error))
+        return TakeStatus.QUEUED
     except MachineFailure as error:
         night.ledger.event(
             kind=EventKind.MACHINE_FAILURE,
@@ -101,6 +111,7 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
             conclude(night, job, number, None, memory_verdict(str(error)))
             return FailureClass.MEMORY
         raise
+    note_recycled(night)
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
 

@@ -25,7 +25,7 @@ from manifests.stage import Recipe
 from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
-from render.errors import ModelUnavailable, NonFinite, OutOfMemory
+from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory
 from render.order import Receipt, RenderOrder, StageReceipt
 from render.post.strip import write_strip
 
@@ -80,6 +80,8 @@ class FakeBackend(RenderBackend):
             write_atomic(path, f"{order.recipe.fingerprint} {index}")
             with (order.folder / "work.log").open("a") as log:
                 log.write(f"stage {index + 1}\n")
+        if order.stop_at is not None and time.time() >= order.stop_at:
+            raise OutOfHours(f"the night's hours ended after stage {index + 1}")
         tell(
             Progress(
                 take_id=order.take_id,

@@ -339,3 +339,36 @@ def test_a_paused_night_waits_until_it_is_resumed(studio: Any) -> None:
 
     rows = [{"shot": "sh010"}, {"shot": "sh020"}]
     assert night_of(studio, rows, Watching(said))["shots"]["approved"] == 2
+
+
+def test_a_take_that_runs_over_goes_on_in_the_next_night(
+    studio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the hours it is queued again, not failed; nothing is retried tonight, and the
+    next night goes on with the very take."""
+    from manifests.window import Gate
+    from render.errors import OutOfHours
+    from tasks.hours import NightHours
+
+    class Late(FakePool):
+        async def render(self, order: Any, **more: Any) -> Any:
+            self.rendered.append(order.take_id)
+            raise OutOfHours("the night's hours ended in stage 1, after step 5 of 12")
+
+    pool = Late()
+    with monkeypatch.context() as evening:
+        over = Gate(open=False, words="waits for the next night: this one is over")
+        gate = lambda _self, _seconds: over if pool.rendered else Gate(open=True, words="")  # noqa: E731
+        evening.setattr(NightHours, "gate", gate)
+        result = night_of(studio, [{"shot": "sh010"}], pool)
+    assert result["shots"]["working"] == 1
+    assert len(pool.rendered) == 1
+    assert statuses(studio, "sh010") == ["queued"]
+    with ledger(studio) as book:
+        (event,) = book.events_of(kind=EventKind.POSTPONED)
+        assert not book.events_of(kind=EventKind.MACHINE_FAILURE)
+    assert "after step 5 of 12" in event.words
+    again = FakePool()
+    night_of(studio, [{"shot": "sh010"}], again)
+    assert again.rendered == pool.rendered
+    assert statuses(studio, "sh010") == ["approved"]
