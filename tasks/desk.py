@@ -13,6 +13,7 @@ from render.order import ModelRef
 from reports.ledger import Ledger
 from tasks.control import Control
 from tasks.hours import NightHours
+from tasks.model_ref import model_ref
 from tasks.plan_memory import ShotMemory
 from tasks.pool import Pool
 
@@ -54,14 +55,7 @@ class Desk:
 
     def model_ref(self, name: str) -> ModelRef:
         """The model of that name as a worker finds it. The sheet was checked: it is there."""
-        entry = self.studio.models[name]
-        return ModelRef(
-            name=name,
-            family=entry.family,
-            location=str(entry.location),
-            revision=entry.revision,
-            motion_adapter=entry.motion_adapter,
-        )
+        return model_ref(name, self.studio.models[name])
 
 
 # NOTE: a context variable, not a parameter: Prefect would walk and hash whatever it is given.

@@ -14,8 +14,8 @@ from manifests.files import write_atomic
 from manifests.models import ModelSpec
 from manifests.stage import Recipe
 from render.footprint import Footprint, FootprintOrder
-from render.order import ModelRef
 from tasks.ask_worker import ask_worker
+from tasks.model_ref import model_ref
 
 FORMAT = 1
 """Raised when what is measured changes."""
@@ -25,14 +25,8 @@ Ask = Callable[[str, dict[str, Any]], Any]
 
 def footprint_order(recipe: Recipe, models: Mapping[str, ModelSpec]) -> FootprintOrder:
     """What is asked of the worker for a recipe."""
-    spec = models[recipe.model]
     return FootprintOrder(
-        model=ModelRef(
-            name=recipe.model,
-            family=spec.family,
-            location=str(spec.location),
-            revision=spec.revision,
-        ),
+        model=model_ref(recipe.model, models[recipe.model]),
         precision=recipe.precision,
         vae_precision=recipe.vae_precision,
         width=recipe.width,

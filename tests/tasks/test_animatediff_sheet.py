@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_animatediff import build_tiny_animatediff
@@ -14,8 +13,10 @@ from manifests.load import load_manifest
 from manifests.settings import load_studio
 from render.clip import clip_info
 from render.diffusers_backend import DiffusersBackend
+from render.families.registry import measure_footprint
 from render.order import RenderOrder
-from tasks.desk import Desk
+from tasks.footprints import footprint_order
+from tasks.model_ref import model_ref
 from tasks.plan import make_plan
 
 STUDIO = """\
@@ -48,17 +49,18 @@ def test_a_sheet_is_checked_planned_and_rendered(tmp_path: Path) -> None:
         "2 renoise 25 steps cfg 7.5 denoise 0.45 dpmpp_2m/karras from σ 1.314 (80 % noise)"
     )
 
-    # Of a night's desk the studio alone is asked.
-    at_desk: dict[str, Any] = dict.fromkeys(field.name for field in fields(Desk))
-    desk = Desk(**{**at_desk, "studio": studio})
     recipe = line.shot.recipe
+    needs = measure_footprint(footprint_order(recipe, studio.models))
+    assert needs is not None
+    assert set(needs.parts) == {"unet", "text_encoder", "vae"}
+
     quick = tuple(replace(stage, steps=2) for stage in recipe.stages)
     order = RenderOrder(
         take_id="shots/010/t1",
         shot="010",
         take=1,
         recipe=replace(recipe, stages=quick),
-        model=desk.model_ref("toon"),
+        model=model_ref("toon", studio.models["toon"]),
         source=None,
         folder=tmp_path / "take",
     )
