@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 def fake_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The worker renders with the fake, which shows its frames as the real one does."""
     monkeypatch.setenv(worker.BACKEND_VARIABLE, "fake_backend:FakeBackend")
-    worker.backend.cache_clear()
+    worker._backend.cache_clear()
     yield
-    worker.backend.cache_clear()
+    worker._backend.cache_clear()
 
 
 @pytest.fixture
