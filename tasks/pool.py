@@ -25,6 +25,7 @@ from tasks.crew import Post, crew_for
 from tasks.engine import Engine
 from tasks.gpus import Machine
 from tasks.seats import Seats
+from tasks.watchdog import Bounds, Watchdog
 
 Listener = Callable[[Progress], None]
 
@@ -69,6 +70,11 @@ class Pool(ABC):
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
         """Contact strip and preview of a take."""
 
+    def recycled(self) -> list[str]:
+        """In words, the workers that were started anew since this was last asked, because they
+        grew."""
+        return []
+
 
 class _Near(WorkerLost):
     """A worker died while another take had its card."""
@@ -78,8 +84,15 @@ class WorkerPool(Pool):
     """Worker processes on this machine; an async context manager."""
 
     def __init__(
-        self, machine: Machine, *, threads: int, scratch: Path, listener: Listener
+        self,
+        machine: Machine,
+        *,
+        threads: int,
+        scratch: Path,
+        listener: Listener,
+        bounds: Bounds | None = None,
     ) -> None:
+        """`bounds` say how far a worker's memory may grow; None: as usual."""
         self.crew = crew_for(machine, cores=threads)
         self.lanes, self.cards = self.crew.lanes, len(self.crew.cards)
         self.torch_device = machine.torch_device
@@ -91,6 +104,8 @@ class WorkerPool(Pool):
         self._hands = Seats([1 for _ in self.crew.hands]) if self.crew.hands else self._seats
         self._upscaling = asyncio.Semaphore()
         self._aboard = {post.name: Aboard() for post in self.crew.posts}
+        self._grown: list[str] = []
+        self._watchdogs = {post.name: self._watchdog(post, bounds) for post in self.crew.posts}
 
     async def __aenter__(self) -> WorkerPool:
         await self._engine.start()
@@ -102,6 +117,23 @@ class WorkerPool(Pool):
     def worker_pids(self) -> dict[str, int]:
         """Process id of each worker that is up, by its name."""
         return self._engine.pids()
+
+    def recycled(self) -> list[str]:
+        """See `Pool.recycled`."""
+        told, self._grown = self._grown, []
+        return told
+
+    def _watchdog(self, post: Post, bounds: Bounds | None) -> Watchdog:
+        return Watchdog(
+            post.name,
+            pid=lambda: self._engine.pids().get(post.name),
+            restart=lambda: self._engine.restart(post.name),
+            tell=self._grown_again,
+            bounds=bounds,
+        )
+
+    def _grown_again(self, words: str) -> None:
+        self._grown.append(words)
 
     # ------------------------------------------------------------------ renders
 
@@ -222,7 +254,15 @@ class WorkerPool(Pool):
     # ------------------------------------------------------------------ one call
 
     async def _at(self, post: Post, function: str, order: Any, *, name: str, budget: float) -> Any:
-        """One call of a certain worker, its budget counted from when it begins to work.
+        """One call of a certain worker, which is started anew between two if it grew."""
+        kind = f"{function} {order.model.location}" if function == "render" else function
+        async with self._watchdogs[post.name].guarding(kind):
+            return await self._inside(post, function, order, name=name, budget=budget)
+
+    async def _inside(
+        self, post: Post, function: str, order: Any, *, name: str, budget: float
+    ) -> Any:
+        """One call, its budget counted from when it begins to work.
 
         Raises _Near when the worker died while another call had its card.
         """

@@ -93,9 +93,7 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         return failure
     except OutOfHours as error:
         # Nothing failed: it goes on from its checkpoint, first in line in the next night.
-        night.ledger.move(
-            take.take_id, TakeStatus.QUEUED, night=night.night_id, words=str(error)
-        )
+        night.ledger.move(take.take_id, TakeStatus.QUEUED, night=night.night_id, words=str(error))
         note_postponed(night, job, str(error))
         return TakeStatus.QUEUED
     except MachineFailure as error:

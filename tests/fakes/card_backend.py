@@ -1,7 +1,8 @@
 """The fake backend behind a card: one take at a time has it, the clip is written beside it.
 
 Words in the prompt: `[hold 0.5]` keeps the card so many seconds, `[hang]` keeps it for ever,
-`[die]` kills the process while it has the card, every time; `[die lending]` kills it as it lends.
+`[die]` kills the process while it has the card, every time; `[die lending]` kills it as it lends;
+`[leak 50]` keeps so many MiB for good.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class CardBackend(FakeBackend):
 
     def __init__(self) -> None:
         self._turns = Turns()
+        self._leaked: list[bytes] = []
 
     def card(self) -> AbstractContextManager[None]:
         """The turns themselves."""
@@ -61,5 +63,7 @@ class CardBackend(FakeBackend):
             os.kill(os.getpid(), signal.SIGKILL)
         if "[hang]" in prompt:
             time.sleep(3600)
+        if leak := re.search(r"\[leak ([0-9]+)\]", prompt):
+            self._leaked.append(os.urandom(int(leak[1]) * 2**20))
         seconds = re.search(r"\[hold ([0-9.]+)\]", prompt)
         time.sleep(float(seconds[1]) if seconds else 0.0)

@@ -16,9 +16,11 @@ from render.errors import WorkerLost
 from render.order import ModelRef, Receipt, RenderOrder
 from tasks.gpus import Device, Machine
 from tasks.pool import WorkerPool
+from tasks.watchdog import Bounds
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+MIB = 2**20
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +153,33 @@ def test_two_cards(tmp_path: Path) -> None:
         assert len(set(pids.values())) == 4
 
     _in_pool(2, tmp_path, work)
+
+
+def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -> None:
+    """Every take of a leaking worker is rendered, one after the other and side by side; its
+    process is changed more than once, never under a take, and each change is told in words."""
+
+    async def night() -> None:
+        async with WorkerPool(
+            _machine(1),
+            threads=2,
+            scratch=tmp_path / "scratch",
+            listener=lambda progress: None,
+            bounds=Bounds(least=48 * MIB, share=0.0),
+        ) as pool:
+            orders = [_order(tmp_path, f"leaks{n}", "[leak 40]") for n in range(9)]
+            receipts = [await pool.render(order, budget=60) for order in orders[:5]]
+            receipts += await asyncio.gather(
+                *(pool.render(order, budget=60) for order in orders[5:])
+            )
+            assert [receipt.take_id for receipt in receipts] == [o.take_id for o in orders]
+            assert all(_had_the_card(tmp_path, order.shot) == 1 for order in orders)
+            lives = [receipt.device for receipt in receipts]
+            assert len(set(lives)) >= 2
+            assert lives == sorted(lives, key=lives.index), "no process comes back"
+            told = pool.recycled()
+            assert len(told) >= len(set(lives)) - 1
+            assert all("card-0 was started anew between two takes" in words for words in told)
+            assert pool.recycled() == []
+
+    asyncio.run(asyncio.wait_for(night(), 120))
