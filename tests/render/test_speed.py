@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from tiny_animatediff import recipe_tiny, ref_tiny
 from torch import Tensor, nn
 
 from manifests.files import sha256_file
@@ -507,3 +508,47 @@ def test_a_machine_without_a_compiler_renders_as_before(
     assert fast.speed == "exact"
     assert any("without compile (compiling failed" in note for note in fast.notes)
     assert fast.clip_sha256 == exact.clip_sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "kept", "level"),
+    [
+        ("wan", ("compile", "step-cache"), "turbo"),
+        ("ltx2", ("compile",), "fast"),
+        ("animatediff", (), "exact"),
+    ],
+)
+def test_each_family_pulls_what_it_can_and_is_exact_again_after(
+    family: str,
+    kept: tuple[str, ...],
+    level: str,
+    order_for: OrderFor,
+    tiny_ltx2: Callable[[str], Path],
+    tiny_animatediff: Path,
+    tmp_path: Path,
+) -> None:
+    """Turbo between two exact takes on one warm model: named levers, notes for the others."""
+    size = {"frames": 9, "width": 64, "height": 96}
+    changes: dict[str, Any] = {"ltx2": {**size, "family": "ltx2", "fps": 25.0}}.get(family, {})
+    orders = [
+        order_for("t2v-2.2", folder=tmp_path / name, speed=speed, **changes)
+        for name, speed in (("a", Speed.EXACT), ("b", Speed.TURBO), ("c", Speed.EXACT))
+    ]
+    if family == "ltx2":
+        location = str(tiny_ltx2("ltx-2.0"))
+        ref = ModelRef(name="tiny", family="ltx2", location=location)
+        orders = [replace(order, model=ref) for order in orders]
+    if family == "animatediff":
+        ref = ref_tiny(tiny_animatediff)
+        orders = [
+            replace(order, model=ref, recipe=recipe_tiny(speed=order.recipe.speed))
+            for order in orders
+        ]
+    backend = DiffusersBackend(compiler="eager")
+    exact, turbo, after = (backend.render(order, tell=lambda progress: None) for order in orders)
+    refused = {note.split("without ")[1].split(" ")[0] for note in turbo.notes if "speed" in note}
+    assert refused == {lever.value for lever in Lever} - set(kept)
+    assert turbo.speed == level
+    assert after.load_seconds == 0
+    assert after.clip_sha256 == exact.clip_sha256
