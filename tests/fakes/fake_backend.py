@@ -3,6 +3,7 @@
 Words in the prompt make it misbehave, once per take folder where `once` is said:
 `[die once]` kills its own process, `[oom once]` runs out of memory, `[oom]` always does,
 `[nan]` turns to NaN at the first seed, `[frozen]` gives a still at the first seed,
+`[large]` fits in no memory with more than 13 frames, whatever rung is taken,
 `[slow]` takes half a second for each stage, `[no model]` cannot load its model.
 Every stage that was computed to its end is a line in `work.log` of the take's folder.
 """
@@ -65,6 +66,8 @@ class FakeBackend(RenderBackend):
             os.kill(os.getpid(), signal.SIGKILL)
         if "[oom]" in prompt or ("[oom once]" in prompt and first_time):
             raise OutOfMemory("the card has 0 bytes free; take fewer frames")
+        if "[large]" in prompt and order.recipe.frames > 13:
+            raise OutOfMemory("no rung is left", phase="sample", rungs=("cache",))
         if "[no model]" in prompt:
             raise ModelUnavailable("no such folder; correct studio.yaml")
         if "[nan]" in prompt and order.take == 1:
