@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,52 +12,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from tiny_animatediff import recipe_tiny, ref_tiny
-from torch import Tensor, nn
+from tiny_speed import accelerator_of, load_tiny_wan, velocity_of
+from torch import nn
 
-from manifests.files import sha256_file
-from manifests.stage import Expert, Lora, Recipe, Speed
+from manifests.stage import Recipe, Speed
 from render.diffusers_backend import DiffusersBackend
-from render.errors import ModelUnavailable
-from render.families.base import LoadedModel, LoadRequest, Position
-from render.families.registry import load_model
-from render.order import ModelRef, Receipt, RenderOrder
+from render.families.base import LoadedModel
+from render.order import ModelRef, RenderOrder
 from render.speed import LEVELS, Lever, kept_level, levers, speed_table
 from render.speed_cache import forget_steps, stateful
-from render.speed_compile import FAILED, CompileFailed, FailureMemory
 from render.speed_fp8 import Float8Linear, replace_linears, scale_rows, why_not
-from render.speed_levers import Accelerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OrderFor = Callable[..., RenderOrder]
-
-
-class Counting:
-    """A compiler that compiles nothing and counts the graphs it is given."""
-
-    def __init__(self) -> None:
-        self.graphs = 0
-
-    def __call__(self, graph: Any, inputs: Any) -> Any:
-        self.graphs += 1
-        return graph.forward
-
-
-class Failing(Counting):
-    """A compiler that is not there."""
-
-    def __call__(self, graph: Any, inputs: Any) -> Any:
-        super().__call__(graph, inputs)
-        raise RuntimeError("Failed to find C compiler")
-
-
-@pytest.fixture(autouse=True)
-def _no_graphs_of_others() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.fixture
@@ -72,44 +38,7 @@ def recipe(order_for: OrderFor) -> Recipe:
 @pytest.fixture
 def model(order_for: OrderFor) -> LoadedModel:
     """The tiny model with two experts."""
-    return _load(order_for("t2v-2.2").model)
-
-
-def _load(ref: ModelRef, *, precision: str = "float32") -> LoadedModel:
-    return load_model(
-        LoadRequest(
-            model=ref,
-            precision=precision,
-            vae_precision="float32",
-            device="cpu",
-            image_to_video=False,
-            boundary=None,
-        )
-    )
-
-
-def _velocity(
-    model: LoadedModel,
-    *,
-    frames: int = 5,
-    width: int = 32,
-    height: int = 32,
-    sigma: float = 0.9,
-    seed: int = 0,
-    branch: str = "cond",
-) -> Tensor:
-    shape = model.latent_shape(width=width, height=height, frames=frames)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    net: Any = model.components["transformer"]
-    text = torch.randn(1, 512, 16, generator=torch.Generator().manual_seed(len(branch)))
-    text = text.to(net.dtype)
-    at = Position(sigma=torch.tensor(sigma), expert=Expert.AUTO, step=0, steps=3)
-    with torch.inference_mode():
-        return model.velocity(x, at, text, image=None, branch=branch)
-
-
-def _accelerator(model: LoadedModel, compiler: Any = None) -> Accelerator:
-    return Accelerator(model, failures=FailureMemory(), compiler=compiler)
+    return load_tiny_wan(order_for("t2v-2.2").model)
 
 
 # ---------------------------------------------------------------------------- the table
@@ -138,171 +67,13 @@ def test_the_docs_show_the_table() -> None:
     assert speed_table() in docs.read_text(encoding="utf-8")
 
 
-# ---------------------------------------------------------------------------- compiled blocks
-
-
-@pytest.mark.slow
-def test_one_graph_serves_all_blocks_experts_sizes_and_lengths(
-    model: LoadedModel, recipe: Recipe
-) -> None:
-    """Two blocks of each of two experts, at four sizes and lengths: one graph."""
-    compiler = Counting()
-    _accelerator(model, compiler).pull(recipe)
-    for sigma in (0.9, 0.1):
-        for frames, width, height in ((5, 32, 32), (9, 32, 48), (13, 64, 32), (17, 48, 48)):
-            _velocity(model, frames=frames, width=width, height=height, sigma=sigma)
-    assert compiler.graphs == 1
-
-
-@pytest.mark.slow
-def test_a_warm_model_goes_from_level_to_level_and_back(model: LoadedModel, recipe: Recipe) -> None:
-    """Fast is near exact, and exact after fast and turbo is exact, bit for bit."""
-    accelerator, exact = _accelerator(model, "aot_eager"), replace(recipe, speed=Speed.EXACT)
-    before = _velocity(model)
-    accelerator.pull(recipe)
-    torch.testing.assert_close(_velocity(model), before, atol=1e-5, rtol=1e-4)
-    accelerator.pull(replace(recipe, speed=Speed.TURBO))
-    _velocity(model)
-    accelerator.pull(exact)
-    assert not accelerator.spoils(exact)
-    assert not stateful(model)
-    assert torch.equal(_velocity(model), before)
-
-
-@pytest.mark.slow
-def test_a_block_that_cannot_be_compiled_is_told_by_name(
-    model: LoadedModel, recipe: Recipe
-) -> None:
-    """A compiler that is missing ends the run as CompileFailed, with its own words."""
-    _accelerator(model, Failing()).pull(recipe)
-    with pytest.raises(CompileFailed, match="Failed to find C compiler"):
-        _velocity(model)
-
-
-@pytest.mark.slow
-def test_a_fault_of_the_block_itself_is_not_laid_to_the_compiler(
-    model: LoadedModel, recipe: Recipe
-) -> None:
-    """What the plain block raises too is raised as it is."""
-    _accelerator(model, "aot_eager").pull(recipe)
-    weight = next(iter(model.components["transformer"].parameters()))
-    broken: Any = model.components["transformer"]
-    broken.blocks[0].attn1.to_q.weight = nn.Parameter(weight.new_zeros(3, 3))
-    with pytest.raises(RuntimeError, match=r"shapes|size|dimension"):
-        _velocity(model)
-
-
-@pytest.mark.slow
-def test_too_many_graphs_begin_again_with_none(
-    model: LoadedModel, recipe: Recipe, order_for: OrderFor
-) -> None:
-    """At torch's limit all graphs are forgotten, and the run goes on compiled."""
-    compiler = Counting()
-    half = _load(order_for("t2v-2.2").model, precision="bfloat16")  # needs a graph of its own
-    with torch._dynamo.config.patch(recompile_limit=1):
-        for each in (model, half):
-            _accelerator(each, compiler).pull(recipe)
-        before = _velocity(model)
-        _velocity(half)
-        assert torch.equal(_velocity(model), before)
-    assert compiler.graphs == 3
-
-
-@pytest.mark.slow
-def test_a_closed_model_is_let_go_though_its_blocks_were_compiled(
-    order_for: OrderFor, recipe: Recipe
-) -> None:
-    """No graph keeps the weights of a model alive."""
-    model = _load(order_for("t2v-2.2").model)
-    _accelerator(model, "aot_eager").pull(recipe)
-    _velocity(model)
-    weight = weakref.ref(next(model.components["transformer"].parameters()))
-    model.close()
-    del model
-    gc.collect()
-    assert weight() is None
-
-
-# ---------------------------------------------------------------------------- LoRAs
-
-
-def _lora(path: Path, *, rank: int, seed: int, layers: tuple[str, ...] = ("attn1.to_q",)) -> Lora:
-    generator, weights = torch.Generator().manual_seed(seed), {}
-    for block in (0, 1):
-        for layer in layers:
-            name = f"transformer.blocks.{block}.{layer}"
-            weights[f"{name}.lora_A.weight"] = torch.randn(rank, 24, generator=generator)
-            weights[f"{name}.lora_B.weight"] = torch.randn(24, rank, generator=generator)
-    save_file(weights, path)
-    return Lora(path=str(path), sha256=sha256_file(path), strength=0.8)
-
-
-def _with_loras(model: LoadedModel, *loras: Lora) -> Tensor:
-    model.load_loras(loras)
-    model.use_loras(loras)
-    return _velocity(model)
-
-
-@pytest.mark.slow
-def test_a_new_lora_compiles_nothing(
-    model: LoadedModel, recipe: Recipe, order_for: OrderFor, tmp_path: Path
-) -> None:
-    """Other LoRAs of other ranks at other strengths share one graph, and add what they should."""
-    compiler, plain = Counting(), _load(order_for("t2v-2.2").model)
-    _accelerator(model, compiler).pull(recipe)
-    loras = [_lora(tmp_path / f"{rank}.safetensors", rank=rank, seed=rank) for rank in (4, 16, 2)]
-    loras += [replace(loras[1], strength=-0.4), loras[0]]
-    graphs = []
-    for lora in loras:
-        torch.testing.assert_close(
-            _with_loras(model, lora), _with_loras(plain, lora), atol=1e-5, rtol=1e-4
-        )
-        graphs.append(compiler.graphs)
-    assert graphs == [1] * len(loras)
-    bare = _with_loras(model)
-    torch.testing.assert_close(bare, _with_loras(plain), atol=0, rtol=0)
-    assert compiler.graphs == 2
-
-
-@pytest.mark.slow
-def test_loras_in_slots_leave_nothing_behind(
-    model: LoadedModel, recipe: Recipe, order_for: OrderFor, tmp_path: Path
-) -> None:
-    """Fewer layers, other layers, two at once, none: each take has what it asks for alone."""
-    plain = _load(order_for("t2v-2.2").model)
-    _accelerator(model, "eager").pull(recipe)
-    wide = _lora(tmp_path / "a.safetensors", rank=4, seed=1, layers=("attn1.to_q", "attn1.to_v"))
-    narrow = _lora(tmp_path / "b.safetensors", rank=8, seed=2)
-    other = _lora(tmp_path / "c.safetensors", rank=8, seed=3, layers=("attn2.to_q",))
-    tall = _lora(tmp_path / "d.safetensors", rank=80, seed=4)
-    for loras in ((wide,), (narrow,), (other,), (narrow, wide), (tall,), (), (wide,)):
-        torch.testing.assert_close(
-            _with_loras(model, *loras), _with_loras(plain, *loras), atol=1e-5, rtol=1e-4
-        )
-
-
-@pytest.mark.slow
-def test_a_lora_that_changes_nothing_is_refused_also_in_a_slot(
-    model: LoadedModel, recipe: Recipe, tmp_path: Path
-) -> None:
-    """Weights of another model do not leave the LoRA before them in force."""
-    _accelerator(model, "eager").pull(recipe)
-    bare = _velocity(model)
-    _with_loras(model, _lora(tmp_path / "a.safetensors", rank=4, seed=1))
-    foreign = tmp_path / "b.safetensors"
-    save_file({"unet.x.lora_A.weight": torch.ones(4, 24)}, foreign)
-    with pytest.raises(ModelUnavailable, match=r"b\.safetensors"):
-        model.load_loras([Lora(path=str(foreign), sha256=sha256_file(foreign))])
-    assert torch.equal(_with_loras(model), bare)
-
-
 # ---------------------------------------------------------------------------- step caches
 
 
 @pytest.fixture
 def cached(model: LoadedModel, recipe: Recipe) -> LoadedModel:
     """The tiny model with a step cache."""
-    accelerator = _accelerator(model)
+    accelerator = accelerator_of(model)
     accelerator.pull(replace(recipe, speed=Speed.TURBO))
     assert accelerator.kept is Speed.TURBO
     return model
@@ -319,11 +90,11 @@ def _work(model: LoadedModel) -> list[int]:
 def test_a_step_like_the_one_before_is_not_computed(cached: LoadedModel) -> None:
     """The same latents again cost one block; other latents cost all."""
     calls = _work(cached)
-    first = _velocity(cached)
-    again = _velocity(cached)
+    first = velocity_of(cached)
+    again = velocity_of(cached)
     assert len(calls) == 1
     torch.testing.assert_close(again, first)
-    _velocity(cached, seed=1)
+    velocity_of(cached, seed=1)
     assert len(calls) == 2
 
 
@@ -331,21 +102,21 @@ def test_what_a_step_cache_holds_goes_no_further_than_its_stage(
     cached: LoadedModel, order_for: OrderFor, recipe: Recipe
 ) -> None:
     """After `forget_steps`, take B behind take A is take B alone, bit for bit."""
-    alone = _load(order_for("t2v-2.2").model)
-    _accelerator(alone).pull(replace(recipe, speed=Speed.TURBO))
+    alone = load_tiny_wan(order_for("t2v-2.2").model)
+    accelerator_of(alone).pull(replace(recipe, speed=Speed.TURBO))
     steps = [{"sigma": 0.9, "seed": 3}, {"sigma": 0.899, "seed": 3}, {"sigma": 0.1, "seed": 3}]
-    _velocity(cached, sigma=0.9, seed=3, frames=9)
-    _velocity(cached, sigma=0.1, seed=4)
+    velocity_of(cached, sigma=0.9, seed=3, frames=9)
+    velocity_of(cached, sigma=0.1, seed=4)
     forget_steps(cached)
     for step in steps:
-        assert torch.equal(_velocity(cached, **step), _velocity(alone, **step))
+        assert torch.equal(velocity_of(cached, **step), velocity_of(alone, **step))
 
 
 def test_the_two_branches_of_guidance_share_no_memory(cached: LoadedModel) -> None:
     """The unconditional call is computed though the conditional one was just the same step."""
     calls = _work(cached)
-    _velocity(cached, branch="cond")
-    _velocity(cached, branch="uncond")
+    velocity_of(cached, branch="cond")
+    velocity_of(cached, branch="uncond")
     assert len(calls) == 2
 
 
@@ -420,94 +191,23 @@ def test_a_cpu_keeps_to_exact_when_fast_is_asked_and_says_why(
     model: LoadedModel, recipe: Recipe
 ) -> None:
     """Every lever that is not pulled is named with its reason."""
-    accelerator = _accelerator(model)
-    before = _velocity(model)
+    accelerator = accelerator_of(model)
+    before = velocity_of(model)
     accelerator.pull(recipe)
     assert accelerator.kept is Speed.EXACT
     assert [note.split(" (")[0] for note in accelerator.notes] == [
         f"speed fast: without {lever}" for lever in levers(Speed.FAST)
     ]
-    assert torch.equal(_velocity(model), before)
+    assert torch.equal(velocity_of(model), before)
 
 
 def test_what_is_in_force_is_told_to_the_keys_of_what_is_kept(
     model: LoadedModel, recipe: Recipe
 ) -> None:
     """A step cache's threshold is in the key, so that another one reuses nothing."""
-    accelerator = _accelerator(model, "eager")
+    accelerator = accelerator_of(model, "eager")
     accelerator.pull(replace(recipe, speed=Speed.TURBO))
     assert accelerator.in_force == {"speed: compile", "speed: step-cache 0.05"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stored", [True, False])
-def test_a_compile_failure_is_remembered_where_it_happened(
-    order_for: OrderFor, tmp_path: Path, stored: bool
-) -> None:
-    """The take is rendered all the same, bit for bit as exact, and says so. The next one, with a
-    store also the next worker's, does not try; another model does."""
-    compiler = Failing()
-
-    def render(name: str, backend: DiffusersBackend, **changes: Any) -> Receipt:
-        order = order_for("t2v-2.2", folder=tmp_path / name, **changes)
-        order = replace(order, store=tmp_path / f"store-{name}")
-        if stored and changes.get("speed"):
-            order = replace(order, store=tmp_path / "store")
-        return backend.render(order, tell=lambda progress: None)
-
-    backend = DiffusersBackend(compiler=compiler)
-    exact = render("exact", backend)
-    first = render("first", backend, speed=Speed.FAST)
-    tried = compiler.graphs
-    second = render(
-        "second",
-        DiffusersBackend(compiler=compiler) if stored else backend,
-        speed=Speed.FAST,
-        seed=12,
-    )
-    assert tried == compiler.graphs == 1
-    assert (first.speed, second.speed) == ("exact", "exact")
-    said = "speed fast: without compile (compiling failed: RuntimeError: Failed to find C compiler"
-    assert [sum(note.startswith(said) for note in r.notes) for r in (first, second)] == [1, 1]
-    assert [stage.latents_sha256 for stage in first.stages] == [
-        stage.latents_sha256 for stage in exact.stages
-    ]
-    render("other", backend, speed=Speed.FAST, model_id="another")
-    assert compiler.graphs == 2
-
-
-def test_a_damaged_memory_of_a_failure_is_tried_again(
-    model: LoadedModel, recipe: Recipe, tmp_path: Path
-) -> None:
-    """A file that cannot be read says nothing."""
-    accelerator = _accelerator(model, "eager")
-    place = accelerator._place(recipe)
-    FailureMemory().remember(place, "no compiler", tmp_path)
-    path = tmp_path / FAILED / place.file
-    assert json.loads(path.read_text())["device"] == "cpu"
-    path.write_text("{")
-    accelerator.pull(recipe, store=tmp_path)
-    assert accelerator.kept is Speed.FAST
-
-
-@pytest.mark.slow
-def test_a_machine_without_a_compiler_renders_as_before(
-    order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch's own compiler, with no C++ compiler to call: the take is the exact one and says so."""
-    import torch._inductor.config as inductor
-
-    monkeypatch.setattr(inductor.cpp, "cxx", (str(tmp_path / "no-compiler"),))
-    monkeypatch.setattr(inductor, "force_disable_caches", True)
-    backend = DiffusersBackend(compiler="inductor")
-    orders = [
-        order_for("t2v-2.2", folder=tmp_path / level, speed=level)
-        for level in (Speed.EXACT, Speed.FAST)
-    ]
-    exact, fast = (backend.render(order, tell=lambda progress: None) for order in orders)
-    assert fast.speed == "exact"
-    assert any("without compile (compiling failed" in note for note in fast.notes)
-    assert fast.clip_sha256 == exact.clip_sha256
 
 
 @pytest.mark.slow
