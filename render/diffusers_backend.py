@@ -185,6 +185,9 @@ class DiffusersBackend(RenderBackend):
             self._accelerator.settle(take)
         else:
             self._accelerator.pull(_at_its_level(take))
+            note = f"speed {take.recipe.speed}: exact, since several cards render it together"
+            if take.recipe.speed is not Speed.EXACT and note not in take.notes:
+                take.notes.append(note)
 
 
 @contextmanager
