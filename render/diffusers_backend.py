@@ -42,9 +42,7 @@ RECEIPT = "receipt.json"
 class DiffusersBackend(RenderBackend):
     """Keeps one model warm, and the text and image conditioning of the last take."""
 
-    def __init__(
-        self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE
-    ) -> None:
+    def __init__(self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE) -> None:
         """`compiler` is a backend of torch.compile for fast takes; None: inductor, on cards.
 
         `cadence` says how often a take is kept between the steps of a stage.
@@ -115,9 +113,7 @@ class DiffusersBackend(RenderBackend):
         trim(take.device)
         return receipt
 
-    def _on_card(
-        self, take: Take
-    ) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
+    def _on_card(self, take: Take) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
         """Load, sample and decode. Each time memory runs out the take steps one rung down the
         ladder and goes on from its checkpoints."""
         descent = Descent(take, self._rungs, card=_device_words(take.device))
@@ -178,9 +174,7 @@ class DiffusersBackend(RenderBackend):
         """Have the take's speed level in force. Before its LoRAs: compiled blocks hold them
         in another way."""
         if self._accelerator is None:
-            self._accelerator = Accelerator(
-                model, failures=self._failures, compiler=self._compiler
-            )
+            self._accelerator = Accelerator(model, failures=self._failures, compiler=self._compiler)
         if take.order.gang is None:
             self._accelerator.settle(take)
         else:
