@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from manifests.numbers import cell_text, float_of, number_text
 from manifests.paths import Roots
 from manifests.refusal import Refusal, quoted
 from manifests.stage import Lora
+from manifests.weight_file import read_weight_file
 
 STRENGTHS = (-2.0, 2.0)
 SUFFIX = ".safetensors"
 _FORM = "write file.safetensors:0.8, several divided by ;"
-_MAX_HEADER = 100 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +63,13 @@ def find_lora(lora: LoraRef, *, roots: Roots) -> Lora:
 
 def hash_safetensors(path: Path) -> str:
     """SHA-256 of a whole, well-formed safetensors file. Raises Refusal."""
+    read_weight_file(path)
     try:
-        check_safetensors(path)
         return sha256_file(path)
     except OSError as error:
         raise Refusal(
             f"{path.name!r} cannot be read ({error.strerror or error})", "check the file"
         ) from None
-
-
-def check_safetensors(path: Path) -> None:
-    """Raise Refusal unless the header is sane and the file as long as it says. Raises OSError."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 10 or not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise _damaged(path)
-        try:
-            header = json.loads(file.read(length))
-            ends = [
-                entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            raise _damaged(path) from None
-    if not ends or not all(isinstance(end, int) for end in ends) or max(ends) != size - 8 - length:
-        raise _damaged(path)
-
-
-def _damaged(path: Path) -> Refusal:
-    return Refusal(f"{path.name!r} is no whole safetensors file", "download or export it again")
 
 
 def _read_one(item: object) -> LoraRef:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from manifests.refusal import Refusal
+from manifests.weight_file import WeightFile, read_weight_file
 
 FETCH = "download the model again, in the diffusers layout"
 
@@ -39,47 +40,77 @@ def check_safe(folder: Path) -> None:
         )
 
 
-def check_weights(folder: Path) -> None:
-    """Raise Refusal unless every weight file that `folder` names is there."""
-    present = {path.name for path in folder.glob("*.safetensors")}
+def check_weights(folder: Path) -> tuple[WeightFile, ...]:
+    """The headers of the weights in `folder`, every file that it names there and whole.
+
+    Raises Refusal.
+    """
+    files = {path.name: read_weight_file(path) for path in sorted(folder.glob("*.safetensors"))}
     for index in folder.glob("*.safetensors.index.json"):
-        try:
-            wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Refusal(f"{index} cannot be read ({error})", FETCH) from None
-        if missing := sorted(wanted - present):
-            raise Refusal(f"{folder.name}/{missing[0]} is missing", FETCH)
-    if not present:
+        _check_shards(index, files)
+    if not files:
         raise Refusal(f"{folder.name} holds no .safetensors weights", FETCH)
-    if all("." in name.removesuffix(".safetensors") for name in present):
-        first = min(present)
+    if all("." in name.removesuffix(".safetensors") for name in files):
+        first = min(files)
         base = first.partition(".")[0]
         raise Refusal(
             f"{folder.name} holds a variant of its weights alone ({first})",
             f"name it {base}.safetensors",
         )
+    return tuple(files.values())
 
 
-def folder_id(folder: Path, *, without: Iterable[str] = ()) -> str:
+def _check_shards(index: Path, files: Mapping[str, WeightFile]) -> None:
+    """Every weight is in the file that the index says."""
+    part = index.parent.name
+    try:
+        placed = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refusal(f"{index} cannot be read ({error})", FETCH) from None
+    if missing := sorted({str(name) for name in placed.values()} - set(files)):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        verb = "are" if more else "is"
+        raise Refusal(f"{part}/{missing[0]}{more} {verb} missing", FETCH)
+    for weight, name in placed.items():
+        if weight not in files[name].tensors:
+            raise Refusal(
+                f"{part}/{name} does not hold {weight}, though {index.name} says so", FETCH
+            )
+
+
+def folder_id(
+    folder: Path, *, without: Iterable[str] = (), without_weights: Iterable[str] = ()
+) -> str:
     """`sha256:...` over names and contents of what decides its pictures.
 
-    `without`: sub-folders that no picture depends on.
+    `without`: sub-folders that no picture depends on; `without_weights`: those whose settings
+    count and whose weights do not, because they come from elsewhere.
 
     NOTE: above 256 MiB the ends of each file stand for the whole: 60 GB take minutes to read.
     """
-    left_out = set(without)
+    left_out, bare = set(without), set(without_weights)
     files = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix in _KEPT
         and not (top := path.relative_to(folder).parts[0]).startswith(".")
         and top not in left_out
+        and not (top in bare and ".safetensors" in path.name)
     )
-    whole = sum(path.stat().st_size for path in files) <= _HASHED_WHOLE
+    return _id({path.relative_to(folder).as_posix(): path for path in files})
+
+
+def file_id(path: Path) -> str:
+    """`sha256:...` of one file of weights, as `folder_id` tells a folder."""
+    return _id({path.suffix: path})
+
+
+def _id(files: Mapping[str, Path]) -> str:
+    whole = sum(path.stat().st_size for path in files.values()) <= _HASHED_WHOLE
     digest = hashlib.sha256()
-    for path in files:
+    for name, path in files.items():
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{size}\0".encode())
+        digest.update(f"{name}\0{size}\0".encode())
         with path.open("rb") as file:
             if whole or size <= 2 * _SAMPLE:
                 digest.update(file.read())

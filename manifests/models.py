@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from manifests.families import FAMILIES, Family, family_named
-from manifests.model_folder import FETCH, check_safe, check_weights, folder_id, read_json
+from manifests.hub import hub_folder
+from manifests.licence import licence_in
+from manifests.model_folder import FETCH, check_safe, check_weights, file_id, folder_id, read_json
 from manifests.motion import check_motion
 from manifests.refusal import Refusal
 from manifests.stage import Noise
+from manifests.transformer_file import FAMILIES as WITH_FILES
+from manifests.transformer_file import check_transformer_file
 
 POCKET = "pocket-wan"
 """The model that comes with Rushes."""
@@ -52,6 +56,11 @@ class ModelSpec(BaseModel):
     size_multiple: Annotated[int | None, Field(ge=8, le=128)] = None
     """Of width and height in pixels; None: as usual for the family (Wan 2.2 5B needs 32)."""
     licence: str | None = None
+    transformer: str | None = None
+    """A `.safetensors` or `.gguf` file (relative to studio.yaml) in place of that of `location`,
+    which gives the rest."""
+    transformer_2: str | None = None
+    """The same for the low-noise expert of a model with two."""
     motion_adapter: str | None = None
     """AnimateDiff: folder of the motion adapter for a Stable Diffusion 1.5 model (relative to
     studio.yaml), or `owner/name@commit` on the hub."""
@@ -64,6 +73,12 @@ class ModelSpec(BaseModel):
         """`location` is a hub id, not a folder."""
         return self.revision is not None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Parts that come from files of their own."""
+        named = {"transformer": self.transformer, "transformer_2": self.transformer_2}
+        return {part: Path(file) for part, file in named.items() if file is not None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
@@ -75,7 +90,8 @@ class Model:
     """Absolute folder or hub id."""
     revision: str | None
     model_id: str
-    """`hub/id@commit`, or `sha256:...` over the folder's files; with a motion adapter, both."""
+    """`hub/id@commit`, or `sha256:...` over the folder's files; with a motion adapter or a
+    transformer in a file of its own, the ids of all, joined by `+`."""
     precision: str
     vae_precision: str
     boundary: float | None
@@ -83,6 +99,12 @@ class Model:
     task: Task | None
     size_multiple: int
     licence: str | None
+    """As the studio says, else as the model's own files do; None: not known."""
+    folder: Path
+    """Where its files lie, also those of a hub model."""
+    transformer: Path | None = None
+    """File that the transformer comes from, where it is not the folder's."""
+    transformer_2: Path | None = None
     motion_adapter: str | None = None
     """Absolute folder or `owner/name@commit`."""
     noise: Noise = Noise.FLOW
@@ -117,11 +139,13 @@ class _Check:
 
     def model(self) -> Model:
         spec = self.spec
-        own_id = self._hub_id() if spec.is_hub else self._folder_id()
+        if spec.is_hub:
+            self._check_hub_id()
+        self._check_parts()
         motion = check_motion(
             self.family,
             index=self.index,
-            folder=None if spec.is_hub else self.folder,
+            folder=self.folder,
             adapter=spec.motion_adapter,
             betas=spec.betas,
         )
@@ -130,19 +154,24 @@ class _Check:
             family=motion.family,
             location=spec.location,
             revision=spec.revision,
-            model_id="+".join(filter(None, (own_id, motion.adapter_id))),
+            model_id="+".join(filter(None, (*self._ids(), motion.adapter_id))),
             precision=spec.precision or self.family.precision,
             vae_precision=spec.vae_precision,
             boundary=self._boundary(),
             task=self.task,
             size_multiple=spec.size_multiple or self.family.size_multiple,
-            licence=spec.licence,
+            licence=spec.licence or licence_in(self.folder),
+            folder=self.folder,
+            transformer=spec.files.get("transformer"),
+            transformer_2=spec.files.get("transformer_2"),
             motion_adapter=spec.motion_adapter,
             noise=motion.noise,
         )
 
     @cached_property
     def folder(self) -> Path:
+        if self.spec.revision is not None:
+            return hub_folder(self.spec.location, revision=self.spec.revision)
         folder = Path(self.spec.location)
         if not folder.is_dir():
             hub = bool(_HUB_ID.fullmatch(self.spec.location))
@@ -154,8 +183,8 @@ class _Check:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """`model_index.json` of a folder; empty for a hub id, which is not asked here."""
-        return {} if self.spec.is_hub else self._read_index()
+        """The folder's `model_index.json`."""
+        return self._read_index()
 
     @cached_property
     def task(self) -> Task | None:
@@ -177,7 +206,7 @@ class _Check:
                 return "t2v"
         return self.family.task
 
-    def _hub_id(self) -> str:
+    def _check_hub_id(self) -> None:
         if not _HUB_ID.fullmatch(self.spec.location):
             raise Refusal(
                 f"{self.spec.location!r} is no hub id", "write owner/name, or drop revision:"
@@ -187,7 +216,16 @@ class _Check:
                 f"revision {self.spec.revision!r} is no commit",
                 "write the 40 hex digits of the commit; branches move overnight",
             )
-        return f"{self.spec.location}@{self.spec.revision}"
+
+    def _ids(self) -> list[str]:
+        """Of the base, then of each file that replaces a part of it."""
+        if self.spec.is_hub:
+            own = f"{self.spec.location}@{self.spec.revision}"
+        else:
+            own = folder_id(
+                self.folder, without=self.family.unused_parts, without_weights=self.spec.files
+            )
+        return [own, *(f"{part}:{file_id(file)}" for part, file in self.spec.files.items())]
 
     def _read_index(self) -> dict[str, Any]:
         index = read_json(self.folder / "model_index.json")
@@ -204,8 +242,6 @@ class _Check:
     def _boundary(self) -> float | None:
         if not self.family.may_have_experts:
             return None
-        if self.spec.is_hub:
-            return self.spec.boundary
         if self.index.get("transformer_2", [None])[0] is None:
             if self.spec.boundary is not None:
                 raise Refusal("has a boundary but one transformer", "drop boundary:")
@@ -216,21 +252,33 @@ class _Check:
             raise Refusal("has two experts and no boundary", "add boundary: 0.9 (i2v) or 0.875")
         return boundary
 
-    def _folder_id(self) -> str:
+    def _check_parts(self) -> None:
         parts = [
             key
             for key, value in self.index.items()
             if isinstance(value, list) and value and value[0] is not None
             if key not in self.family.unused_parts
         ]
+        for part, file in self.spec.files.items():
+            if self.family.name not in WITH_FILES:
+                raise Refusal(
+                    f"{part}: a file for it is read for {' and '.join(WITH_FILES)} alone, and this "
+                    f"is a model of {self.family.name}",
+                    f"drop {part}:, and give the whole model as a folder",
+                )
+            if part not in parts:
+                raise Refusal(
+                    f"{part}: is given, and the base {self.folder} has none to replace",
+                    f"drop {part}:, or name a base folder with two experts",
+                )
+            check_transformer_file(file, base=self.folder, part=part)
         for part in parts:
             self._check_part(part)
-        return folder_id(self.folder, without=self.family.unused_parts)
 
     def _check_part(self, part: str) -> None:
         folder = self.folder / part
         if not folder.is_dir():
             raise Refusal(f"its part {part!r} has no folder", FETCH)
         check_safe(folder)
-        if part.startswith(WEIGHTED):
+        if part.startswith(WEIGHTED) and part not in self.spec.files:
             check_weights(folder)

@@ -260,6 +260,9 @@ def _located(base: Path, entry: Any) -> Any:
     entry = {key: value for key, value in entry.items() if value is not None}
     if isinstance(entry.get("location"), str) and entry.get("revision") is None:
         entry["location"] = str(base / Path(entry["location"]).expanduser())
+    for part in ("transformer", "transformer_2"):
+        if isinstance(entry.get(part), str):
+            entry[part] = str(base / Path(entry[part]).expanduser())
     adapter = entry.get("motion_adapter")
     if isinstance(adapter, str) and not HUB_ADAPTER.fullmatch(adapter):
         entry["motion_adapter"] = str(base / Path(adapter).expanduser())

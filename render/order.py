@@ -26,6 +26,10 @@ class ModelRef:
     """Never ask the hub: files must be on this machine."""
     motion_adapter: str | None = None
     """AnimateDiff: absolute folder of the motion adapter, or `owner/name@commit`."""
+    transformer: str | None = None
+    """Absolute path of a `.safetensors` or `.gguf` file in place of the folder's own."""
+    transformer_2: str | None = None
+    """The same for the low-noise expert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

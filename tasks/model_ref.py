@@ -14,4 +14,6 @@ def model_ref(name: str, spec: ModelSpec) -> ModelRef:
         location=str(spec.location),
         revision=spec.revision,
         motion_adapter=spec.motion_adapter,
+        transformer=spec.transformer,
+        transformer_2=spec.transformer_2,
     )

@@ -16,6 +16,7 @@ from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
 from render.families.folder import check_weights, model_folder, number, read_index
 from render.families.pipeline import dtype_named, load_pipeline
+from render.families.transformer_file import transformers_from_files
 from render.families.unread import read_encoder, unread_encoder
 from render.families.wan import WanModel
 
@@ -27,7 +28,8 @@ TEXTS = "text_encoder"
 
 
 def load_wan(request: LoadRequest) -> WanModel:
-    """Load a Wan model's folder, weights in host memory until they are used.
+    """Load a Wan model's folder, weights in host memory until they are used; a transformer that
+    has a file of its own comes from there.
 
     Raises ModelUnavailable, naming the path and what to do.
     """
@@ -40,11 +42,12 @@ def load_wan(request: LoadRequest) -> WanModel:
             f"model {name}: {folder} holds a {declared}, not a Wan model; "
             f"name its family right, or choose a folder of {' or '.join(PIPELINES)}"
         )
+    files = transformers_from_files(request, base=folder)
     texts = _text_encoder(folder, index, request)
-    pipe = _from_folder(PIPELINES[declared], folder, request, text_encoder=texts)
+    pipe = _from_folder(PIPELINES[declared], folder, request, text_encoder=texts, **files)
     for component in ("transformer", "transformer_2", "vae"):
         module = getattr(pipe, component, None)
-        if module is not None:
+        if module is not None and component not in files:
             check_weights(module, folder / component, name=name)
     pipe = _for_task(pipe, request)
     own = number(pipe.config, "boundary_ratio")
@@ -70,16 +73,14 @@ def _text_dtype(request: LoadRequest) -> torch.dtype:
     return torch.bfloat16 if transformer is torch.float16 else transformer
 
 
-def _from_folder(
-    pipeline: Any, folder: Path, request: LoadRequest, *, text_encoder: nn.Module
-) -> Any:
+def _from_folder(pipeline: Any, folder: Path, request: LoadRequest, **parts: nn.Module) -> Any:
     name = request.model.name
     dtypes = {
         "default": dtype_named(request.precision, name=name),
         "image_encoder": torch.float32,
         "vae": dtype_named(request.vae_precision, name=name),
     }
-    return load_pipeline(pipeline, folder, request, dtypes=dtypes, text_encoder=text_encoder)
+    return load_pipeline(pipeline, folder, request, dtypes=dtypes, **parts)
 
 
 def _for_task(pipe: Any, request: LoadRequest) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,24 @@ def _no_settings_from_outside(monkeypatch):
 
 @pytest.fixture
 def tensors() -> Callable[..., Path]:
-    """Writes a whole safetensors file with one float32 tensor."""
+    """Writes a whole safetensors file of float32 tensors: one, or those of the given shapes."""
 
-    def write(path: Path, *, floats: int = 4, seed: int = 0) -> Path:
-        header = json.dumps(
-            {"w": {"dtype": "F32", "shape": [floats], "data_offsets": [0, 4 * floats]}}
-        ).encode()
+    def write(
+        path: Path,
+        *,
+        floats: int = 4,
+        seed: int = 0,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        end = 0
+        for name, shape in ({"w": [floats]} if shapes is None else shapes).items():
+            begin, end = end, end + 4 * math.prod(shape)
+            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+        told = json.dumps(header).encode()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes([seed]) * 4 * floats)
+        path.write_bytes(len(told).to_bytes(8, "little") + told + bytes([seed]) * end)
         return path
 
     return write

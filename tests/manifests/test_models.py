@@ -38,10 +38,36 @@ def test_task_and_boundary_come_from_the_model(model_folder):
     assert both.task == "ti2v"
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch, model_folder):
+    """The hub's cache with one model in it; returns its folder."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    snapshot = cache / "models--Wan-AI--Wan2.2-I2V" / "snapshots" / COMMIT
+    snapshot.parent.mkdir(parents=True)
+    return model_folder("hub", experts=2).rename(snapshot)
+
+
+def test_a_hub_model_is_looked_through_where_it_lies_here(hub):
+    """Its task and boundary are its own, its id is the commit, and a missing file is named."""
+    spec = wan("Wan-AI/Wan2.2-I2V", revision=COMMIT)
+    model = check_model("x", spec)
+    assert model.model_id == f"Wan-AI/Wan2.2-I2V@{COMMIT}"
+    assert (model.task, model.boundary, model.folder) == ("i2v", 0.9, hub)
+    (hub / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(Refusal, match=r"vae holds no .safetensors weights"):
+        check_model("x", spec)
+
+
+def test_a_hub_model_that_is_not_here_is_refused_at_check_time(hub):
+    """A night downloads nothing, so the sheet's check says what to run before it."""
+    with pytest.raises(Refusal, match="is not on this machine") as caught:
+        check_model("x", wan("Wan-AI/Other", revision=COMMIT))
+    assert caught.value.remedy == f"run `hf download Wan-AI/Other --revision {COMMIT}`"
+
+
 def test_a_hub_model_is_pinned_to_a_commit():
     """`owner/name` with 40 hex digits; branches and bare names are refused."""
-    model = check_model("x", wan("Wan-AI/Wan2.2-I2V", revision=COMMIT, boundary=0.9, task="i2v"))
-    assert model.model_id == f"Wan-AI/Wan2.2-I2V@{COMMIT}"
     with pytest.raises(Refusal, match="is no commit"):
         check_model("x", wan("Wan-AI/Wan2.2-I2V", revision="main"))
     with pytest.raises(Refusal, match="is no hub id"):
@@ -83,6 +109,24 @@ def test_weights_that_can_run_code_are_refused(model_folder):
                 '{"weight_map": {"w": "m-00002-of-00002.safetensors"}}'
             ),
             "vae/m-00002-of-00002.safetensors is missing",
+        ),
+        (
+            lambda f: (f / "vae" / "m.safetensors.index.json").write_text(
+                '{"weight_map": {"other": "diffusion_pytorch_model.safetensors"}}'
+            ),
+            "does not hold other, though m.safetensors.index.json says so",
+        ),
+        (
+            lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(
+                b"PK\x03\x04" + bytes(100)
+            ),
+            "is a pickle, which can run code",
+        ),
+        (
+            lambda f: (f / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(
+                (f / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()[:-1]
+            ),
+            "is no whole safetensors file",
         ),
     ],
 )

@@ -111,7 +111,9 @@ def test_an_adapter_on_the_hub_is_pinned(image_model: Write) -> None:
         check(image_model("b"), motion_adapter="guoyww/animatediff-motion-adapter-v1-5-3")
 
 
-def test_what_cannot_film_is_refused(image_model: Write, adapter: Write, tmp_path: Path) -> None:
+def test_what_cannot_film_is_refused(
+    image_model: Write, adapter: Write, model_folder: Write, tmp_path: Path
+) -> None:
     """No motion modules, too many, the wrong folder, foreign noise: each with what to do."""
     folder, motion = image_model(), adapter()
     refused: list[tuple[str, Callable[[], Any]]] = [
@@ -148,7 +150,7 @@ def test_what_cannot_film_is_refused(image_model: Write, adapter: Write, tmp_pat
         (
             "a model of Wan has no motion_adapter; drop motion_adapter:",
             lambda: check_model(
-                "x", ModelSpec(family="wan", location="a/b", revision=COMMIT, motion_adapter="m")
+                "x", ModelSpec(family="wan", location=str(model_folder()), motion_adapter="m")
             ),
         ),
     ]
