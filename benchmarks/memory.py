@@ -1,200 +1,47 @@
 """Memory of Wan takes, estimated and measured; the ladder under caps; what a rung costs.
 
-Run it as `python -m benchmarks.memory`.
-
-Real sizes, random weights: memory and time do not depend on the values. Models are built from
-their settings, so nothing is downloaded. Needs a card with room for a 14B model (about 80 GiB) and
+Run it as `python -m benchmarks.memory`. Needs a card with room for a 14B model (about 80 GiB) and
 about 90 GB of host memory; `--tiny` is a rehearsal on a CPU and proves nothing.
 
 Clips are not written (the machine of the committed run has no PyAV): the decoded frames are taken
-from the writer's queue and dropped.
+from the writer's queue and hashed.
 """
 
-# What is missing on a bare machine is replaced before the imports that ask for it.
-# ruff: noqa: E402
 from __future__ import annotations
 
 import argparse
 import gc
-import hashlib
 import json
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import torch
-from diffusers import AutoencoderKLWan, WanImageToVideoPipeline, WanPipeline, WanTransformer3DModel
 from PIL import Image
-from transformers import UMT5Config, UMT5EncoderModel
 
-for _name in ("av", "rapidfuzz"):
-    if find_spec(_name) is None:
-        # Imported on the way to what is measured, and never called here.
-        for _part in ("", ".error", ".logging", ".video", ".video.reformatter"):
-            sys.modules[_name + _part] = MagicMock()
-
-import render.developing
-import render.diffusers_backend as backend_module
-from manifests.files import sha256_file
-from manifests.stage import Concession, Expert, Recipe, Stage, StageKind
-from render.diffusers_backend import DiffusersBackend
-from render.errors import OutOfMemory
+from benchmarks.memory_ladder import LEAST, ladder, no_clip
+from benchmarks.memory_model import (
+    TRANSFORMERS,
+    UMT5_XXL,
+    RandomWan,
+    footprint_of,
+    random_pipe,
+    write_folder,
+)
+from manifests.stage import Expert
+from render import developing
 from render.families.base import ImageCondition, LoadRequest, Position
-from render.families.wan import TEXT_TOKENS, WanModel
-from render.families.wan_footprint import measure_wan
-from render.footprint import GIB, Footprint, FootprintOrder, fit
+from render.families.wan import TEXT_TOKENS
+from render.footprint import GIB
 from render.ladder import Rung
-from render.order import ModelRef, RenderOrder
+from render.order import ModelRef
 
-UMT5_XXL = {
-    "architectures": ["UMT5EncoderModel"],
-    "vocab_size": 256384,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-    "relative_attention_num_buckets": 32,
-}
-_WAN = {
-    "patch_size": [1, 2, 2],
-    "text_dim": 4096,
-    "freq_dim": 256,
-    "out_channels": 16,
-    "cross_attn_norm": True,
-    "qk_norm": "rms_norm_across_heads",
-    "attention_head_dim": 128,
-}
-TRANSFORMERS = {
-    "wan22-a14b-i2v": {
-        **_WAN,
-        "num_attention_heads": 40,
-        "in_channels": 36,
-        "ffn_dim": 13824,
-        "num_layers": 40,
-    },
-    "wan21-1.3b-t2v": {
-        **_WAN,
-        "num_attention_heads": 12,
-        "in_channels": 16,
-        "ffn_dim": 8960,
-        "num_layers": 30,
-    },
-}
-LEAST: dict[tuple[int, int, int], tuple[float, float]] = {
-    (832, 480, 81): (29.0, 7.2),
-    (512, 512, 17): (27.0, 4.6),
-}
-"""Caps, GiB: one that holds an expert and not its work, one that holds all but the decode."""
 SIZES = ((832, 480, 81), (512, 512, 17), (1280, 720, 81))
-
-
-class RandomWan(WanModel):
-    """A Wan without a tokenizer: every text is the same row of ids."""
-
-    def encode_text(self, text: str) -> torch.Tensor:
-        """The encoder's real work on ids that mean nothing."""
-        encoder = self._pipe.text_encoder
-        self._residence.bring(encoder)
-        ids = torch.arange(TEXT_TOKENS, device=self.device)[None] % encoder.config.vocab_size
-        return encoder(ids).last_hidden_state.to(self._dtype)
-
-
-def write_folder(kind: str, root: Path) -> Path:
-    """The settings of a model, as a diffusers folder without weights."""
-    folder, two = root / kind, "a14b" in kind
-    parts: dict[str, tuple[list[str], dict[str, Any]]] = {
-        "text_encoder": (["transformers", "UMT5EncoderModel"], UMT5_XXL),
-        "transformer": (["diffusers", "WanTransformer3DModel"], TRANSFORMERS[kind]),
-        "vae": (["diffusers", "AutoencoderKLWan"], {}),
-    }
-    if two:
-        parts["transformer_2"] = parts["transformer"]
-    for name, (_, config) in parts.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / name / "config.json").write_text(json.dumps(config))
-    index = {name: kind_ for name, (kind_, _) in parts.items()}
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
-
-
-def random_pipe(kind: str, device: torch.device) -> Any:
-    """The pipeline with random weights in host memory; drawn on the card, which is quick."""
-    pipe: Any = WanImageToVideoPipeline if "i2v" in kind else WanPipeline
-    half = torch.bfloat16 if device.type == "cuda" else torch.float32
-    parts: dict[str, Any] = {
-        "text_encoder": _filled(lambda: UMT5EncoderModel(UMT5Config(**UMT5_XXL)), half, device),
-        "vae": _filled(AutoencoderKLWan, torch.float32, device),
-        "transformer": _filled(lambda: _transformer(kind), half, device),
-        "transformer_2": _filled(lambda: _transformer(kind), half, device)
-        if "a14b" in kind
-        else None,
-    }
-    if "a14b" in kind:
-        parts["transformer_2"] = _filled(lambda: _transformer(kind), half, device)
-    more = {"image_processor": None, "image_encoder": None} if "i2v" in kind else {}
-    return pipe(tokenizer=None, scheduler=None, boundary_ratio=0.9, **more, **parts)
-
-
-def _transformer(kind: str) -> Any:
-    return WanTransformer3DModel.from_config(TRANSFORMERS[kind])
-
-
-def _filled(make: Callable[[], Any], dtype: torch.dtype, device: torch.device) -> Any:
-    from render.meter import build
-
-    module = build(make, dtype)
-    generator = torch.Generator(device).manual_seed(1)
-    shared: dict[int, torch.Tensor] = {}
-    for owner in module.modules():
-        for table in (owner._parameters, owner._buffers):
-            for name, tensor in table.items():
-                if tensor is None:
-                    continue
-                if id(tensor) not in shared:
-                    drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-                    if tensor.is_floating_point():
-                        drawn.normal_(0, 0.02, generator=generator)
-                    else:
-                        drawn.zero_()
-                    shared[id(tensor)] = drawn.cpu()
-                filled = shared[id(tensor)]
-                table[name] = (
-                    torch.nn.Parameter(filled, False) if table is owner._parameters else filled
-                )
-    if isinstance(module, WanTransformer3DModel):
-        module.rope = type(module.rope)(
-            module.config.attention_head_dim,
-            module.config.patch_size,
-            module.config.rope_max_seq_len,
-        )
-    return module.eval()
-
-
-def footprint_of(kind: str, folder: Path, size: tuple[int, int, int]) -> Footprint:
-    """The estimate, as the plan makes it."""
-    return measure_wan(
-        FootprintOrder(
-            model=ModelRef(name=kind, family="wan", location=str(folder)),
-            precision="bfloat16",
-            vae_precision="float32",
-            width=size[0],
-            height=size[1],
-            frames=size[2],
-            image_to_video="i2v" in kind,
-        )
-    )
 
 
 # ---------------------------------------------------------------------- (a) phases
@@ -233,7 +80,7 @@ def phases(
     i2v = model._pipe.transformer.config.in_channels == 36
     shape = model.latent_shape(width=width, height=height, frames=frames)
     found: dict[str, Any] = {}
-    residence, pipe = model._residence, model._pipe
+    residence, pipe = model.residences[0], model._pipe
     residence.begin((Rung.ALONE,))
 
     def alone(part: Any) -> None:
@@ -285,147 +132,13 @@ def _drain(frames: Iterator[Any]) -> None:
         pass
 
 
-# ---------------------------------------------------------------------- (b) the ladder under caps
-
-
-@contextmanager
-def capped(gib: float | None, device: torch.device) -> Iterator[None]:
-    """A card of that many GiB, as torch's allocator sees it."""
-    if gib is None or device.type != "cuda":
-        yield
-        return
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(gib * GIB / total)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-
-
-def order_of(
-    kind: str,
-    size: tuple[int, int, int],
-    root: Path,
-    name: str,
-    device: torch.device,
-    **changes: Any,
-) -> RenderOrder:
-    """A take of two steps, one for each expert, without guidance."""
-    still = root / "still.png"
-    if not still.exists():
-        Image.new("RGB", (size[0], size[1]), (90, 120, 150)).save(still)
-    i2v = "i2v" in kind
-    recipe = Recipe(
-        preset="wan/single",
-        family="wan",
-        model=kind,
-        model_id=f"random:{kind}",
-        prompt="a",
-        negative="b",
-        width=size[0],
-        height=size[1],
-        frames=size[2],
-        fps=16.0,
-        seed=1,
-        source_sha256=sha256_file(still) if i2v else None,
-        precision="bfloat16",
-        boundary=0.9 if i2v else None,
-        stages=(Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),),
-        concessions=changes.pop("concessions", ()),
-    )
-    made = RenderOrder(
-        take_id=f"bench/{name}/t1",
-        shot=name,
-        take=1,
-        recipe=recipe,
-        model=ModelRef(name=kind, family="wan", location="random"),
-        source=still if i2v else None,
-        folder=root / name,
-        device=str(device),
-    )
-    return replace(made, **changes)
-
-
-def ladder(
-    kind: str, model: RandomWan, size: Any, root: Path, device: torch.device, say: Any
-) -> list[Any]:
-    """The same take on cards of several sizes: rungs, seconds, and whether the bits are equal.
-
-    The room that a take needs is known from the estimate, or said to be nothing, so that memory
-    really runs out. The last two share a folder: the second goes on from the first one's stage.
-    """
-    low, least = LEAST[size]
-    footprint = footprint_of(kind, root / "models" / kind, size)
-    known, nothing = footprint.room(()), dict.fromkeys(footprint.parts, 1)
-    runs: list[tuple[str, float | None, dict[str, int], tuple[Concession, ...]]] = [
-        ("whole card", None, known, ()),
-        ("48 GiB", 48, known, ()),
-        ("32 GiB", 32, known, ()),
-        (f"{low:g} GiB, room unknown", low, nothing, ()),
-        ("24 GiB", 24, known, ()),
-        ("12 GiB", 12, known, ()),
-        (f"{least:g} GiB", least, nothing, ()),
-        (f"{least:g} GiB, tiling conceded", least, nothing, (Concession.TILING,)),
-    ]
-    found: list[Any] = []
-    for name, gib, room, conceded in runs:
-        _install(kind, model)
-        backend = DiffusersBackend()
-        folder = f"{size[2]}-{name.partition(',')[0]}".replace(" ", "-")
-        if room is nothing and gib == low:
-            folder += "-unknown"
-        order = order_of(kind, size, root, folder, device, room=room, concessions=conceded)
-        begun = time.perf_counter()
-        said: dict[str, Any] = {"name": name, "cap_gib": gib}
-        card = int((gib or 140) * GIB)
-        said["plan"] = fit(footprint, card=card, concessions=conceded).words
-        with capped(gib, device):
-            try:
-                receipt = backend.render(order, tell=lambda progress: None)
-                said |= {
-                    "rungs": list(receipt.rungs),
-                    "notes": list(receipt.notes),
-                    "peak_gib": round(receipt.peak_memory / GIB, 2),
-                    "stage_seconds": [round(stage.seconds, 2) for stage in receipt.stages],
-                    "decode_seconds": round(receipt.decode_seconds, 2),
-                    "latents": receipt.stages[-1].latents_sha256[:16],
-                    "clip": receipt.clip_sha256[:16],
-                }
-            except OutOfMemory as error:
-                said |= {"error": str(error), "phase": error.phase, "rungs": list(error.rungs)}
-        said["wall"] = round(time.perf_counter() - begun, 1)
-        for residence in model.residences:
-            for part in model.components.values():
-                residence.send_away(part)
-        found.append(said)
-        say(said)
-        del backend
-        gc.collect()
-    return found
-
-
-def _install(kind: str, model: RandomWan) -> None:
-    """Have the backend 'load' the model that is there already."""
-    keep: Any = model
-    keep.close = lambda: None
-    backend_module.load_model = lambda request: keep  # type: ignore[assignment]
-
-
-def _no_clip(frames: Any, path: Path, *, fps: float) -> None:
-    digest = hashlib.sha256()
-    for chunk in frames:
-        digest.update(chunk.tobytes())
-    path.write_text(digest.hexdigest())
-
-
 # ---------------------------------------------------------------------- (c) what a rung costs
 
 
 def step_costs(model: RandomWan, size: Any, device: torch.device, *, fp8: bool) -> dict[str, Any]:
     """Seconds of one model call: resident, swapped, and stored in 8 bits."""
     found: dict[str, Any] = {}
-    net, residence = model._pipe.transformer, model._residence
+    net, residence = model._pipe.transformer, model.residences[0]
     shape = model.latent_shape(width=size[0], height=size[1], frames=size[2])
     x = torch.randn(shape, generator=torch.Generator("cpu").manual_seed(1)).to(device)
     text = torch.randn(1, TEXT_TOKENS, 4096, dtype=torch.float32).to(device, model._dtype) * 0.1
@@ -568,7 +281,7 @@ def main() -> None:
         print(json.dumps(part), flush=True)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 
-    render.developing.write_clip = _no_clip  # type: ignore[assignment]
+    developing.write_clip = no_clip  # type: ignore[assignment]
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     begun = time.perf_counter()
     for kind in TRANSFORMERS:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from manifests.files import sha256_file
 from manifests.stage import Lora
-from render import memory
+from render import diffusers_backend, memory
 from render.backend import Progress
 from render.diffusers_backend import DiffusersBackend
 from render.errors import OutOfMemory
@@ -142,6 +142,42 @@ def test_a_lora_on_a_card_leaves_no_trace(
     assert after == before
 
 
+@pytest.mark.parametrize("kind", ["i2v-2.1", "t2v-2.2"])
+def test_a_take_steps_down_the_ladder_and_is_the_same(
+    kind: str, order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampling runs out until blocks are swapped: every exact rung is taken, no bit changes, the
+    next take begins so, and one of another size runs resident again."""
+    roomy = _render(order_for(kind, folder=tmp_path / "roomy"))
+    load = diffusers_backend.load_model
+
+    def loading(request: Any) -> Any:
+        model: Any = load(request)
+        velocity = model.velocity
+
+        def refusing(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            large = x.shape[-1] == 4  # 32 pixels: the size of these takes alone
+            if large and not model.residences[0]._streamed:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+            return velocity(x, *args, **kwargs)
+
+        model.velocity = refusing
+        return model
+
+    monkeypatch.setattr(diffusers_backend, "load_model", loading)
+    backend = DiffusersBackend()
+    tight = _render(order_for(kind, folder=tmp_path / "tight"), backend)
+    assert tight.rungs == ("cache", "alone", "swap")
+    assert _hashes(tight) == _hashes(roomy)
+    again = _render(order_for(kind, folder=tmp_path / "again"), backend)
+    assert again.rungs == tight.rungs
+    assert not any("out of memory" in note for note in again.notes)
+    assert _hashes(again) == _hashes(roomy)
+    small = _render(order_for(kind, folder=tmp_path / "s", width=48, height=48), backend)
+    assert small.rungs == ()
+    assert next(_parts(backend).transformer.blocks[0].parameters()).device.type == "cuda"
+
+
 def test_a_full_card_is_out_of_memory_and_then_well_again(
     order_for: OrderFor, tmp_path: Path
 ) -> None:
@@ -153,8 +189,9 @@ def test_a_full_card_is_out_of_memory_and_then_well_again(
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1) / total)
     order = order_for(folder=tmp_path / "b", width=256, height=256, frames=33)
     try:
-        with pytest.raises(OutOfMemory, match="out of memory on cuda:0"):
+        with pytest.raises(OutOfMemory, match="out of memory on cuda:0") as raised:
             _render(order, backend)
+        assert raised.value.rungs[:2] == ("cache", "alone"), "the ladder was gone down"
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert _hashes(_render(order_for(folder=tmp_path / "c"), backend)) == expected
