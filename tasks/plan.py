@@ -180,7 +180,7 @@ def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads
 
 def with_memory(plan: Plan, studio: Studio, *, card_gb: float | None = None) -> Plan:
     """The plan with the memory of every open shot; one that fits on no card is refused, with what
-    would fit. Quick on a CPU, where nothing is measured. Raises WorkerLost."""
+    would fit. Quick on a CPU, where nothing is measured."""
     looked_at = [line for line in plan.lines if line.is_open]
     shots = [(line.manifest, line.shot) for line in looked_at]
     verdicts = dict(

@@ -14,6 +14,7 @@ from manifests.remedy import fewer_frames, load_remedies, smaller
 from manifests.settings import Studio
 from manifests.shot import Shot
 from manifests.stage import Concession, Recipe
+from render.errors import WorkerLost
 from render.footprint import GIB, Fit, Footprint, fit
 from tasks.ask_worker import ask_worker
 from tasks.cards import Card, cards_of
@@ -95,7 +96,12 @@ def look_at_memory(
     if not cards or not shots:
         return [UNSEEN for _ in shots]
     known = Footprints(studio.state_dir / "footprints.json", studio.models, ask=ask)
-    found = known.of([shot.recipe for _, shot in shots])
+    try:
+        found = known.of([shot.recipe for _, shot in shots])
+    except WorkerLost as error:
+        # An estimate that cannot be made must not cost a night: the ladder is there for it.
+        words = f"memory: not estimated ({error})"
+        return [Verdict(memory=None, warnings=(words,)) for _ in shots]
     host = psutil.virtual_memory().total if card_gb is None else None
     return [
         _verdict(sheet, shot, footprint, cards=cards, known=known, host=host)
@@ -141,7 +147,10 @@ def _warnings(memory: ShotMemory, host: int | None) -> Iterator[str]:
 
 def _fault(sheet: str, shot: Shot, memory: ShotMemory, known: Footprints) -> Fault:
     recipe, best = shot.recipe, memory.best
-    would = list(_would_fit(recipe, memory.footprint, card=best.card, known=known))
+    try:
+        would = list(_would_fit(recipe, memory.footprint, card=best.card, known=known))
+    except WorkerLost:
+        would = []  # the refusal stands without its advice
     return Fault(
         file=Path(sheet),
         row=shot.row,

@@ -13,6 +13,7 @@ from manifests.models import ModelSpec
 from manifests.settings import Studio, load_studio
 from manifests.shot import FinishSpec, Shot
 from manifests.stage import Concession, Recipe, Stage, StageKind
+from render.errors import WorkerLost
 from render.footprint import GIB, Footprint, FootprintOrder, Part, Work
 from render.ladder import Phase
 from tasks.cards import Card
@@ -169,6 +170,17 @@ def test_a_family_without_an_estimate_runs_with_a_word(look: Look, studio: Studi
     assert found == Verdict(
         memory=None, warnings=("memory: not estimated for models of the family x",)
     )
+
+
+def test_an_estimate_that_dies_costs_a_warning_and_no_night(look: Look) -> None:
+    """Where the child process cannot measure, the plan says so and refuses nothing."""
+
+    def dies(work: str, asked: dict[str, Any]) -> Any:
+        raise WorkerLost("the worker ended with code -9: killed")
+
+    found = look(_shot(), card_gb=24, ask=dies)
+    assert (found.memory, found.fault) == (None, None)
+    assert found.warnings == ("memory: not estimated (the worker ended with code -9: killed)",)
 
 
 def test_the_card_where_it_fits_is_enough() -> None:
