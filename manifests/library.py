@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from manifests.errors import BadInput, Fault
 from manifests.families import FAMILIES, family_named
 from manifests.grade import GradeRef, find_grade
+from manifests.lora_file import LoraFit, check_fit, read_lora
 from manifests.loras import LoraRef, find_lora, hash_safetensors
+from manifests.model_layers import layers_of
 from manifests.models import Model, check_model
 from manifests.paths import Roots
 from manifests.preset import Preset, load_preset, preset_names
@@ -108,6 +110,15 @@ class Library:
     def lora(self, ref: LoraRef) -> Lora:
         """The LoRA's file, checked and hashed."""
         return self._once(("lora", ref), lambda: find_lora(ref, roots=self._roots))
+
+    def lora_fit(self, lora: Lora, model: Model) -> LoraFit:
+        """How a LoRA fits a model, by names and shapes."""
+        path = Path(lora.path)
+        layers = self._once(("layers", model.model_id), lambda: layers_of(model))
+        return self._once(
+            ("fit", lora.sha256, model.model_id),
+            lambda: check_fit(self._once(("header", path), lambda: read_lora(path)), layers),
+        )
 
     def grade(self, ref: GradeRef, *, shot: str) -> Grade | None:
         """The grade with its files checked and hashed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from manifests.library import Library, Unusable
@@ -66,6 +67,7 @@ class Resolver:
         self._try("fps", check_fps, fps, frames=asked, family=model.family)
         size = self._size(row, preset, model, source)
         cut = self._try("preset", preset.stages_for, boundary=model.boundary, noise=model.noise)
+        fits = self._fits(model, cut or (), [lora for lora in loras if lora is not None])
         if self.refused or self.unusable or frames is None or size is None or cut is None:
             return None
         added = [lora for lora in loras if lora is not None]
@@ -82,7 +84,7 @@ class Resolver:
             style=row.style or None,
             notes=row.notes or "",
             snaps=frames[1] + size.snaps,
-            warnings=tuple(_warnings(stages, source, size, added)),
+            warnings=(*_warnings(stages, source, size, added), *fits),
         )
 
     def _try(
@@ -95,6 +97,19 @@ class Resolver:
         except Unusable:
             self.unusable = True
         return None
+
+    def _fits(self, model: Model, cut: tuple[Stage, ...], added: list[Lora]) -> list[str]:
+        """Hold every LoRA against the model; what a person should know of those that fit."""
+        said = []
+        for column, loras in (
+            ("preset", dict.fromkeys(lora for stage in cut for lora in stage.loras)),
+            ("loras", dict.fromkeys(added)),
+        ):
+            for lora in loras:
+                fit = self._try(column, self.library.lora_fit, lora, model)
+                if fit is not None and fit.words is not None:
+                    said.append(f"LoRA {Path(lora.path).name}: {fit.words}")
+        return said
 
     def _model(self, row: ShotRow) -> Model | None:
         name = row.model or self._try("preset", self._model_for, row)

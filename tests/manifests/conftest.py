@@ -52,6 +52,17 @@ def tensors() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def lora(tensors) -> Callable[..., Path]:
+    """Writes a LoRA of one layer, as wide as that of `model_folder`."""
+
+    def write(path: Path, *, layer="transformer.blocks.0.attn1.to_q", width=4, **more) -> Path:
+        shapes = {f"{layer}.lora_A.weight": (2, width), f"{layer}.lora_B.weight": (width, 2)}
+        return tensors(path, shapes=shapes, **more)
+
+    return write
+
+
+@pytest.fixture
 def model_folder(tmp_path, tensors) -> Callable[..., Path]:
     """Writes a folder in the diffusers layout, of tiny weights."""
 
@@ -63,7 +74,8 @@ def model_folder(tmp_path, tensors) -> Callable[..., Path]:
         parts = ["vae", "transformer"] + (["transformer_2"] if experts == 2 else [])
         for part in parts:
             index[part] = ["diffusers", "X"]
-            tensors(folder / part / "diffusion_pytorch_model.safetensors")
+            layer = {"blocks.0.attn1.to_q.weight": (4, 4)} if part != "vae" else None
+            tensors(folder / part / "diffusion_pytorch_model.safetensors", shapes=layer)
         if experts == 1:
             index["transformer_2"] = [None, None]
         (folder / "model_index.json").write_text(json.dumps(index))

@@ -203,14 +203,14 @@ def test_symlinks_out_of_the_allowed_folders_are_refused(sheet, still, tmp_path,
     assert sheet("shot,source\na,b.png\n", studio=allowed).faults == ()
 
 
-def test_a_lora_is_on_every_stage_and_hashed(sheet, tensors, tmp_path):
+def test_a_lora_is_on_every_stage_and_hashed(sheet, lora, tmp_path):
     """The cell's LoRAs go to all stages, and three at once are warned of."""
     for name in "xyz":
-        tensors(tmp_path / "sheets" / f"{name}.safetensors", seed=ord(name))
+        lora(tmp_path / "sheets" / f"{name}.safetensors", seed=ord(name))
     shot = one(sheet, loras="x.safetensors:-0.5; y.safetensors ;z.safetensors:0.25").shots[0]
     for stage in shot.recipe.stages:
-        assert [lora.strength for lora in stage.loras] == [-0.5, 1.0, 0.25]
-        assert len({lora.sha256 for lora in stage.loras}) == 3
+        assert [each.strength for each in stage.loras] == [-0.5, 1.0, 0.25]
+        assert len({each.sha256 for each in stage.loras}) == 3
     assert "3 LoRAs at once" in shot.warnings[-1]
 
 

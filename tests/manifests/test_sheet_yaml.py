@@ -98,9 +98,9 @@ def test_an_unknown_key_or_a_list_is_a_fault_of_its_shot(sheet, told):
     assert [shot.id for shot in manifest.shots] == ["c"]
 
 
-def test_a_grade_may_be_a_mapping_and_loras_a_list(sheet, tensors, tmp_path):
+def test_a_grade_may_be_a_mapping_and_loras_a_list(sheet, lora, tmp_path):
     """YAML may spell out what a cell packs into one line."""
-    tensors(tmp_path / "sheets" / "look.safetensors")
+    lora(tmp_path / "sheets" / "look.safetensors")
     manifest = sheet(
         """
 - shot: a
@@ -116,4 +116,4 @@ def test_a_grade_may_be_a_mapping_and_loras_a_list(sheet, tensors, tmp_path):
     assert a.finish.grade == b.finish.grade
     assert a.finish.grade.slope == (1.1, 1.0, 0.9)
     assert a.recipe.stages == b.recipe.stages
-    assert [lora.strength for stage in a.recipe.stages for lora in stage.loras] == [0.8, 0.8]
+    assert [each.strength for stage in a.recipe.stages for each in stage.loras] == [0.8, 0.8]
