@@ -31,6 +31,7 @@ from qc.measure import Measuring, measure, versions_of
 from qc.scorecard import Scorecard
 from qc.stored import card_key, is_stored, store_card, stored_card
 from render.backend import Progress, RenderBackend, Tell, Watch
+from render.errors import WorkerLost
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
 from render.video import frame_rate
 from tasks.remote import TOPIC
@@ -56,7 +57,28 @@ def _backend() -> RenderBackend:
     made = getattr(importlib.import_module(module), name)()
     if not isinstance(made, RenderBackend):
         raise TypeError(f"{BACKEND_VARIABLE}={module}:{name} is not a RenderBackend")
+    _check_card(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     return made
+
+
+def _check_card(visible: str) -> None:
+    """Raise WorkerLost when this process does not see the very cards it was given.
+
+    NOTE: whoever looks at the cards before the variable is set sees them all, and every worker
+    would render on the first one without a word.
+    """
+    uuids = [name for name in visible.split(",") if name.startswith("GPU-")]
+    if not uuids:
+        return
+    import torch
+
+    cards = range(torch.cuda.device_count())
+    seen = [f"GPU-{torch.cuda.get_device_properties(card).uuid}" for card in cards]
+    if seen != uuids:
+        raise WorkerLost(
+            f"this worker was given {', '.join(uuids)} and sees {', '.join(seen) or 'no card'}; "
+            "check the driver, and that nothing looks at the cards as it is imported"
+        )
 
 
 def render(order: RenderOrder) -> Receipt:
