@@ -31,6 +31,9 @@ def judge(card: Scorecard, *, thresholds: Thresholds, expects_motion: bool = Tru
         failure=failure,
         findings=findings,
         thresholds=thresholds.name,
+        limits=thresholds.in_force(),
+        versions=dict(card.versions),
+        backbone=card.backbone,
     )
 
 

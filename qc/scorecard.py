@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -107,6 +107,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitInForce:
+    """What a metric was allowed when a verdict was given, and who said so."""
+
+    metric: str
+    warn: float | None
+    fail: float | None
+    warn_from: str
+    """`default 2026-11-21`, `calibrated 2026-11-22 on 87 clips of ...`, `studio.yaml`."""
+    fail_from: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Approve, retake or hold, with the reasons."""
 
@@ -117,6 +129,13 @@ class Verdict:
     """Every threshold that was looked at, worst first."""
     thresholds: str
     """Name and version of the threshold table: a verdict can be explained years later."""
+    limits: tuple[LimitInForce, ...] = ()
+    """Every limit in force, those of metrics that were not measured too; empty in verdicts that
+    are older than this record, and where there was no clip to measure."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Name -> version of the metrics' implementations, as in the scorecard."""
+    backbone: str = ""
+    """LPIPS backbone of the scorecard."""
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -146,4 +165,7 @@ class Verdict:
             failure=None if failure is None else FailureClass(failure),
             findings=findings,
             thresholds=data["thresholds"],
+            limits=tuple(LimitInForce(**item) for item in data.get("limits", ())),
+            versions=dict(data.get("versions", {})),
+            backbone=data.get("backbone", ""),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from manifests.errors import BadInput, Fault
 from manifests.text import suggest
 from qc.metrics import METRICS
-from qc.scorecard import FailureClass
+from qc.scorecard import FailureClass, LimitInForce
 
 _TABLE = Path(__file__).with_name("thresholds.yaml")
 _DEFAULT = "default"
@@ -36,6 +36,9 @@ class Limit:
     """Beyond it the take is kept, and ranked lower; None: no warning."""
     fail: float | None = None
     """Beyond it the take is made again; None: it never fails."""
+    warn_from: str = ""
+    """Who says so: `default 2026-11-21`, `pocket 2026-11-21`, `calibrated ...`, `studio.yaml`."""
+    fail_from: str = ""
 
     @property
     def higher_is_worse(self) -> bool:
@@ -66,6 +69,29 @@ class Thresholds:
                 return limit
         raise KeyError(metric)
 
+    def in_force(self) -> tuple[LimitInForce, ...]:
+        """The limits as a verdict keeps them."""
+        return tuple(
+            LimitInForce(
+                metric=limit.metric,
+                warn=limit.warn,
+                fail=limit.fail,
+                warn_from=limit.warn_from,
+                fail_from=limit.fail_from,
+            )
+            for limit in self.limits
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """Limits that were learned from approved clips, as they are to hold for one clip."""
+
+    limits: Mapping[str, tuple[float | None, float | None]]
+    """Metric -> warn, fail."""
+    words: str
+    """`calibrated 2026-11-22 on 87 clips of wan/two-stage 832x480 at 16 fps`."""
+
 
 class _Change(BaseModel):
     """What a family's section or a studio may change."""
@@ -89,26 +115,35 @@ def load_thresholds(
     overrides: Mapping[str, Mapping[str, float | None]] | None = None,
     *,
     where: Path = Path("studio.yaml"),
+    learned: Learned | None = None,
 ) -> Thresholds:
     """The limits for clips of a model family; families without a section get the default ones.
 
     `overrides`: metric -> {`warn`: x, `fail`: y}; a value of None (`null`) lifts that limit.
-    `where`: the file they were read from, for the messages.
+    `where`: the file they were read from, for the messages. `learned` moves soft limits that are
+    set, in metrics that `overrides` does not name: what the studio wrote down itself wins.
 
     Raises:
         BadInput: overrides that name an unknown metric or key, or are no numbers; all at once.
     """
     version, limits, sections = _table()
-    chosen = {**limits}
-    for metric, change in sections.get(family, {}).items():
-        chosen[metric] = _changed(chosen[metric], change)
-    name = f"{family if family in sections else _DEFAULT} {version}"
+    name = f"{_DEFAULT} {version}"
+    chosen = {
+        metric: replace(limit, warn_from=name, fail_from=name) for metric, limit in limits.items()
+    }
+    if family in sections:
+        name = f"{family} {version}"
+        for metric, change in sections[family].items():
+            chosen[metric] = _changed(chosen[metric], change, origin=name)
+    if learned is not None:
+        name += f", {learned.words}"
+        _learn(chosen, learned, but=overrides or {})
     faults: list[Fault] = []
     told: list[str] = []
     for metric, given in (overrides or {}).items():
         checked = _check_override(metric, given, where=where, faults=faults)
         if checked is not None:
-            chosen[metric] = _changed(chosen[metric], checked)
+            chosen[metric] = _changed(chosen[metric], checked, origin=where.name)
             told += [f"{metric} {key} {checked[key]}" for key in sorted(checked)]
     faults += _crossed(chosen, overrides or {}, where)
     if faults:
@@ -137,8 +172,24 @@ def _table() -> tuple[str, dict[str, Limit], dict[str, dict[str, dict[str, float
     return version, limits, sections
 
 
-def _changed(limit: Limit, change: Mapping[str, float | None]) -> Limit:
-    return replace(limit, **change)  # type: ignore[arg-type]  # only warn and fail are in it
+def _changed(limit: Limit, change: Mapping[str, float | None], *, origin: str) -> Limit:
+    origins = {f"{key}_from": origin for key in change}
+    return replace(limit, **change, **origins)  # type: ignore[arg-type]  # warn, fail, and whence
+
+
+def _learn(chosen: dict[str, Limit], learned: Learned, *, but: Collection[str]) -> None:
+    """Put the learned limits in place: soft ones, and only where there is a limit to move."""
+    for metric, (warn, fail) in learned.limits.items():
+        limit = chosen.get(metric)
+        if limit is None or limit.hard or metric in but:
+            continue
+        change = {"warn": warn, "fail": fail}
+        moved = {
+            key: value
+            for key, value in change.items()
+            if value is not None and getattr(limit, key) is not None
+        }
+        chosen[metric] = _changed(limit, moved, origin=learned.words)
 
 
 def _check_override(
