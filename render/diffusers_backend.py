@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -202,7 +202,9 @@ def _together(take: Take, model: LoadedModel) -> Iterator[LoadedModel]:
         take.notes.append(f"gpus {asked}: this machine renders with {gang.size} cards")
     # Sums are cut otherwise: what one card made is not gone on with, and the other way round.
     take.in_force.add(f"cards {gang.size}")
-    with leading(gang, model) as spread:
+    with ExitStack() as stack:
+        with take.span("meet"):
+            spread = stack.enter_context(leading(gang, model))
         yield spread
 
 

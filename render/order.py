@@ -114,7 +114,7 @@ class Span:
     """A stretch of work in the worker, for its timeline."""
 
     kind: str
-    """`load`, `encode`, `stage 1`, `decode`, `write`."""
+    """`load`, `meet` (a gang connects its cards), `encode`, `stage 1`, `decode`, `write`."""
     begun: float
     """Seconds since the epoch."""
     ended: float

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from render.order import Receipt, Span
 
-LOADING = "load"
-"""The kind of span in which weights are read: the card is held and computes nothing."""
+PREPARING = ("load", "meet")
+"""Kinds of spans in which weights are read or cards connected: the card is held and idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class CardBusy:
     """From the first computing to the last."""
     computing: float
     """Of these, seconds in which a take computed: encoded, sampled, decoded."""
-    loading: float
-    """Of these, seconds in which a model was loaded."""
+    preparing: float
+    """Of these, seconds in which a model was loaded, or a gang connected its cards."""
 
     @property
     def share(self) -> float:
@@ -45,8 +45,8 @@ def card_busy(receipts: Iterable[Receipt]) -> tuple[CardBusy, ...]:
 
 
 def _busy(card: str, spans: Sequence[Span]) -> CardBusy | None:
-    work = [(span.begun, span.ended) for span in spans if span.kind != LOADING]
-    loads = [(span.begun, span.ended) for span in spans if span.kind == LOADING]
+    work = [(span.begun, span.ended) for span in spans if span.kind not in PREPARING]
+    loads = [(span.begun, span.ended) for span in spans if span.kind in PREPARING]
     if not work:
         return None
     first, last = min(begun for begun, _ in work), max(ended for _, ended in work)
@@ -55,7 +55,7 @@ def _busy(card: str, spans: Sequence[Span]) -> CardBusy | None:
         card=card,
         seconds=last - first,
         computing=_covered(work),
-        loading=_covered([(begun, ended) for begun, ended in inside if ended > begun]),
+        preparing=_covered([(begun, ended) for begun, ended in inside if ended > begun]),
     )
 
 

@@ -69,7 +69,7 @@ def test_the_share_is_that_of_covered_seconds(
 
     assert busy.seconds == last - first
     assert busy.computing == covered(work)
-    assert busy.loading == covered([span for span in timeline if span.kind == "load"])
+    assert busy.preparing == covered([span for span in timeline if span.kind == "load"])
     assert 0 <= busy.share <= 1
 
 
@@ -94,7 +94,7 @@ def test_a_load_between_takes_is_no_computing() -> None:
             ),
         ]
     )
-    assert (busy.seconds, busy.computing, busy.loading) == (40.0, 30.0, 10.0)
+    assert (busy.seconds, busy.computing, busy.preparing) == (40.0, 30.0, 10.0)
     assert busy.share == pytest.approx(0.75)
 
 
