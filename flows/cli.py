@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
+from flows.cli_models import models
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -245,6 +247,9 @@ def presets(root: Root = HERE, as_json: Json = False) -> None:
         _print_json({"presets": rows})
     else:
         print_rows("Presets", rows, _out())
+
+
+app.command()(models)
 
 
 def _member(kind: type[E], name: str, what: str) -> E:

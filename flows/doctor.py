@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from manifests.errors import RushesError
+from manifests.model_state import model_state
 from manifests.settings import Studio, load_studio
 
 PACKAGES = ("torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
@@ -44,7 +46,7 @@ def examine(root: Path) -> list[Finding]:
         _packages,
         _writable,
         _disk,
-        _models,
+        *(partial(_model, name) for name in studio.models),
         _worker,
         _backbone,
         _encoder,
@@ -110,17 +112,14 @@ def _disk(studio: Studio) -> Finding:
     )
 
 
-def _models(studio: Studio) -> Finding:
-    missing = [
-        f"{name} ({entry.location})"
-        for name, entry in studio.models.items()
-        if entry.revision is None and not (Path(entry.location) / "model_index.json").is_file()
-    ]
+def _model(name: str, studio: Studio) -> Finding:
+    """One line each; `rushes models` says more."""
+    state = model_state(name, studio.models[name])
     return Finding(
-        name="models",
-        well=not missing,
-        words=", ".join(studio.models),
-        remedy=f"no model_index.json: {', '.join(missing)}; correct studio.yaml" if missing else "",
+        name=f"model {name}",
+        well=state.well,
+        words=state.problem or f"{state.family}, whole; licence {state.licence}",
+        remedy=state.remedy or "",
     )
 
 

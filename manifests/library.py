@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from manifests.errors import BadInput, Fault
 from manifests.families import FAMILIES, family_named
 from manifests.grade import GradeRef, find_grade
+from manifests.licence import is_non_commercial, non_commercial_words
 from manifests.lora_file import LoraFit, check_fit, read_lora
 from manifests.loras import LoraRef, find_lora, hash_safetensors
 from manifests.model_layers import layers_of
@@ -61,6 +62,7 @@ class Library:
     def __init__(self, *, folder: Path, studio: Studio) -> None:
         self.studio = studio
         self._roots = Roots.of(folder, studio.root, *studio.source_roots)
+        self._warned: set[str] = set()
         self._seen: dict[tuple[Any, ...], object] = {}
         self._broken: dict[tuple[Any, ...], tuple[tuple[Fault, ...], list[int]]] = {}
 
@@ -69,6 +71,13 @@ class Library:
         if name not in self.studio.models:
             raise Refusal(f"there is no model {name!r}", suggest(name, self.studio.models))
         return self._shared(("model", name), row, lambda: resolve_model(name, studio=self.studio))
+
+    def licence_warning(self, model: Model) -> str | None:
+        """That its licence forbids commercial use, in words; said once for all rows of a sheet."""
+        if model.name in self._warned or not is_non_commercial(model.licence):
+            return None
+        self._warned.add(model.name)
+        return f"model {model.name!r}: {non_commercial_words(model.licence or '')}"
 
     def preset(self, family: str, name: str, *, row: int) -> Preset:
         """The preset of that name for that family."""

@@ -38,6 +38,14 @@ def is_non_commercial(licence: str | None) -> bool:
     return licence is not None and _FORBIDS.search(licence) is not None
 
 
+def non_commercial_words(licence: str) -> str:
+    """What a person should know of a licence that forbids commercial use."""
+    return (
+        f"its licence, {licence}, forbids commercial use: ask whoever holds the rights before "
+        "anything is delivered"
+    )
+
+
 def _of_card(path: Path) -> str | None:
     text = _head(path)
     if not text.startswith("---"):

@@ -71,6 +71,7 @@ class Resolver:
         if self.refused or self.unusable or frames is None or size is None or cut is None:
             return None
         added = [lora for lora in loras if lora is not None]
+        licence = self.library.licence_warning(model)
         stages = tuple(_with_loras(stage, added) for stage in cut)
         return Shot(
             id=row.shot,
@@ -84,7 +85,11 @@ class Resolver:
             style=row.style or None,
             notes=row.notes or "",
             snaps=frames[1] + size.snaps,
-            warnings=(*_warnings(stages, source, size, added), *fits),
+            warnings=(
+                *_warnings(stages, source, size, added),
+                *fits,
+                *(() if licence is None else (licence,)),
+            ),
         )
 
     def _try(

@@ -29,6 +29,7 @@ COMMANDS = (
     "status",
     "report",
     "presets",
+    "models",
     "sigmas",
     "doctor",
 )
