@@ -1,0 +1,140 @@
+"""Which worker is asked for what, and on which device it works: no process is started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manifests.shot import FinishSpec, Upscale
+from qc.scorecard import Scorecard
+from render.order import Delivery, FinishOrder, ScoreOrder
+from tasks.crew import Post
+from tasks.gpus import Device, Machine
+from tasks.pool import WorkerPool
+
+CARD = Device(name="Card #0", torch_device="cuda:0", visible="GPU-0")
+OTHER = Device(name="Card #1", torch_device="cuda:0", visible="GPU-1")
+CPU = Device(name="cpu", torch_device="cpu", visible=None)
+NETWORK = Upscale(factor=2.0, model=Path("/models/compact.safetensors"))
+
+
+class Answer:
+    """A call that is done at once."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    async def is_done(self, *, within: float) -> bool:
+        return True
+
+    def result(self) -> Any:
+        return self._value
+
+    async def cancel(self) -> None:
+        return None
+
+
+class RecordingEngine:
+    """Notes which worker was asked for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+
+    def call(self, function: str, order: Any, *, post: Post) -> Answer:
+        self.asked.append((function, post.name, getattr(order, "device", "")))
+        return Answer(_ANSWERS[function])
+
+    def pids(self) -> dict[str, int]:
+        return {}
+
+
+_ANSWERS: dict[str, Any] = {
+    "score": Scorecard(
+        frames=1, width=1, height=1, fps=8.0, metrics={}, versions={}, backbone="none"
+    ),
+    "picture": (Path("strip.jpg"), Path("preview.mp4")),
+    "finish": Delivery(
+        path=Path("/final.mp4"),
+        sha256="0",
+        width=1,
+        height=1,
+        frames=1,
+        fps=8.0,
+        upscaler="none",
+        grade="none",
+        checks=(),
+        strip=None,
+        seconds=0.0,
+    ),
+}
+
+
+def _finish(upscale: Upscale | None) -> FinishOrder:
+    return FinishOrder(
+        take_id="sheet/001/f/t1",
+        shot="001",
+        clip=Path("/take/clip.mkv"),
+        finish=FinishSpec(upscale=upscale),
+        destination=Path("/final.mp4"),
+        device="cuda:0",
+    )
+
+
+SCORE = ScoreOrder(clip=Path("/take/clip.mkv"), source=None, device="cuda:0")
+CALLS: dict[str, Callable[[WorkerPool], Awaitable[Any]]] = {
+    "score": lambda pool: pool.score(SCORE, budget=1.0),
+    "picture": lambda pool: pool.picture(Path("/take/clip.mkv"), budget=1.0),
+    "finish": lambda pool: pool.finish(_finish(None), budget=1.0),
+    "lanczos": lambda pool: pool.finish(_finish(Upscale(factor=2.0)), budget=1.0),
+    "network": lambda pool: pool.finish(_finish(NETWORK), budget=1.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("machine", "work", "asked"),
+    [
+        (Machine(cards=(CARD,)), "score", ("score", "hand-0", "cpu")),
+        (Machine(cards=(CARD,)), "picture", ("picture", "hand-0", "")),
+        (Machine(cards=(CARD,)), "finish", ("finish", "hand-0", "cpu")),
+        (Machine(cards=(CARD,)), "lanczos", ("finish", "hand-0", "cpu")),
+        (Machine(cards=(CARD,)), "network", ("finish", "card-0", "cuda:0")),
+        (
+            Machine(cards=(CARD,), upscaler=OTHER),
+            "network",
+            ("finish", "upscaler", "cuda:0"),
+        ),
+        (Machine(cards=(CARD,), upscaler=OTHER), "lanczos", ("finish", "hand-0", "cpu")),
+        (Machine(cards=(CPU,)), "score", ("score", "card-0", "cpu")),
+        (Machine(cards=(CPU,)), "network", ("finish", "card-0", "cpu")),
+    ],
+)
+def test_who_does_what(
+    machine: Machine, work: str, asked: tuple[str, str, str], tmp_path: Path
+) -> None:
+    """Without a card by the hands; a network on the upscaler's card, else on one that renders;
+    on a machine without cards everything by its one worker."""
+    pool = WorkerPool(machine, threads=8, scratch=tmp_path, listener=lambda progress: None)
+    engine: Any = RecordingEngine()
+    pool._engine = engine
+    asyncio.run(CALLS[work](pool))
+    assert engine.asked == [asked]
+
+
+def test_takes_that_are_scored_leave_the_card_to_others(tmp_path: Path) -> None:
+    """More calls than hands: each hand has one, the others wait, no card is asked."""
+    pool = WorkerPool(
+        Machine(cards=(CARD,)), threads=16, scratch=tmp_path, listener=lambda progress: None
+    )
+    engine: Any = RecordingEngine()
+    pool._engine = engine
+
+    async def night() -> None:
+        await asyncio.gather(*(CALLS["score"](pool) for _ in range(9)))
+
+    asyncio.run(night())
+    assert len(engine.asked) == 9
+    assert {name for _, name, _ in engine.asked} <= {post.name for post in pool.crew.hands}
