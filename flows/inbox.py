@@ -44,9 +44,9 @@ def keep_watch(root: Path, console: Console) -> None:
         rust_timeout=int(1000 * LOOK_EVERY),
         yield_on_timeout=True,
     )
-    _tell(inbox.scan(), told, console)
+    tell(inbox.scan(), told, console)
     for _ in looks:
-        _tell(inbox.scan(), told, console)
+        tell(inbox.scan(), told, console)
 
 
 def wait_for_sheets(studio: Studio) -> list[Found]:
@@ -54,7 +54,8 @@ def wait_for_sheets(studio: Studio) -> list[Found]:
     return Inbox(studio).scan()
 
 
-def _tell(found: Sequence[Found], told: dict[str, str], console: Console) -> None:
+def tell(found: Sequence[Found], told: dict[str, str], console: Console) -> None:
+    """Print what changed since `told`, which is brought up to date."""
     for each in found:
         if told.get(each.name) != each.fate:
             line = f"{each.name}: {each.fate}, {each.words}"

@@ -1,17 +1,15 @@
-"""The embedded Prefect server: a child process on loopback that dies with its parent.
+"""The embedded Prefect server: a child process that dies with its parent, on loopback unless told.
 
 Prefect's own temporary server outlives a parent that is killed and shows no pages; this one
-serves the UI while the night runs and ends within a second of its parent's death.
+serves the UI while its parent runs and ends within a second of its parent's death.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,57 +17,107 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.parent import die_with
+from manifests.errors import RushesError
+
 START_SECONDS = 120.0
 """How long the server may take to answer; a fresh database on a busy disk takes 10-20 s."""
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what a person may ask for
 
 
-class ServerDidNotStart(Exception):
+class ServerDidNotStart(RushesError):
     """The embedded Prefect server did not answer in time; the message names its log."""
+
+
+class PrefectServer:
+    """A server process that can be looked at, and started again where it ended."""
+
+    def __init__(self, *, port: int, log: Path, host: str = LOOPBACK) -> None:
+        """`port` must be free; `host` is where it listens."""
+        self._port, self._log, self._host = port, log, host
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it: `http://127.0.0.1:<port>`."""
+        return f"http://{LOOPBACK if self._host in EVERYWHERE else self._host}:{self._port}"
+
+    @property
+    def ended(self) -> int | None:
+        """The exit code of a server that ended by itself; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises ServerDidNotStart."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "flows.prefect_server"]
+        command += [str(self._port), str(os.getpid()), self._host]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C is for the night; the server goes when the night has said so.
+                start_new_session=True,
+                # NOTE: the page asks where it came from, so that it works on any port and through
+                # a tunnel; left alone it would ask port 4200.
+                env={**os.environ, "PREFECT_UI_ENABLED": "true", "PREFECT_UI_API_URL": "/api"},
+            )
+        try:
+            _wait_until_it_answers(self._process, f"{self.url}/api/health", self._log)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it; by force where it does not listen for 10 s."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
 
 @contextmanager
 def embedded_server(*, port: int, log: Path) -> Iterator[str]:
-    """Start the server, wait until it answers, give its address; stop it at the end.
+    """Start a server on loopback, wait until it answers, give its address; stop it at the end.
 
-    `port` is used when it is free, any other free one otherwise. Yields the UI's address,
-    `http://127.0.0.1:<port>`. Raises ServerDidNotStart.
+    `port` is used when it is free, any other free one otherwise. Raises ServerDidNotStart.
     """
-    port = _free_port(port)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "flows.prefect_server", str(port), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            # Ctrl-C is for the night; the server goes when the night has said so.
-            start_new_session=True,
-            # NOTE: the page asks where it came from, so that it works on any port and through a
-            # tunnel; left alone it would ask port 4200.
-            env={**os.environ, "PREFECT_UI_ENABLED": "true", "PREFECT_UI_API_URL": "/api"},
-        )
+    server = PrefectServer(port=_port_near(port), log=log)
+    server.start()
     try:
-        _wait_until_it_answers(process, f"http://127.0.0.1:{port}/api/health", log)
-        yield f"http://127.0.0.1:{port}"
+        yield server.url
     finally:
-        process.terminate()
+        server.stop()
+
+
+def port_is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen there now. Raises ServerDidNotStart for no address of ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise ServerDidNotStart(f"{host!r} is no address of this machine") from None
+        except OSError:
+            return False
+        return True
 
 
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise ServerDidNotStart("no free port on 127.0.0.1")
+def _port_near(wanted: int) -> int:
+    if port_is_free(wanted):
+        return wanted
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -80,7 +128,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
                 f"the Prefect server ended with code {process.returncode}; its log is {log}"
             )
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback only
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
@@ -88,26 +136,13 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
     raise ServerDidNotStart(f"no answer at {url} in {START_SECONDS:.0f} s; its log is {log}")
 
 
-def _die_with(parent: int) -> None:
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    port, parent = int(sys.argv[1]), int(sys.argv[2])
-    _die_with(parent)
-    uvicorn.run(
-        create_app, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on"
-    )
+    port, parent, host = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    die_with(parent, grace=5.0)
+    uvicorn.run(create_app, factory=True, host=host, port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":

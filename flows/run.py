@@ -15,10 +15,12 @@ from flows.inbox import wait_for_sheets
 from flows.notify import notifier_for
 from flows.prefect_env import prepare
 from flows.progress import watcher_for
+from flows.serving import serving
 from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput, Fault
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
+from qc.studio_limits import read_limits
 from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
@@ -26,6 +28,7 @@ from reports.take import ShotStatus
 from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
+from tasks.limits import limits_path
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan, with_memory
 
@@ -50,21 +53,32 @@ def run_night(
     studio = load_studio(root, **settings)
     manifests = list(manifests) or _from_inbox(studio, console)
     NightHours(studio, ignore=now).check()
-    plan, last = _look(manifests, studio, skip_bad)
+    plan, last = look(manifests, studio, skip_bad)
     if not plan.open_lines and (last is None or last.ended is not None):
         return _nothing_to_do(plan, last, studio, console)
     with ExitStack() as stack:
-        if prepare(studio.state_dir):
-            from flows.prefect_server import embedded_server
-
-            console.print("starting the Prefect server ...", style="dim")
-            log = studio.state_dir / "prefect-server.log"
-            url = stack.enter_context(embedded_server(port=studio.prefect_port, log=log))
+        url = _server(stack, studio, console)
+        if url is not None:
             # NOTE: set before Prefect is imported, which reads it once.
             os.environ["PREFECT_API_URL"] = f"{url}/api"
             console.print(f"Prefect UI while the night runs: {url}", highlight=False)
         result = _run(stack, manifests, studio, settings, skip_bad, now, console)
     return _tell(result, studio, console)
+
+
+def _server(stack: ExitStack, studio: Studio, console: Console) -> str | None:
+    """The address of this studio's server, started where there is none; None: the user's own."""
+    if not prepare(studio.state_dir):
+        return None
+    served = serving(studio.state_dir)
+    if served is not None and served.url:
+        # Two servers would share one database.
+        return served.url
+    from flows.prefect_server import embedded_server
+
+    console.print("starting the Prefect server ...", style="dim")
+    log = studio.state_dir / "prefect-server.log"
+    return stack.enter_context(embedded_server(port=studio.prefect_port, log=log))
 
 
 def _from_inbox(studio: Studio, console: Console) -> list[Path]:
@@ -79,7 +93,7 @@ def _from_inbox(studio: Studio, console: Console) -> list[Path]:
     return sheets
 
 
-def _look(
+def look(
     manifests: Sequence[Path], studio: Studio, skip_bad: bool
 ) -> tuple[Plan, NightRecord | None]:
     """The plan, and the last night over these sheets; raises BadInput with every fault."""
@@ -101,6 +115,7 @@ def _look(
     for family in {line.shot.recipe.family for line in plan.lines}:
         # A limit that cannot be read must be found now, not after the first render.
         load_thresholds(family, studio.thresholds)
+    read_limits(limits_path(studio))
     sound = len(plan.refused)
     plan = with_memory(plan, studio)
     if len(plan.refused) > sound and not (skip_bad and plan.lines):

@@ -80,6 +80,8 @@ class Studio(BaseSettings):
     """Limits of metrics that differ in this studio: metric -> warn, fail; null lifts one."""
     prefect_port: Annotated[int, Field(ge=1024, le=65535)] = 4200
     """Port of the embedded Prefect server on 127.0.0.1; any free one where it is taken."""
+    metrics_port: Annotated[int | None, Field(ge=1024, le=65535)] = None
+    """Port on which `rushes serve` tells Prometheus the studio's figures; None: nowhere."""
 
     inbox: InboxRules = InboxRules()
     """Where sheets are dropped."""

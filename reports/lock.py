@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reports.errors import LedgerBusy, LedgerUnwritable
+
+_TRIES = 5
+"""Who asks whether a lock is held holds it for an instant: try again before it counts."""
 
 
 @contextmanager
@@ -25,16 +29,48 @@ def sole_writer(ledger: Path) -> Iterator[None]:
     except OSError as error:
         raise LedgerUnwritable(f"{path}: {error}; make the folder writable") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_hold(descriptor):
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise LedgerBusy(
                 f"{ledger}: another night runs on this ledger (process {holder}); "
                 "wait for it, end it, or name another output folder"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def ledger_is_held(ledger: Path) -> bool:
+    """Whether a night runs on the ledger now. It may have ended or begun when you read this."""
+    return is_held(ledger.with_name(f"{ledger.name}.lock"))
+
+
+def try_hold(descriptor: int) -> bool:
+    """Take the lock of an open file; False where another process holds it."""
+    for tries in range(_TRIES):
+        if tries:
+            time.sleep(0.05)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock of that file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
     finally:
         os.close(descriptor)

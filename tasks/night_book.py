@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 
 from manifests.errors import Fault
 from manifests.settings import Studio
+from qc.studio_limits import read_limits
 from reports.fingerprint import shot_fingerprint
 from reports.ledger import Ledger
+from reports.lock import sole_writer
+from reports.morning import write_morning
+from reports.night_report import build_night_report
 from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.control import Said, shot_key
@@ -76,6 +81,7 @@ def lay_desk(
         jobs=jobs,
         hours=hours,
         control=Said(studio.state_dir, complain=complain),
+        learned=read_limits(limits_path(studio)),
     )
 
 
@@ -149,6 +155,23 @@ def end(night: Desk) -> dict[str, int]:
     words = ", ".join(f"{count} {status}" for status, count in found.items() if count)
     night.ledger.end_night(night.night_id, words or "no shots")
     return found
+
+
+def close(studio: Studio, night: NightRecord, why: str) -> Path:
+    """End a night that a person stopped while it ran, and write its report; returns its page.
+
+    Its takes in work go back into the queue of the next night. Raises LedgerBusy while it runs.
+    """
+    with sole_writer(studio.ledger_path), open_ledger(studio.ledger_path) as ledger:
+        ledger.recover(night.id)
+        shots = ledger.shot_records(night.id)
+        found = Counter(ledger.shot_status(record.id).value for record in shots)
+        words = ", ".join(f"{found[status]} {status}" for status in ShotStatus if found[status])
+        ledger.end_night(night.id, f"{why}: {words or 'no shots'}")
+        page: Path = write_morning(
+            build_night_report(ledger, night.id), studio.reports_dir / night.id
+        )
+    return page
 
 
 def open_ledger(path: Path) -> Ledger:

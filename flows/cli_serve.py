@@ -1,0 +1,23 @@
+"""`rushes serve` on the command line; apart from the others because their file is full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def serve(
+    root: Annotated[
+        Path, typer.Option("--root", help="Folder of the studio: ledger, takes, inbox, reports.")
+    ] = Path(),
+    host: Annotated[
+        str, typer.Option(help="Where Prefect and the figures listen: this machine alone.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve a studio machine: Prefect, the nights' schedule, the inbox. Runs until stopped."""
+    from flows.serve import serve as keep
+
+    keep(root, host=host, console=Console())

@@ -1,0 +1,189 @@
+"""`rushes serve` with real processes, a real Prefect server and fake renders."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from flows.serving import serving
+from reports.ledger_reads import LedgerReads
+from reports.take import ShotStatus
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Serve:
+    """`rushes serve` as a process of its own."""
+
+    def __init__(self, root: Path, environment: dict[str, str], **settings: str) -> None:
+        self.root = root
+        self.output = (root / "serve.log").open("ab")
+        self.port = int(settings.pop("RUSHES_PREFECT_PORT", free_port()))
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            **environment,
+            **settings,
+            "RUSHES_PREFECT_PORT": str(self.port),
+            "RUSHES_DEVICE": "cpu",
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "serve", "--root", str(root)],
+            env=environment,
+            stdout=self.output,
+            stderr=self.output,
+            cwd=Path(__file__).parents[2],
+            # A shell that runs tests in the background lets them ignore Ctrl-C; this must not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self.seen: list[psutil.Process] = []
+
+    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 90.0) -> Any:
+        deadline = time.monotonic() + timeout
+        while not (found := true()):
+            assert time.monotonic() < deadline, f"no {what}: {self.said}"
+            assert self.process.poll() is None, f"ended before {what}: {self.said}"
+            time.sleep(0.05)
+        return found
+
+    def wait_for_file(self, pattern: str) -> None:
+        self.wait_for(lambda: list(self.root.glob(pattern)), pattern)
+
+    def wait_until_it_serves(self) -> None:
+        self.wait_for(lambda: "night" in self.said, "first words")
+
+    def post(self, path: str, **data: Any) -> Any:
+        answer = httpx.post(f"{self.url}/api/{path}", json=data, timeout=20.0)
+        answer.raise_for_status()
+        return answer.json()
+
+    def deployment(self) -> Any:
+        (found,) = self.post("deployments/filter")
+        return found
+
+    def nights(self) -> list[Any]:
+        """The runs of the deployment that began, the newest last."""
+        wanted = {"deployment_id": {"any_": [self.deployment()["id"]]}}
+        runs = self.post("flow_runs/filter", flow_runs=wanted, sort="START_TIME_ASC")
+        return [run for run in runs if run["start_time"]]
+
+    def state_of(self, run: str) -> str:
+        return str(httpx.get(f"{self.url}/api/flow_runs/{run}", timeout=20.0).json()["state_name"])
+
+    def start_night(self) -> str:
+        run = self.post(f"deployments/{self.deployment()['id']}/create_flow_run", state=None)
+        return str(run["id"])
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it; every process that it had must be gone with it."""
+        family = self.family()
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=90)
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert not alive, [process.cmdline() for process in alive]
+        return code
+
+    @property
+    def said(self) -> str:
+        return (self.root / "serve.log").read_text()[-4000:]
+
+
+@pytest.fixture
+def serve(studio: Any, fake_workers: dict[str, str]) -> Iterator[Callable[..., Serve]]:
+    """Starts `rushes serve` in the studio's root; none is left when the test ends."""
+    started: list[Serve] = []
+
+    def start(**settings: str) -> Serve:
+        started.append(Serve(studio.root, fake_workers, **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            for process in [*each.family(), psutil.Process(each.process.pid)]:
+                process.kill()
+            each.process.wait()
+
+
+def drop(studio: Any, rows: list[dict[str, Any]], name: str = "shots.csv") -> None:
+    """A sheet and its still, whole at once: written elsewhere and renamed into the inbox."""
+    inbox = studio.root / "inbox"
+    inbox.mkdir(exist_ok=True)
+    still = inbox / "still.png"
+    if not still.exists():
+        os.link(studio.root / "still.png", still)
+    sheet = studio.sheet(rows, name="being-written.csv")
+    os.utime(sheet, (time.time() - 60, time.time() - 60))
+    sheet.rename(inbox / name)
+
+
+def status_of(studio: Any, shot: str) -> ShotStatus:
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        for record in ledger.shot_records(ledger.nights()[-1].id):
+            if record.shot.id == shot:
+                return ledger.shot_status(record.id)
+    raise AssertionError(f"no shot {shot}")
+
+
+def test_a_dropped_sheet_is_rendered_and_a_cancel_keeps_what_is_done(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """Taken from the inbox, started through the API, delivered; a night that is cancelled in
+    Prefect ends in the ledger with what it had finished; SIGTERM leaves no process.
+    """
+    served = serve()
+    served.wait_until_it_serves()
+    drop(studio, [{"shot": "sh0010"}])
+    served.wait_for_file("inbox/accepted/shots.csv")
+    run = served.start_night()
+    served.wait_for(lambda: served.state_of(run) == "Completed", "a night's end")
+    assert (studio.root / "delivered/shots/sh0010/sh0010_v001.mp4").exists()
+    (night,) = served.nights()
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        (record,) = ledger.nights()
+    assert night["name"] == f"night {record.id}"
+    shots = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["sh0010"]}})
+    tags = dict(tag.split(":", 1) for tag in shots[0]["tags"])
+    assert tags["sheet"] == "shots"
+    assert tags["model"] == "pocket-wan"
+    assert tags["preset"]
+
+    drop(studio, [{"shot": "a"}, {"shot": "b", "prompt": "pan [slow]", "preset": "three-stage"}])
+    served.wait_for_file("inbox/accepted/earlier/*.csv")
+    run = served.start_night()
+    served.wait_for_file("delivered/shots/a/a_v001.json")
+    served.wait_for_file("takes/shots/b/*/t1/stage1.safetensors")
+    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
+    served.post(f"flow_runs/{run}/set_state", state=cancelling)
+    served.wait_for(lambda: served.state_of(run) == "Cancelled", "the cancel")
+    served.wait_for(lambda: "was cancelled; its report" in served.said, "the closed night")
+    assert status_of(studio, "a") is ShotStatus.APPROVED
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        last = ledger.nights()[-1]
+    assert last.ended is not None
+    assert last.words.startswith("cancelled in Prefect: ")
+    assert "1 approved" in last.words
+    assert (studio.root / "reports" / last.id / "index.html").exists()
+    assert served.stop() == 0
+    assert "Traceback" not in served.said
+    assert serving(studio.root / ".rushes") is None
