@@ -56,6 +56,7 @@ def run_night(
     plan, last = look(manifests, studio, skip_bad)
     if not plan.open_lines and (last is None or last.ended is not None):
         return _nothing_to_do(plan, last, studio, console)
+    _name_limits(studio, console)
     with ExitStack() as stack:
         url = _server(stack, studio, console)
         if url is not None:
@@ -79,6 +80,13 @@ def _server(stack: ExitStack, studio: Studio, console: Console) -> str | None:
     console.print("starting the Prefect server ...", style="dim")
     log = studio.state_dir / "prefect-server.log"
     return stack.enter_context(embedded_server(port=studio.prefect_port, log=log))
+
+
+def _name_limits(studio: Studio, console: Console) -> None:
+    """Learned limits are never used silently."""
+    learned = read_limits(limits_path(studio))
+    for cell in () if learned is None else learned.cells:
+        console.print(f"limits: {cell.words}", style="dim", highlight=False, markup=False)
 
 
 def _from_inbox(studio: Studio, console: Console) -> list[Path]:
@@ -115,6 +123,7 @@ def look(
     for family in {line.shot.recipe.family for line in plan.lines}:
         # A limit that cannot be read must be found now, not after the first render.
         load_thresholds(family, studio.thresholds)
+    # So must learned limits.
     read_limits(limits_path(studio))
     sound = len(plan.refused)
     plan = with_memory(plan, studio)

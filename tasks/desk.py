@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from manifests.settings import Studio
 from manifests.shot import Shot
+from qc.studio_limits import StudioLimits
 from render.order import ModelRef
 from reports.ledger import Ledger
 from tasks.control import Control
@@ -52,6 +53,8 @@ class Desk:
     """How much of the night is left."""
     control: Callable[[], Control]
     """What a person has said about the night by now."""
+    learned: StudioLimits | None = None
+    """Limits that were learned in this studio, as they stood when the night began."""
 
     def model_ref(self, name: str) -> ModelRef:
         """The model of that name as a worker finds it. The sheet was checked: it is there."""

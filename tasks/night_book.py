@@ -21,6 +21,7 @@ from reports.take import ShotStatus
 from tasks.control import Said, shot_key
 from tasks.desk import Desk, Job
 from tasks.hours import NightHours
+from tasks.limits import limits_path
 from tasks.next_action import STARTS, Action
 from tasks.plan import Plan
 from tasks.pool import Pool

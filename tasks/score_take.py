@@ -8,9 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from qc.judge import judge
-from qc.thresholds import load_thresholds
 from tasks.desk import Desk, Job, desk
 from tasks.judge_take import conclude
+from tasks.limits import limits_for
 from tasks.render_take import MACHINE_RETRIES, retry_machine_failures
 from tasks.score_order import score_order
 
@@ -46,7 +46,7 @@ async def score_once(night: Desk, job: Job, number: int) -> str:
     await night.pool.picture(take.receipt.clip, budget=SCORE_BUDGET)
     verdict = judge(
         card,
-        thresholds=load_thresholds(recipe.family, night.studio.thresholds),
+        thresholds=limits_for(card, recipe=recipe, studio=night.studio, learned=night.learned),
         expects_motion=_STILL.search(recipe.prompt) is None,
     )
     return conclude(night, job, number, card, verdict).decision
