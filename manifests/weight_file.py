@@ -28,6 +28,8 @@ class TensorInfo:
     """As the file says it: `BF16`, `F8_E4M3`, `Q4_K`."""
     shape: tuple[int, ...]
     """Of its values, also where they are packed."""
+    size: int
+    """Bytes in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,11 @@ def _read_safetensors(path: Path) -> WeightFile:
             metadata = dict(header.pop("__metadata__", None) or {})
             ends = [entry["data_offsets"][1] for entry in header.values()]
             tensors = {
-                name: TensorInfo(str(entry["dtype"]), tuple(map(int, entry["shape"])))
+                name: TensorInfo(
+                    str(entry["dtype"]),
+                    tuple(map(int, entry["shape"])),
+                    int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]),
+                )
                 for name, entry in header.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
@@ -112,6 +118,7 @@ def _read_gguf(path: Path) -> WeightFile:
                 # Its sides are written innermost first.
                 tensor.tensor_type.name,
                 tuple(int(side) for side in reversed(tensor.shape)),
+                int(tensor.n_bytes),
             )
             for tensor in reader.tensors
         }

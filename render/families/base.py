@@ -103,7 +103,8 @@ class LoadedModel(ABC):
         computed with. There is no way back but to load the model again; LoRAs come first."""
         parts: Any = self.components
         for name, part in parts.items():
-            if phase_of(name) is Phase.SAMPLE:
+            # What is packed already (GGUF) has fewer bits, and no layers that could be cast.
+            if phase_of(name) is Phase.SAMPLE and getattr(part, "hf_quantizer", None) is None:
                 part.enable_layerwise_casting(
                     storage_dtype=torch.float8_e4m3fn, compute_dtype=part.dtype
                 )

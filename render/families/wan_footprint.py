@@ -22,6 +22,7 @@ from transformers import (
 
 from render.errors import ModelUnavailable
 from render.families.folder import model_folder
+from render.families.packed import packed_files, packed_part, unpacking_room
 from render.families.pipeline import dtype_named
 from render.families.wan import TEXT_TOKENS, decode_stream
 from render.footprint import Footprint, FootprintOrder, Work
@@ -80,9 +81,11 @@ def measure_wan(order: FootprintOrder) -> Footprint:
                     room=_image(modules["image_encoder"]),
                 )
             )
+    packed = packed_files(order.model)
     for name in ("transformer", "transformer_2"):
         if name in modules:
             room = _sampling(order, modules, name, mixes=mixes)
+            room += unpacking_room(packed[name]) if name in packed else 0
             works.append(Work(name="sampling", phase=Phase.SAMPLE, part=name, room=room))
     whole, tiled = (_decode(order, modules["vae"], tiled=tiled) for tiled in (False, True))
     works.append(
@@ -95,7 +98,10 @@ def measure_wan(order: FootprintOrder) -> Footprint:
         )
     )
     # Last, because it stores weights in 8 bits to see how many bytes they are then.
-    parts = {name: part_of(name, module) for name, module in modules.items()}
+    parts = {
+        name: packed_part(packed[name], module) if name in packed else part_of(name, module)
+        for name, module in modules.items()
+    }
     return Footprint(parts=parts, works=tuple(works))
 
 

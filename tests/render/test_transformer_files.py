@@ -22,14 +22,16 @@ from manifests.wan_names import PREFIX, original_name, wan_shapes
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
 from render.families.base import LoadRequest
-from render.families.registry import load_model
+from render.families.registry import load_model, measure_footprint
+from render.footprint import FootprintOrder
+from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = ("transformer", "transformer_2")
-WIDE = {"num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 64}
+WIDE = {"num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 64, "num_layers": 3}
 """32 wide, the least that GGUF packs."""
 
 
@@ -86,15 +88,18 @@ def _file(folder: Path, naming: str, file: Path, part: str = "transformer") -> P
 def _loaded(location: Path, precision: str, **files: Path) -> Any:
     named = {part: str(file) for part, file in files.items()}
     ref = ModelRef(name="tiny", family="wan", location=str(location), **named)
-    request = LoadRequest(
+    return load_model(_request(ref, precision)).components["transformer"]
+
+
+def _request(ref: ModelRef, precision: str) -> LoadRequest:
+    return LoadRequest(
         model=ref,
         precision=precision,
         vae_precision="float32",
         device="cpu",
-        image_to_video="i2v" in location.name,
+        image_to_video=False,
         boundary=None,
     )
-    return load_model(request).components["transformer"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -263,6 +268,40 @@ def test_a_lora_changes_a_packed_model_and_leaves_no_trace(
         order = replace(order, recipe=replace(order.recipe, stages=stages))
         takes.append(_hashes(backend.render(order, tell=lambda progress: None)))
     assert takes[0] == takes[2] != takes[1]
+
+
+def test_the_memory_of_a_packed_model_is_that_of_its_file(wide: Path, tmp_path: Path) -> None:
+    """To the byte what is loaded, and well below the unpacked one's."""
+    file = _packed(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
+    ref = ModelRef(name="tiny", family="wan", location=str(wide))
+    order = FootprintOrder(
+        model=replace(ref, transformer=str(file)),
+        precision="float32",
+        vae_precision="float32",
+        width=32,
+        height=32,
+        frames=5,
+        image_to_video=False,
+    )
+    packed, bare = measure_footprint(order), measure_footprint(replace(order, model=ref))
+    assert packed is not None
+    assert bare is not None
+    loaded = module_bytes(_loaded(wide, "float32", transformer=file))
+    assert packed.parts["transformer"].whole == loaded
+    assert packed.parts["transformer"].whole < 0.5 * bare.parts["transformer"].whole
+    assert packed.parts["transformer"].swapped < packed.parts["transformer"].whole
+    assert packed.parts["vae"] == bare.parts["vae"]
+
+
+def test_a_packed_model_is_not_stored_in_8_bits(wide: Path, tmp_path: Path) -> None:
+    """That rung of the memory ladder leaves it as it is: it has fewer bits already."""
+    file = _packed(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
+    ref = ModelRef(name="tiny", family="wan", location=str(wide), transformer=str(file))
+    model = load_model(_request(ref, "float32"))
+    before = {name: w.dtype for name, w in model.components["transformer"].state_dict().items()}
+    model.store_in_8_bits()
+    after = {name: w.dtype for name, w in model.components["transformer"].state_dict().items()}
+    assert after == before
 
 
 # ---------------------------------------------------------------------------- refusals
