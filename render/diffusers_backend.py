@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -22,8 +22,8 @@ from render.descent import Descent, Rungs
 from render.developing import CLIP, Developing, develop
 from render.encodings import Encodings
 from render.errors import ModelUnavailable, SourceUnreadable
-from render.families.base import LoadedModel, LoadRequest
-from render.families.registry import load_model
+from render.families.base import Family, LoadedModel, LoadRequest
+from render.families.registry import FAMILIES, load_model
 from render.ladder import Rung
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.midway import CADENCE, Cadence
@@ -42,12 +42,20 @@ RECEIPT = "receipt.json"
 class DiffusersBackend(RenderBackend):
     """Keeps one model warm, and the text and image conditioning of the last take."""
 
-    def __init__(self, *, compiler: Compiler | None = None, cadence: Cadence = CADENCE) -> None:
+    def __init__(
+        self,
+        *,
+        compiler: Compiler | None = None,
+        cadence: Cadence = CADENCE,
+        families: Mapping[str, Family] = FAMILIES,
+    ) -> None:
         """`compiler` is a backend of torch.compile for fast takes; None: inductor, on cards.
 
-        `cadence` says how often a take is kept between the steps of a stage.
+        `cadence` says how often a take is kept between the steps of a stage. `families` are those
+        whose models it can load.
         """
         _settle_libraries()
+        self._families = families
         self._card = Turns()
         """Held by the take that computes; a take that is only written does not need it."""
         self._request: LoadRequest | None = None
@@ -154,7 +162,7 @@ class DiffusersBackend(RenderBackend):
         if self._model is None or self._request != request or spoilt:
             with take.phase("load"):
                 self.close()
-                self._model = load_model(request)
+                self._model = load_model(request, families=self._families)
                 if request.fp8 is not None:
                     # LoRA layers come first: they cannot be laid into 8-bit weights afterwards.
                     self._model.load_loras(loras)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from render.errors import ModelUnavailable
@@ -27,13 +28,13 @@ FAMILIES: MappingProxyType[str, Family] = MappingProxyType(
 )
 
 
-def load_model(request: LoadRequest) -> LoadedModel:
-    """Load a model by its family. Raises ModelUnavailable."""
-    family = FAMILIES.get(request.model.family)
+def load_model(request: LoadRequest, *, families: Mapping[str, Family] = FAMILIES) -> LoadedModel:
+    """Load a model by its family, one of `families`. Raises ModelUnavailable."""
+    family = families.get(request.model.family)
     if family is None:
         raise ModelUnavailable(
             f"model {request.model.name}: no family {request.model.family!r}; "
-            f"write one of {', '.join(FAMILIES)}"
+            f"write one of {', '.join(families)}"
         )
     return family.load(request)
 
