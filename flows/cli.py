@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from flows.cli_models import models
+from flows.cli_qc import calibrate, explain, score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,28 +135,8 @@ def inbox(
         look_once(root, _out())
 
 
-@app.command()
-def score(
-    clip: Annotated[Path, typer.Argument(help="Any video file.")],
-    source: Annotated[Path | None, typer.Option(help="Still that frame 0 should show.")] = None,
-    family: Annotated[
-        str, typer.Option(help="Whose thresholds to hold it against: default, pocket, wan.")
-    ] = "default",
-    static: Annotated[
-        bool, typer.Option("--static", help="The shot is meant to stand still.")
-    ] = False,
-    root: Root = HERE,
-    as_json: Json = False,
-) -> None:
-    """Measure a video file and judge it. Ends with 1 when it would not be approved."""
-    from flows.score import print_score, score_clip
-
-    card, verdict = score_clip(clip, source=source, family=family, static=static, root=root)
-    if as_json:
-        _print_json({"scorecard": card.to_dict(), "verdict": verdict.to_dict()})
-    else:
-        print_score(card, verdict, _out())
-    raise typer.Exit(0 if verdict.decision.value == "approve" else 1)
+for command in (score, calibrate, explain):
+    app.command()(command)
 
 
 @app.command()

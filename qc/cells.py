@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qc.calibration import FEWEST, can_learn, learn
+from qc.calibration import FEWEST, learn
 from qc.thresholds import Limit, Thresholds
 
 _FOLDS = 5
@@ -177,9 +177,7 @@ def _cell(
 
     def limits_from(chosen: Sequence[Clip]) -> list[Limit]:
         return [
-            limit
-            if limit.metric in fixed
-            else _learned(chosen, family, default=defaults[limit.metric], present=limit)
+            limit if limit.metric in fixed else _learned(chosen, family, defaults[limit.metric])
             for limit in soft
         ]
 
@@ -207,14 +205,10 @@ def _cell(
     )
 
 
-def _learned(
-    approved: Sequence[Clip], family: Sequence[Clip], *, default: Limit, present: Limit
-) -> Limit:
-    """The limit these clips speak for; the present one where they may not say."""
+def _learned(approved: Sequence[Clip], family: Sequence[Clip], default: Limit) -> Limit:
+    """The limit these clips speak for; the default where they are too few."""
     metric = default.metric
     own = [clip.metrics[metric] for clip in approved if metric in clip.metrics]
-    if not can_learn(default) or len(own) < FEWEST:
-        return present
     others = [clip.metrics[metric] for clip in family if metric in clip.metrics]
     return learn(own, limit=default, family=others)
 

@@ -26,6 +26,8 @@ COMMANDS = (
     "cancel",
     "priority",
     "score",
+    "calibrate",
+    "explain",
     "status",
     "report",
     "presets",
