@@ -184,3 +184,21 @@ def test_a_motion_adapter_lies_beside_studio_yaml(tmp_path):
     models = load_studio(tmp_path).models
     assert models["here"].motion_adapter == str(tmp_path / "motion")
     assert models["hub"].motion_adapter == hub
+
+
+def test_the_models_of_the_guide_are_settings_that_are_read(tmp_path):
+    """Folder, hub, single files and GGUF as docs/guide.md writes them."""
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    written = guide.partition("## First night on real models")[2].partition("```yaml\n")[2]
+    (tmp_path / "studio.yaml").write_text(written.partition("```")[0])
+    models = load_studio(tmp_path).models
+    assert [name for name in models if name != "pocket-wan"] == [
+        "wan22-i2v",
+        "wan22-t2v",
+        "my-finetune",
+        "wan22-i2v-q4",
+    ]
+    assert models["wan22-t2v"].is_hub
+    assert models["wan22-i2v-q4"].files["transformer_2"] == (
+        tmp_path / "files" / "wan22_i2v_low_Q4_K_M.gguf"
+    )
