@@ -17,6 +17,7 @@ from rich.console import Console
 
 from flows.cli_models import models
 from flows.cli_qc import calibrate, explain, score
+from flows.cli_serve import serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +134,9 @@ def inbox(
         _print_json({"sheets": [each.to_dict() for each in look_once(root, _err())]})
     else:
         look_once(root, _out())
+
+
+app.command()(serve)
 
 
 for command in (score, calibrate, explain):

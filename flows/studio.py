@@ -27,16 +27,16 @@ EARLY_SECONDS = 300.0
 """A run that is here so little before the hours begin waits for them."""
 
 
-def night_name(root: Path) -> str:
+def night_name(root: Path, instant: datetime) -> str:
     """`night 2026-11-20`: by the date of its evening, whichever date the clock shows."""
     try:
-        return f"night {NightHours(load_studio(root)).evening}"
+        return f"night {NightHours(load_studio(root), now=instant).evening}"
     except BadInput:  # the run itself says what is wrong
-        return f"night {datetime.now().astimezone():%Y-%m-%d}"
+        return f"night {instant.astimezone():%Y-%m-%d}"
 
 
 def _run_name() -> str:
-    return night_name(Path(runtime.flow_run.parameters["root"]))
+    return night_name(Path(runtime.flow_run.parameters["root"]), datetime.now(UTC))
 
 
 @flow(name="studio-night", flow_run_name=_run_name, persist_result=False)

@@ -20,6 +20,7 @@ COMMANDS = (
     "plan",
     "run",
     "inbox",
+    "serve",
     "metrics",
     "pause",
     "resume",

@@ -53,7 +53,6 @@ class Serve:
             # A shell that runs tests in the background lets them ignore Ctrl-C; this must not.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        self.seen: list[psutil.Process] = []
 
     def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 90.0) -> Any:
         deadline = time.monotonic() + timeout
@@ -105,7 +104,8 @@ class Serve:
 
     @property
     def said(self) -> str:
-        return (self.root / "serve.log").read_text()[-4000:]
+        """What it has printed, on one line."""
+        return " ".join((self.root / "serve.log").read_text()[-4000:].split())
 
 
 @pytest.fixture
@@ -137,53 +137,79 @@ def drop(studio: Any, rows: list[dict[str, Any]], name: str = "shots.csv") -> No
     sheet.rename(inbox / name)
 
 
-def status_of(studio: Any, shot: str) -> ShotStatus:
+def statuses(studio: Any) -> dict[str, ShotStatus]:
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
-        for record in ledger.shot_records(ledger.nights()[-1].id):
-            if record.shot.id == shot:
-                return ledger.shot_status(record.id)
-    raise AssertionError(f"no shot {shot}")
+        records = ledger.shot_records(ledger.nights()[-1].id)
+        return {record.shot.id: ledger.shot_status(record.id) for record in records}
 
 
-def test_a_dropped_sheet_is_rendered_and_a_cancel_keeps_what_is_done(
+def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     studio: Any, serve: Callable[..., Serve]
 ) -> None:
-    """Taken from the inbox, started through the API, delivered; a night that is cancelled in
-    Prefect ends in the ledger with what it had finished; SIGTERM leaves no process.
+    """Taken from the inbox, started through the API, one shot delivered, then cancelled: the
+    night ends in the ledger with its report, and is not taken up again.
     """
     served = serve()
     served.wait_until_it_serves()
-    drop(studio, [{"shot": "sh0010"}])
+    drop(studio, [{"shot": "a"}, {"shot": "b", "prompt": "pan [slow]", "preset": "three-stage"}])
     served.wait_for_file("inbox/accepted/shots.csv")
     run = served.start_night()
-    served.wait_for(lambda: served.state_of(run) == "Completed", "a night's end")
-    assert (studio.root / "delivered/shots/sh0010/sh0010_v001.mp4").exists()
-    (night,) = served.nights()
+    served.wait_for_file("delivered/shots/a/a_v001.json")
+    second = Serve(studio.root, dict(os.environ))
+    assert second.process.wait(timeout=60) == 2
+    assert f"is served by process {served.process.pid}, {served.url}" in served.said
+    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
+    served.post(f"flow_runs/{run}/set_state", state=cancelling)
+    served.wait_for(lambda: "was cancelled; its report" in served.said, "the closed night")
+    assert served.state_of(run) == "Cancelled"
+    assert statuses(studio)["a"] is ShotStatus.APPROVED
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
-        (record,) = ledger.nights()
-    assert night["name"] == f"night {record.id}"
-    shots = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["sh0010"]}})
-    tags = dict(tag.split(":", 1) for tag in shots[0]["tags"])
+        (night,) = ledger.nights()
+    assert night.ended is not None
+    assert night.words.startswith("cancelled in Prefect: ")
+    assert (studio.root / "reports" / night.id / "index.html").exists()
+    (shot,) = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["a"]}})
+    tags = dict(tag.split(":", 1) for tag in shot["tags"])
     assert tags["sheet"] == "shots"
     assert tags["model"] == "pocket-wan"
     assert tags["preset"]
-
-    drop(studio, [{"shot": "a"}, {"shot": "b", "prompt": "pan [slow]", "preset": "three-stage"}])
-    served.wait_for_file("inbox/accepted/earlier/*.csv")
-    run = served.start_night()
-    served.wait_for_file("delivered/shots/a/a_v001.json")
-    served.wait_for_file("takes/shots/b/*/t1/stage1.safetensors")
-    cancelling = {"type": "CANCELLING", "name": "Cancelling"}
-    served.post(f"flow_runs/{run}/set_state", state=cancelling)
-    served.wait_for(lambda: served.state_of(run) == "Cancelled", "the cancel")
-    served.wait_for(lambda: "was cancelled; its report" in served.said, "the closed night")
-    assert status_of(studio, "a") is ShotStatus.APPROVED
-    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
-        last = ledger.nights()[-1]
-    assert last.ended is not None
-    assert last.words.startswith("cancelled in Prefect: ")
-    assert "1 approved" in last.words
-    assert (studio.root / "reports" / last.id / "index.html").exists()
-    assert served.stop() == 0
+    assert served.stop(signal.SIGINT) == 0
     assert "Traceback" not in served.said
     assert serving(studio.root / ".rushes") is None
+
+
+def test_a_start_that_was_missed_is_made_up_and_a_stop_costs_nothing(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """Started inside the hours, it begins the night by itself; stopped in the middle, the next
+    start takes the same night up and ends it, with nothing rendered twice. Its cron is scheduled.
+    """
+    hours = {"RUSHES_WINDOW": '{"start": "00:00", "end": "00:00", "timezone": "UTC"}'}
+    slow = {"prompt": "pan [slow]", "preset": "three-stage"}
+    drop(studio, [{"shot": "a", **slow}, {"shot": "b", **slow}])
+    served = serve(**hours)
+    served.wait_for_file("takes/shots/a/*/t1/stage1.safetensors")
+    assert served.stop() == 0
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        (night,) = ledger.nights()
+    assert night.ended is None
+
+    served = serve(**hours)
+    served.wait_until_it_serves()
+    served.wait_for_file(f"reports/{night.id}/index.html")
+    served.wait_for(lambda: served.nights()[-1]["state_name"] == "Completed", "the night's end")
+    assert {run["name"] for run in served.nights()} == {f"night {night.id}"}
+    assert [run["state_name"] for run in served.nights()] == ["Crashed", "Completed"]
+    assert set(statuses(studio).values()) == {ShotStatus.APPROVED}
+    for log in studio.root.glob("takes/**/work.log"):
+        lines = log.read_text().splitlines()
+        assert len(lines) == len(set(lines)), f"{log}: {lines}"
+    scheduled = served.post(
+        "flow_runs/filter",
+        flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}},
+        sort="EXPECTED_START_TIME_ASC",
+    )
+    assert scheduled, "cron has made no run"
+    assert all("T00:00:00" in run["expected_start_time"] for run in scheduled)
+    assert served.stop() == 0
+    assert "Traceback" not in served.said

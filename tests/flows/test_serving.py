@@ -1,0 +1,146 @@
+"""The parts of `rushes serve` that need no server: lock, schedule, names, orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.prefect_server import PrefectServer, ServerDidNotStart, port_is_free
+from flows.served import ROOT, belong_to_server
+from flows.serving import AlreadyServed, Serving, serving, sole_server
+from manifests.errors import BadInput
+from manifests.settings import Studio, load_studio
+
+WINDOW = {"start": "22:05", "end": "07:00", "timezone": "Europe/Berlin"}
+
+
+def test_a_root_is_served_once_and_others_know_by_whom(tmp_path: Path) -> None:
+    """The second is refused and names the first; after it nobody serves."""
+    assert serving(tmp_path) is None
+    with sole_server(tmp_path) as tell:
+        assert serving(tmp_path) == Serving(os.getpid(), "")
+        tell("http://127.0.0.1:4200")
+        assert serving(tmp_path) == Serving(os.getpid(), "http://127.0.0.1:4200")
+        with (
+            pytest.raises(AlreadyServed, match=f"process {os.getpid()}, http://127.0.0.1:4200"),
+            sole_server(tmp_path),
+        ):
+            pass
+        assert serving(tmp_path) is not None
+    assert serving(tmp_path) is None
+
+
+def test_another_root_than_the_served_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run started from the page cannot be sent to another folder."""
+    monkeypatch.setenv(ROOT, str(tmp_path))
+    belong_to_server(tmp_path)
+    with pytest.raises(BadInput, match="leave `root` as it is"):
+        belong_to_server(tmp_path / "elsewhere")
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_the_one_that_started_it() -> None:
+    """A parent that is killed leaves nothing behind."""
+    child = "import os, time; from flows.parent import die_with; die_with(os.getppid(), grace=1);"
+    child += "print('up', flush=True); time.sleep(60)"
+    parent = (
+        "import subprocess, sys; "
+        f"p = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE); "
+        "p.stdout.readline(); print(p.pid, flush=True); p.wait()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    orphan = psutil.Process(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    orphan.wait(timeout=10)
+    assert not orphan.is_running()
+
+
+def test_a_taken_port_is_known() -> None:
+    """A port that somebody listens on is not free; an address of nobody's is refused in words."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert not port_is_free(taken.getsockname()[1])
+    with pytest.raises(ServerDidNotStart, match="is no address of this machine"):
+        port_is_free(4200, "no such host.invalid")
+
+
+def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(tmp_path: Path) -> None:
+    """`0.0.0.0` is where to listen, not an address to ask."""
+    log = tmp_path / "log"
+    assert PrefectServer(port=4200, log=log, host="0.0.0.0").url == "http://127.0.0.1:4200"
+    assert PrefectServer(port=4200, log=log, host="10.0.0.5").url == "http://10.0.0.5:4200"
+
+
+# The tests below are slow because they import Prefect, which takes seconds.
+
+
+def deployment_of(studio: Studio, known: Any = None) -> Any:
+    from flows.deployment import NightDeployment
+
+    return asyncio.run(NightDeployment(studio, name="night").made(known))
+
+
+@pytest.mark.slow
+def test_the_hours_become_a_cron_in_their_own_zone(tmp_path: Path) -> None:
+    """Start, days and zone are the window's; without hours there is no schedule."""
+    studio = load_studio(tmp_path, window={**WINDOW, "days": ["mon", "fri"]})
+    (schedule,) = deployment_of(studio).schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == (
+        "5 22 * * mon,fri",
+        "Europe/Berlin",
+    )
+    every_day = deployment_of(load_studio(tmp_path, window=WINDOW)).schedules
+    assert every_day[0].schedule.cron == "5 22 * * *"
+    assert deployment_of(load_studio(tmp_path)).schedules == []
+
+
+@pytest.mark.slow
+def test_a_schedule_that_a_person_paused_stays_paused(tmp_path: Path) -> None:
+    """A restart of the service does not bring back what was paused in Prefect."""
+    studio = load_studio(tmp_path, window=WINDOW)
+    paused = SimpleNamespace(paused=True, schedules=[SimpleNamespace(slug="hours", active=False)])
+    made = deployment_of(studio, paused)
+    assert made.paused is True
+    assert made.schedules[0].active is False
+    assert deployment_of(studio).schedules[0].active is True
+
+
+@pytest.mark.slow
+def test_the_form_explains_its_fields(tmp_path: Path) -> None:
+    """What a person sees in Prefect before a night is started by hand has words."""
+    fields = deployment_of(load_studio(tmp_path))._parameter_openapi_schema.properties
+    assert set(fields) == {"root", "skip_bad", "now"}
+    assert all(field.get("description") for field in fields.values())
+
+
+@pytest.mark.slow
+def test_a_night_after_midnight_is_named_by_its_evening(tmp_path: Path) -> None:
+    """Hours that began yesterday give the run yesterday's date."""
+    from flows.studio import night_name
+
+    (tmp_path / "studio.yaml").write_text(
+        'window: {start: "22:05", end: "07:00", timezone: Europe/Berlin}\n'
+    )
+    for clock, evening in (("21:30", "20"), ("00:30", "20"), ("05:59", "20"), ("06:01", "21")):
+        # Half past nine in the evening of the 20th, UTC, and three moments of the 21st.
+        day = "20" if clock == "21:30" else "21"
+        instant = datetime.fromisoformat(f"2026-11-{day}T{clock}:00+00:00")
+        assert night_name(tmp_path, instant) == f"night 2026-11-{evening}"
