@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from manifests.errors import RushesError
+from manifests.errors import BadInput, RushesError
 from manifests.model_state import model_state
 from manifests.settings import Studio, load_studio
+from qc.studio_limits import read_limits
+from qc.trunk import HOW_TO_BRING
+from tasks.limits import limits_path
 
 PACKAGES = ("torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
 
@@ -49,6 +52,7 @@ def examine(root: Path) -> list[Finding]:
         *(partial(_model, name) for name in studio.models),
         _worker,
         _backbone,
+        _limits,
         _encoder,
         _clock,
     )
@@ -123,11 +127,19 @@ def _model(name: str, studio: Studio) -> Finding:
     )
 
 
-def _worker(_: Studio) -> Finding:
+@cache
+def _facts(weights_dir: Path | None) -> dict[str, Any]:
+    """What a worker says of itself; asked once, for it takes seconds."""
     from tasks.ask_worker import ask_worker
 
+    order = {"weights_dir": None if weights_dir is None else str(weights_dir)}
+    facts: dict[str, Any] = ask_worker("doctor", order)
+    return facts
+
+
+def _worker(studio: Studio) -> Finding:
     try:
-        facts = ask_worker("doctor")
+        facts = _facts(studio.lpips_weights_dir)
     except RushesError as error:
         return Finding(
             name="worker",
@@ -146,20 +158,46 @@ def _worker(_: Studio) -> Finding:
 
 def _backbone(studio: Studio) -> Finding:
     """LPIPS without trained weights works, and says so in every scorecard: no fault, a word."""
-    if studio.lpips_weights_dir is None:
+    name = "LPIPS weights"
+    try:
+        found = _facts(studio.lpips_weights_dir)["lpips"]
+    except RushesError:
+        words = "not looked at: the worker does not start"
+        return Finding(name=name, well=False, words=words, remedy="mend the worker first")
+    if "error" in found:
+        return Finding(name=name, well=False, words=found["error"], remedy=HOW_TO_BRING)
+    words = f"{found['name']}; self-test {found['self_test']:.4f}"
+    if studio.lpips_weights_dir is not None:
+        return Finding(name=name, well=True, words=f"{words}, {studio.lpips_weights_dir}")
+    words += ", as stored; no trained weights are configured, and every scorecard says so"
+    remedy = f"for trained ones {HOW_TO_BRING}; limits learned before do not hold for them"
+    return Finding(name=name, well=True, words=words, remedy=remedy)
+
+
+def _limits(studio: Studio) -> Finding:
+    """Learned limits must be readable, and are idle where clips are measured otherwise by now."""
+    name = "limits"
+    try:
+        learned = read_limits(limits_path(studio))
+    except BadInput as error:
         return Finding(
-            name="LPIPS weights",
-            well=True,
-            words="none configured: the seeded random backbone is used, named `uncalibrated`",
-            remedy="for trained weights set lpips_weights_dir in studio.yaml (see docs/qc.md)",
+            name=name,
+            well=False,
+            words="; ".join(f"{fault.column or fault.file}: {fault.problem}" for fault in error.faults),
+            remedy=error.faults[0].remedy,
         )
-    well = studio.lpips_weights_dir.is_dir()
-    return Finding(
-        name="LPIPS weights",
-        well=well,
-        words=str(studio.lpips_weights_dir),
-        remedy="" if well else "that folder does not exist; correct lpips_weights_dir",
-    )
+    if learned is None:
+        return Finding(name=name, well=True, words="those that come with Rushes")
+    words = "; ".join(cell.words for cell in learned.cells)
+    try:
+        now = _facts(studio.lpips_weights_dir)["lpips"].get("name")
+    except RushesError:
+        now = None
+    if now is not None and now != learned.measured.backbone:
+        words = f"not in use, they were learned with LPIPS backbone {learned.measured.backbone!r}"
+        remedy = "the defaults hold until enough clips are approved: then rushes calibrate --write"
+        return Finding(name=name, well=True, words=words, remedy=remedy)
+    return Finding(name=name, well=True, words=words)
 
 
 def _encoder(_: Studio) -> Finding:

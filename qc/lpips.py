@@ -32,10 +32,8 @@ from safetensors.torch import load_file
 
 from qc.errors import BackboneUnavailable
 from qc.frame import Image
+from qc.trunk import TRUNK_FILES as TRUNK_FILES
 
-TRUNK_FILES = ("alexnet-owt-7be5be79.pth", "alexnet-owt-4df8aa71.pth", "alexnet.safetensors")
-"""Looked for in this order: torchvision's own files (the name ends in the first eight digits of
-their SHA-256, which is checked) or the same tensors, under torchvision's names, as safetensors."""
 RANDOM = "alex, random, seed 0 (uncalibrated)"
 SMALLEST = 32
 """Pixels: AlexNet has no features for an image with a shorter side."""

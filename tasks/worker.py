@@ -26,6 +26,7 @@ from typing import Any
 from manifests.errors import RushesError
 from manifests.files import sha256_file
 from qc.conditioning import load_source
+from qc.errors import BackboneUnavailable
 from qc.faults import Expected
 from qc.measure import Measuring, measure, versions_of
 from qc.scorecard import Scorecard
@@ -173,8 +174,11 @@ def picture(clip: Path) -> tuple[Path, Path]:
     return pictures.strip, pictures.preview
 
 
-def doctor(_order: Any = None) -> dict[str, Any]:
-    """What this process has to render with, as plain data."""
+def doctor(weights_dir: Path | None = None) -> dict[str, Any]:
+    """What this process has to render and to measure with, as plain data.
+
+    `lpips` holds the backbone's name and self-test, or `error` in words.
+    """
     import torch
 
     facts: dict[str, Any] = {
@@ -191,7 +195,18 @@ def doctor(_order: Any = None) -> dict[str, Any]:
             free, total = torch.cuda.mem_get_info(index)
             name = torch.cuda.get_device_name(index)
             facts["devices"].append({"name": name, "free_bytes": free, "total_bytes": total})
+    facts["lpips"] = _lpips_facts(weights_dir)
     return facts
+
+
+def _lpips_facts(weights_dir: Path | None) -> dict[str, Any]:
+    from qc.lpips import load_backbone, self_test_value
+
+    try:
+        backbone = load_backbone(weights_dir=weights_dir)
+    except BackboneUnavailable as error:
+        return {"error": str(error)}
+    return {"name": backbone.name, "self_test": self_test_value(backbone)}
 
 
 def teller() -> Tell:
@@ -266,7 +281,10 @@ def footprints(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _main(arguments: list[str]) -> int:
     match arguments:
         case ["doctor"]:
-            work: Callable[[], Any] = doctor
+            # Asked by hand it has nothing to read.
+            asked = json.loads((not sys.stdin.isatty() and sys.stdin.read()) or "{}")
+            folder = asked.get("weights_dir")
+            work: Callable[[], Any] = lambda: doctor(folder and Path(folder))  # noqa: E731
         case ["score"]:
             data = json.load(sys.stdin)
             for key in ("clip", "source", "weights_dir"):
