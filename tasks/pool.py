@@ -169,6 +169,7 @@ class WorkerPool(Pool):
         """The take on several cards: one worker leads, the others lend it theirs."""
         seats = self._seats.gang(size=size, model=order.model.location, place=place)
         async with seats as cards:
+            processes = self._engine.pids()
             meeting = self._scratch / f"meeting-{uuid.uuid4().hex}"
             gangs = (
                 Gang(size=size, rank=rank, meeting=meeting, seconds=budget) for rank in range(size)
@@ -188,7 +189,7 @@ class WorkerPool(Pool):
                 await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
                 await asyncio.wait(calls, timeout=GRACE_SECONDS)
                 reason = _reason(calls)  # before the rest is killed, which is no reason
-                await self._restart_broken(cards, calls)
+                await self._restart_broken(cards, calls, processes)
             finally:
                 for call in calls:
                     call.cancel()
@@ -200,11 +201,19 @@ class WorkerPool(Pool):
         assert isinstance(receipt, Receipt)
         return receipt
 
-    async def _restart_broken(self, cards: tuple[int, ...], calls: list[asyncio.Task[Any]]) -> None:
-        """Give the ranks that did not end well new processes: their common ground is gone."""
+    async def _restart_broken(
+        self, cards: tuple[int, ...], calls: list[asyncio.Task[Any]], processes: dict[str, int]
+    ) -> None:
+        """Give the ranks that did not end well new processes: their common ground is gone.
+
+        Those that have a new one already, because the old one of `processes` died, keep it.
+        """
         for card, call in zip(cards, calls, strict=True):
-            if not call.done() or not isinstance(call.exception(), NonFinite | None):
-                await self._engine.restart(self.crew.cards[card].name)
+            name = self.crew.cards[card].name
+            now = self._engine.pids().get(name)
+            ended_well = call.done() and isinstance(call.exception(), NonFinite | None)
+            if not ended_well and now == processes.get(name, now):
+                await self._engine.restart(name)
 
     # ------------------------------------------------------------------ what follows a render
 
