@@ -7,7 +7,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from flows.doctor_studio import CHECKS
+from flows.finding import Finding
 from manifests.errors import BadInput, RushesError
 from manifests.model_state import model_state
 from manifests.settings import Studio, load_studio
@@ -24,21 +25,6 @@ from qc.trunk import HOW_TO_BRING
 from tasks.limits import limits_path
 
 PACKAGES = ("torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    well: bool
-    """False keeps a night from running, or from running as it should."""
-    words: str
-    remedy: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for `--json`."""
-        return asdict(self)
 
 
 def examine(root: Path) -> list[Finding]:
@@ -54,7 +40,7 @@ def examine(root: Path) -> list[Finding]:
         _backbone,
         _limits,
         _encoder,
-        _clock,
+        *CHECKS,
     )
     return [check(studio) for check in checks]
 
@@ -183,7 +169,9 @@ def _limits(studio: Studio) -> Finding:
         return Finding(
             name=name,
             well=False,
-            words="; ".join(f"{fault.column or fault.file}: {fault.problem}" for fault in error.faults),
+            words="; ".join(
+                f"{fault.column or fault.file}: {fault.problem}" for fault in error.faults
+            ),
             remedy=error.faults[0].remedy,
         )
     if learned is None:
@@ -212,10 +200,3 @@ def _encoder(_: Studio) -> Finding:
         if missing
         else "",
     )
-
-
-def _clock(_: Studio) -> Finding:
-    from datetime import datetime
-
-    now = datetime.now().astimezone()
-    return Finding(name="clock", well=True, words=f"{now:%Y-%m-%d %H:%M} {now.tzname()}")
