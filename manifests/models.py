@@ -280,5 +280,11 @@ class _Check:
         if not folder.is_dir():
             raise Refusal(f"its part {part!r} has no folder", FETCH)
         check_safe(folder)
+        module = self.index[part][0]
+        if isinstance(module, str) and (folder / f"{module}.py").exists():
+            raise Refusal(
+                f"its part {part!r} brings code of its own ({module}.py), and none is run",
+                "use a model that diffusers knows by itself",
+            )
         if part.startswith(WEIGHTED) and part not in self.spec.files:
             check_weights(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -164,6 +165,18 @@ def test_a_lora_that_fits_nothing_ends_with_1(rushes: Any, root: Path) -> None:
     code, _, err = rushes("--root", root, "--lora", path, "--model", "pocket")
     assert (code, "there is no model 'pocket'" in err) == (2, True)
     assert rushes("--root", root, "--model", "copy")[0] == 2
+
+
+def test_torch_stays_out_of_the_list(root: Path) -> None:
+    """Headers are read without it, in the process that orchestrates a night."""
+    told = (
+        "import sys; from pathlib import Path; from flows.models import look_at_models as look; "
+        "look(Path(sys.argv[1])); "
+        "print(sorted({'torch', 'diffusers', 'prefect'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", told, str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_licence_against_delivery_is_told_once_in_a_plan(root: Path) -> None:

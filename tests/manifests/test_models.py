@@ -112,6 +112,13 @@ def test_weights_that_can_run_code_are_refused(model_folder):
         ),
         (
             lambda f: (f / "vae" / "m.safetensors.index.json").write_text(
+                '{"weight_map": {"w": "../../secret.safetensors"}}'
+            ),
+            "vae/../../secret.safetensors is missing",
+        ),
+        (lambda f: (f / "vae" / "diffusers.py").write_text("print(1)"), "brings code of its own"),
+        (
+            lambda f: (f / "vae" / "m.safetensors.index.json").write_text(
                 '{"weight_map": {"other": "diffusion_pytorch_model.safetensors"}}'
             ),
             "does not hold other, though m.safetensors.index.json says so",

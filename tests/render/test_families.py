@@ -127,6 +127,20 @@ def test_pickled_weights_are_never_read(damaged: Path, order_for: OrderFor) -> N
         _render(_at(order_for(), damaged))
 
 
+def test_code_that_a_model_brings_is_never_run(
+    damaged: Path, order_for: OrderFor, tmp_path: Path
+) -> None:
+    """A part whose class lies beside its weights is refused, its file not so much as imported."""
+    ran = tmp_path / "ran"
+    index = json.loads((damaged / "model_index.json").read_text())
+    index["vae"] = ["own", "Own"]
+    (damaged / "model_index.json").write_text(json.dumps(index))
+    (damaged / "vae" / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        _render(_at(order_for(), damaged))
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "model", "said"),
     [

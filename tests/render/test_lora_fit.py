@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_animatediff import build_tiny_animatediff
 
 from manifests.files import sha256_file
 from manifests.lora_file import check_fit, read_lora
-from manifests.model_layers import layers_of
+from manifests.model_layers import ModelLayers, layers_of
 from manifests.models import ModelSpec, check_model
 from manifests.refusal import Refusal
 from manifests.stage import Lora
@@ -33,16 +34,7 @@ def folder(tiny_wan: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="module")
 def model(folder: Path) -> LoadedModel:
     """The real tiny model, warm."""
-    return load_model(
-        LoadRequest(
-            model=ModelRef(name="tiny", family="wan", location=str(folder)),
-            precision="float32",
-            vae_precision="float32",
-            device="cpu",
-            image_to_video=False,
-            boundary=None,
-        )
-    )
+    return _load(ModelRef(name="tiny", family="wan", location=str(folder)))
 
 
 def _write(path: Path, folder: Path, naming: str) -> Path:
@@ -105,6 +97,98 @@ def test_check_and_loader_agree(
     if fits:
         fit = check_fit(read_lora(path), layers)
         assert fit.matched == fit.layers > 0
+        model.load_loras([lora])
+        return
+    with pytest.raises(Refusal):
+        check_fit(read_lora(path), layers)
+    with pytest.raises(ModelUnavailable):
+        model.load_loras([lora])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "ends"),
+    [
+        (
+            "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
+            (".lora_down", ".lora_up"),
+        ),
+        (
+            "unet.down_blocks.0.motion_modules.0.transformer_blocks.0.attn1.processor.to_q_lora",
+            (".down", ".up"),
+        ),
+        ("unet.up_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v", (".lora_A", ".lora_B")),
+        ("transformer.blocks.0.attn1.to_q", (".lora_A", ".lora_B")),
+    ],
+)
+def test_check_and_loader_agree_on_animatediff(
+    layer: str, ends: tuple[str, str], tmp_path: Path
+) -> None:
+    """Kohya's names, motion LoRAs' and diffusers' fit; Wan's change nothing in either."""
+    root = build_tiny_animatediff(tmp_path / "models")
+    image, motion = str(root / "image"), str(root / "motion")
+    spec = ModelSpec(family="animatediff", location=image, motion_adapter=motion)
+    layers = layers_of(check_model("tiny", spec))
+    ours = layers.find(layer.removesuffix("_lora"))
+    outputs, inputs = layers.shapes[ours][:2] if ours else (8, 8)
+    path = tmp_path / "look.safetensors"
+    save_file(
+        {
+            f"{layer}{ends[0]}.weight": torch.ones(2, inputs),
+            f"{layer}{ends[1]}.weight": torch.ones(outputs, 2),
+        },
+        path,
+    )
+    ref = ModelRef(name="tiny", family="animatediff", location=image, motion_adapter=motion)
+    _agree(path, layers, _load(ref), fits=ours is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [
+        ("transformer.transformer_blocks.0.attn1.to_q", True),
+        ("diffusion_model.transformer_blocks.0.attn1.to_q", True),
+        ("diffusion_model.patchify_proj", True),
+        ("lora_unet_down_blocks_0_attn1_to_q", False),
+    ],
+)
+def test_check_and_loader_agree_on_ltx_2(
+    layer: str, fits: bool, tiny_ltx2: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Diffusers' names and the makers' fit; Stable Diffusion's change nothing in either."""
+    folder = tiny_ltx2("ltx-2.0")
+    layers = layers_of(check_model("tiny", ModelSpec(family="ltx2", location=str(folder))))
+    ours = layers.find(layer)
+    outputs, inputs = layers.shapes[ours] if ours else (8, 8)
+    path = tmp_path / "look.safetensors"
+    save_file(
+        {
+            f"{layer}.lora_A.weight": torch.ones(2, inputs),
+            f"{layer}.lora_B.weight": torch.ones(outputs, 2),
+        },
+        path,
+    )
+    _agree(path, layers, _load(ModelRef(name="t", family="ltx2", location=str(folder))), fits=fits)
+
+
+def _load(ref: ModelRef) -> LoadedModel:
+    return load_model(
+        LoadRequest(
+            model=ref,
+            precision="float32",
+            vae_precision="float32",
+            device="cpu",
+            image_to_video=False,
+            boundary=None,
+        )
+    )
+
+
+def _agree(path: Path, layers: ModelLayers, model: LoadedModel, *, fits: bool) -> None:
+    lora = Lora(path=str(path), sha256=sha256_file(path))
+    if fits:
+        assert check_fit(read_lora(path), layers).matched == 1
         model.load_loras([lora])
         return
     with pytest.raises(Refusal):

@@ -118,6 +118,20 @@ def test_weights_of_a_file_are_its_folders(
     assert all(torch.equal(found[name], own[name]) for name in own)
 
 
+def test_a_file_in_8_bits_without_scales_is_widened(
+    tiny_wan: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its values are the weights, each widened to the precision that computes."""
+    folder = tiny_wan("t2v-2.1")
+    narrow = {name: w.to(torch.float8_e4m3fn) for name, w in _original(folder).items()}
+    save_file(narrow, tmp_path / "narrow.safetensors")
+    found = _loaded(folder, "bfloat16", transformer=tmp_path / "narrow.safetensors").state_dict()
+    own = _loaded(folder, "bfloat16").state_dict()
+    assert {name: w.dtype for name, w in found.items()} == {n: w.dtype for n, w in own.items()}
+    for name, weight in found.items():
+        assert torch.equal(weight.float(), narrow[original_name(name)].float())
+
+
 @pytest.mark.parametrize("naming", ["makers", "diffusers"])
 def test_a_take_from_a_file_is_its_folders(
     naming: str, one_stage: OrderFor, tiny_wan: Callable[[str], Path], tmp_path: Path
