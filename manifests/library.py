@@ -123,9 +123,9 @@ class Library:
     def lora_fit(self, lora: Lora, model: Model) -> LoraFit:
         """How a LoRA fits a model, by names and shapes."""
         path = Path(lora.path)
-        layers = self._once(("layers", model.model_id), lambda: layers_of(model))
+        layers = self._once(("layers", model.name), lambda: layers_of(model))
         return self._once(
-            ("fit", lora.sha256, model.model_id),
+            ("fit", lora.sha256, model.name),
             lambda: check_fit(self._once(("header", path), lambda: read_lora(path)), layers),
         )
 
