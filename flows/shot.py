@@ -11,8 +11,8 @@ from prefect.states import Completed, Failed
 
 from flows.previews import BOARD
 from manifests.errors import RushesError
-from reports.records import TakeRecord
-from reports.take import ShotStatus
+from reports.records import EventKind, TakeRecord
+from reports.take import ShotStatus, TakeStatus
 from tasks.desk import Desk, Job, desk
 from tasks.finish_shot import finish_shot
 from tasks.lanes import LOOK_EVERY
@@ -76,7 +76,13 @@ async def _step(night: Desk, job: Job, action: Action, number: int) -> None:
 def _log(night: Desk, job: Job) -> None:
     take = night.ledger.takes_of(job.shot_id)[-1]
     last = take.transitions[-1]
-    get_run_logger().info("take %d: %s. %s", take.number, last.after, last.words)
+    log = get_run_logger()
+    log.info("take %d: %s. %s", take.number, last.after, last.words)
+    if last.after in (TakeStatus.APPROVED, TakeStatus.REJECTED, TakeStatus.HELD):
+        # Said once: the event hangs on the take whose verdict it followed.
+        kind = EventKind.PRESET_CHANGED
+        for event in night.ledger.events_of(take_id=take.take_id, kind=kind):
+            log.warning(event.words)
 
 
 def _state(night: Desk, job: Job) -> Any:

@@ -58,15 +58,25 @@ class Remedy(BaseModel):
     vae_precision: Literal["float32"] | None = None
     """Of the VAE alone: its decode is cheap, and overflows first."""
 
-    def apply(self, recipe: Recipe, *, ranges: Ranges, take: int) -> Recipe:
+    def reaches(self, only: int) -> bool:
+        """Whether it may be aimed at stage `only` (0-based) alone: what is meant for the first
+        stage changes no other, and what is meant for later ones leaves the first."""
+        return self.stages == "all" or (self.stages == "first") == (only == 0)
+
+    def apply(
+        self, recipe: Recipe, *, ranges: Ranges, take: int, only: int | None = None
+    ) -> Recipe:
         """The recipe of take number `take`, every value clamped to `ranges`.
 
-        Returns an equal recipe where the remedy changes nothing.
+        With `only` its dials are turned in that stage (0-based) alone, if it reaches it. Returns
+        an equal recipe where the remedy changes nothing.
         """
         if self.needs is not None and self.needs not in recipe.concessions:
             return recipe
         stages = tuple(
-            self._changed(stage, ranges) if self._meant(index, len(recipe.stages)) else stage
+            self._changed(stage, ranges)
+            if self._meant(index, len(recipe.stages), only=only)
+            else stage
             for index, stage in enumerate(recipe.stages)
         )
         # The last part of a split schedule takes the noise out: it cannot be left out.
@@ -85,7 +95,9 @@ class Remedy(BaseModel):
             recipe = recipe.with_seed(next_seed(recipe.seed, take))
         return recipe
 
-    def _meant(self, index: int, count: int) -> bool:
+    def _meant(self, index: int, count: int, *, only: int | None) -> bool:
+        if only is not None:
+            return index == only and self.reaches(only)
         match self.stages:
             case "all":
                 return True

@@ -64,6 +64,10 @@ class Studio(BaseSettings):
     """CPU threads that the workers share; None: all cores."""
     max_takes: Annotated[int, Field(ge=1, le=20)] = 3
     """Attempts at a shot before a person is asked."""
+    retake_takes: Annotated[int | None, Field(ge=0)] = None
+    """Retakes that a night makes at most, over all its shots; None: no bound."""
+    retake_minutes: Annotated[float | None, Field(ge=0)] = None
+    """Minutes of rendering that a night spends on retakes; None: no bound."""
     stop_disk_gb: Annotated[float, Field(ge=0)] = 2.0
     """With less free space than this (10**9 bytes) on the root's disk no take is started."""
     card_memory_gb: Annotated[float | None, Field(gt=0)] = None

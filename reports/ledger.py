@@ -7,7 +7,7 @@ while a night runs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,12 @@ class Ledger(LedgerReads):
         after: TakeStatus,
         night: str,
         words: str,
+        events: Sequence[tuple[EventKind, str, Mapping[str, Any]]] = (),
     ) -> None:
         """A take's scores and verdict, and the step to approved, rejected or held.
 
-        `scorecard` is None for a take that turned to NaN: there is no clip to measure.
+        `scorecard` is None for a take that turned to NaN: there is no clip to measure. `events`
+        (kind, words, data) belong to the verdict: they are recorded with it or not at all.
         """
         if after not in (TakeStatus.APPROVED, TakeStatus.REJECTED, TakeStatus.HELD):
             raise IllegalTransition(f"take {take_id}: a verdict does not make a take {after}")
@@ -168,6 +170,8 @@ class Ledger(LedgerReads):
             if scorecard is not None:
                 self._insert("scorecards", {"take": take, "json": json.dumps(scorecard.to_dict())})
             self._insert("verdicts", {"take": take, "json": json.dumps(verdict.to_dict())})
+            for kind, said, data in events:
+                self.event(kind=kind, words=said, night=night, take_id=take_id, data=data)
 
     def delivered(
         self,

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from reports.errors import NotInLedger
-from reports.ledger_file import LedgerFile
+from reports.ledger_policy import PolicyReads
 from reports.records import (
     DeliveryRecord,
     EventKind,
@@ -47,7 +47,7 @@ _DELIVERIES = """
 _EVENTS = "SELECT events.*, takes.take_id FROM events LEFT JOIN takes ON takes.id = events.take"
 
 
-class LedgerReads(LedgerFile):
+class LedgerReads(PolicyReads):
     """The reading half of the ledger: all that a report needs."""
 
     def nights(self) -> list[NightRecord]:

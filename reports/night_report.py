@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from manifests.shot import Shot
-from qc.scorecard import Level
+from qc.judge import rank
 from reports.ledger_reads import LedgerReads
 from reports.lines import Failure, NightReport, ShotLine, TakeLine
 from reports.media import stage_pictures, take_pictures
@@ -50,7 +50,8 @@ def build_night_report(ledger: LedgerReads, night_id: str) -> NightReport:
         notes=tuple(
             event.words
             for event in events
-            if event.kind is EventKind.NOTE and event.shot_id is None
+            if event.kind is EventKind.PRESET_CHANGED
+            or (event.kind is EventKind.NOTE and event.shot_id is None)
         ),
     )
 
@@ -129,13 +130,14 @@ def _best(
         named = by_id.get(str(event.data.get("best_take")))
         if named is not None:
             return named
-    judged = [line for line in takes if line.findings and line.record.receipt is not None]
-    return min(judged, key=_badness) if judged else (takes[-1] if takes else None)
-
-
-def _badness(line: TakeLine) -> tuple[int, float]:
-    fails = sum(finding.level is Level.FAIL for finding in line.findings)
-    return fails, max(finding.severity for finding in line.findings)
+    judged = [
+        (rank(take.scorecard, take.verdict), line)
+        for line in takes
+        if (take := line.record).scorecard is not None and take.verdict is not None
+    ]
+    if judged:
+        return min(judged, key=lambda pair: pair[0])[1]
+    return takes[-1] if takes else None
 
 
 def _notes(

@@ -34,6 +34,12 @@ class EventKind(StrEnum):
     """The shot would not have ended within the night's hours: it waits, first in line."""
     CANCELLED = "cancelled"
     """A person said that nothing more is to be done on the shot in this night."""
+    RETAKE = "retake"
+    """What the policy said after a rejected take; `data`: the `recipe` that follows, `remedy`."""
+    PRESET_CHANGED = "preset_changed"
+    """A preset failed alike in many shots: its shots not yet begun get a remedy from the start."""
+    ATTRIBUTED = "attributed"
+    """The earlier stages of a failed take were scored; `data`: `scores`, `stage` that broke it."""
     NOTE = "note"
     """What a person should know; `data` may name `best_take`, the take id worth looking at."""
 
@@ -113,6 +119,21 @@ class TakeRecord:
     def night(self) -> str:
         """The night that asked for it."""
         return self.transitions[0].night
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetakePair:
+    """A failed take and the judged one that a remedy made of it."""
+
+    family: str
+    preset: str
+    remedy: str
+    """Its name."""
+    before: Verdict
+    before_card: Scorecard | None
+    """Without its curves."""
+    after: Verdict
+    after_card: Scorecard | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from reports.records import (
     EventKind,
     EventRecord,
     NightRecord,
+    RetakePair,
     ShotRecord,
     TakeRecord,
     Transition,
@@ -107,6 +108,20 @@ def take_record(row: Row, transitions: list[Row]) -> TakeRecord:
             receipt=_parsed(Receipt.from_dict, row["receipt"]),
             scorecard=_parsed(Scorecard.from_dict, row["scorecard"]),
             verdict=_parsed(Verdict.from_dict, row["verdict"]),
+        )
+
+
+def retake_pair(row: Row) -> RetakePair:
+    """The pair of a row of takes joined with both verdicts and both scorecards."""
+    with _readable("takes", row["id"]):
+        return RetakePair(
+            family=row["family"],
+            preset=row["preset"],
+            remedy=row["remedy"],
+            before=Verdict.from_dict(json.loads(row["before"])),
+            before_card=_parsed(Scorecard.from_dict, row["before_card"]),
+            after=Verdict.from_dict(json.loads(row["after"])),
+            after_card=_parsed(Scorecard.from_dict, row["after_card"]),
         )
 
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from qc.judge import judge
+from tasks.attribution import attribute
 from tasks.desk import Desk, Job, desk
+from tasks.judge_clip import SCORE_BUDGET, judge_clip
 from tasks.judge_take import conclude
-from tasks.limits import limits_for
 from tasks.render_take import MACHINE_RETRIES, retry_machine_failures
-from tasks.score_order import score_order
-
-SCORE_BUDGET = 1800.0
-"""Seconds after which measuring a clip is taken for stuck."""
-
-_STILL = re.compile(r"\b(static|locked[- ]off|still camera|no camera move(ment)?|tripod)\b", re.I)
 
 
 @task(
@@ -39,14 +31,7 @@ async def score_once(night: Desk, job: Job, number: int) -> str:
     """One try: measured, judged and written down in one transaction."""
     take = night.ledger.takes_of(job.shot_id)[number - 1]
     assert take.receipt is not None, "only a rendered take is scored"
-    recipe = take.recipe
-    card = await night.pool.score(
-        score_order(night, job, recipe, take.receipt.clip), budget=SCORE_BUDGET
-    )
+    card, verdict = await judge_clip(night, job, take.recipe, take.receipt.clip)
     await night.pool.picture(take.receipt.clip, budget=SCORE_BUDGET)
-    verdict = judge(
-        card,
-        thresholds=limits_for(card, recipe=recipe, studio=night.studio, learned=night.learned),
-        expects_motion=_STILL.search(recipe.prompt) is None,
-    )
-    return conclude(night, job, number, card, verdict).decision
+    by_stage = await attribute(night, job, take, verdict)
+    return conclude(night, job, number, card, verdict, by_stage=by_stage).decision

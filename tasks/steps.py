@@ -5,10 +5,10 @@ from __future__ import annotations
 from reports.records import EventKind, TakeRecord
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job
-from tasks.judge_take import after_failure
+from tasks.judge_take import next_recipe
 from tasks.naming import take_id
 from tasks.next_action import Action, next_action
-from tasks.retake import Hold
+from tasks.preset_change import first_recipe
 
 
 def action_for(night: Desk, job: Job) -> tuple[Action, int]:
@@ -30,18 +30,18 @@ def action_for(night: Desk, job: Job) -> tuple[Action, int]:
 def add_take(night: Desk, job: Job, *, again: bool) -> None:
     """Put the shot's next take into the ledger, queued.
 
-    The first take is what the sheet asks for; `again` repeats a recipe that the machine failed;
-    otherwise the policy, asked with the same history, gives the same answer as when it judged.
+    The first take is what the sheet asks for, under what was changed of its preset tonight;
+    `again` repeats a recipe that the machine failed; otherwise it is what the policy said.
     """
     takes = night.ledger.takes_of(job.shot_id)
-    recipe, words, remedy = job.shot.recipe, "", None
     if takes and again:
         recipe, remedy = takes[-1].recipe, takes[-1].remedy
         words = "the same recipe again: the machine failed it before"
     elif takes:
-        step = after_failure(night, job, takes)
-        assert not isinstance(step, Hold), "a rejected take is one that the policy lets follow"
-        recipe, words, remedy = step.recipe, step.words, {"name": step.remedy.name}
+        recipe, words, name = next_recipe(night, job, takes)
+        remedy = {"name": name}
+    else:
+        recipe, words, remedy = first_recipe(night, job)
     number = len(takes) + 1
     night.ledger.add_take(
         job.shot_id,

@@ -19,7 +19,8 @@ CLEAN: dict[str, float] = {"frozen": 0.0, "black": 0.0, "length_error": 0.0, "cu
 
 
 class FakePool(Pool):
-    """Renders at once; `scripts` says, by shot, which metrics each take gets on top of CLEAN."""
+    """Renders at once; `scripts` says, by shot, which metrics each take gets on top of CLEAN, and
+    by `<shot> stage-1` what that stage gets when the stages of a failed take are compared."""
 
     torch_device = "cpu"
     lanes = 2
@@ -49,8 +50,10 @@ class FakePool(Pool):
         return self._backend.render(order, tell=self._tell)
 
     async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
-        """What the script says about this shot's next take."""
-        shot = order.clip.parts[-4]
+        """What the script says about this shot's next take, or its next look at a stage."""
+        *above, folder, _ = order.clip.parts
+        stage = folder.startswith("stage-")
+        shot = f"{above[-3]} {folder}" if stage else above[-2]
         script = self.scripts.get(shot, [])
         extra = script.pop(0) if script else {}
         assert order.frames is not None

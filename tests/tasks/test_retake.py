@@ -8,48 +8,35 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_stage_recipe import RANGES, recipe
 
 from manifests.families import FAMILIES
 from manifests.remedy import Remedy, fewer_frames, load_remedies, next_seed, smaller
-from manifests.stage import Concession, Recipe, Stage, StageKind
+from manifests.stage import Concession, Recipe, StageKind
 from qc.scorecard import FailureClass
-from tasks.retake import Attempt, Hold, Retake, decide, gives_up
-
-RANGES = {"cfg": (1.5, 5.0), "denoise": (0.25, 0.6), "steps": (4.0, 30.0)}
-
-
-def recipe(*, cfg: float = 3.0, denoise: float = 0.45, stages: int = 2, seed: int = 7) -> Recipe:
-    first = Stage(kind=StageKind.RENOISE, steps=12, cfg=cfg, shift=3.0)
-    later = [
-        replace(first, denoise=denoise, steps=10, seed_offset=index) for index in range(1, stages)
-    ]
-    return Recipe(
-        preset="pocket/two-stage",
-        family="pocket",
-        model="pocket-wan",
-        model_id="sha256:0",
-        prompt="pan left",
-        negative="",
-        width=128,
-        height=128,
-        frames=17,
-        fps=8.0,
-        seed=seed,
-        stages=(first, *later),
-    )
+from tasks.retake import DIALS, Attempt, Hold, Retake, decide, gives_up
+from tasks.retake_purse import Purse
 
 
-def follow(failures: list[FailureClass], *, max_takes: int = 3, start: Recipe | None = None):
+def follow(
+    failures: list[FailureClass],
+    *,
+    max_takes: int = 3,
+    start: Recipe | None = None,
+    asked: Recipe | None = None,
+) -> list[Recipe]:
     """Recipes of the takes that are made when take after take fails so."""
     attempts: list[Attempt] = []
-    current, remedy = start or recipe(), None
+    current, remedies = start or recipe(), ()
     made = [current]
     for failure in failures:
-        attempts.append(Attempt(recipe=current, failure=failure, remedy=remedy))
-        step = decide(attempts, remedies=load_remedies(), ranges=RANGES, max_takes=max_takes)
+        attempts.append(Attempt(recipe=current, failure=failure, remedies=remedies))
+        step = decide(
+            attempts, remedies=load_remedies(), ranges=RANGES, max_takes=max_takes, asked=asked
+        )
         if isinstance(step, Hold):
             break
-        current, remedy = step.recipe, step.remedy.name
+        current, remedies = step.recipe, (step.remedy.name,)
         made.append(current)
     return made
 
@@ -95,11 +82,121 @@ def test_values_stay_in_the_preset_s_ranges_or_come_nearer(
 
 def test_the_policy_gives_the_same_answer_to_the_same_history() -> None:
     """A night that was killed and asks again is told the same."""
-    attempt = Attempt(recipe=recipe(), failure=FailureClass.FROZEN, remedy=None)
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FROZEN)
     answers = [
         decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3) for _ in range(2)
     ]
     assert answers[0] == answers[1]
+
+
+@given(failing, recipes, recipes)
+@settings(deadline=None, max_examples=80)
+def test_no_dial_is_ever_turned_back(
+    failures: list[FailureClass], start: Recipe, asked: Recipe
+) -> None:
+    """A dial that went down on a shot never goes up again, whatever fails next; what was changed
+    between the sheet and the first take counts too."""
+    takes = [asked, *follow(failures, start=start, max_takes=8, asked=asked)]
+    for earlier, later in itertools.combinations(itertools.pairwise(takes), 2):
+        for index in range(min(len(take.stages) for take in (*earlier, *later))):
+            for name in DIALS:
+                first, second = (
+                    getattr(after.stages[index], name) - getattr(before.stages[index], name)
+                    for before, after in (earlier, later)
+                )
+                assert first * second >= 0
+
+
+@given(st.sampled_from(list(FailureClass)), recipes, st.integers(0, 2))
+@settings(deadline=None, max_examples=80)
+def test_a_blamed_stage_is_the_only_one_whose_dials_turn(
+    failure: FailureClass, start: Recipe, blamed: int
+) -> None:
+    """Every stage before the blamed one keeps its dials; a retake with the seed kept so starts
+    from the last good stage."""
+    if blamed >= len(start.stages):
+        return
+    attempt = Attempt(recipe=start, failure=failure)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3, blamed=blamed)
+    if isinstance(step, Hold) or len(start.stages) == 1:
+        return
+    changed = [
+        index
+        for index, (old, new) in enumerate(zip(start.stages, step.recipe.stages, strict=False))
+        if any(getattr(old, name) != getattr(new, name) for name in DIALS)
+    ]
+    assert changed in ([], [blamed])
+
+
+@pytest.mark.parametrize(
+    ("blamed", "words"),
+    [
+        (
+            None,
+            "CFG down by a third in every stage (stage 1 cfg 3 -> 2.001; stage 2 cfg 3 -> 2.001)",
+        ),
+        (0, "CFG down by a third in every stage (stage 1 cfg 3 -> 2.001)"),
+        (1, "CFG down by a third in every stage (stage 2 cfg 3 -> 2.001)"),
+    ],
+)
+def test_a_remedy_is_aimed_at_the_stage_that_broke_the_picture(
+    blamed: int | None, words: str
+) -> None:
+    """What is meant for all stages changes the blamed one alone."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.OVERSATURATED)
+    step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3, blamed=blamed)
+    assert step.words == f"oversaturated: {words}"
+
+
+def test_where_stage_1_fails_already_a_later_denoise_is_no_remedy() -> None:
+    """Flicker: less denoise where stage 2 made it, a new seed where stage 1 did."""
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FLICKER)
+    names = [
+        decide(
+            [attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3, blamed=blamed
+        ).remedy.name
+        for blamed in (0, 1)
+    ]
+    assert names == ["new-seed", "denoise-down"]
+
+
+def test_behind_a_new_seed_a_rule_has_its_turn() -> None:
+    """Frozen three times: another seed, then more guidance in stage 1, then another seed."""
+    first, second, third, fourth = follow([FailureClass.FROZEN] * 3, max_takes=4)
+    assert second.stages == first.stages
+    assert third.seed == second.seed
+    assert third.stages[0].cfg == 3.5
+    assert fourth == third.with_seed(fourth.seed)
+    assert len({first.seed, second.seed, fourth.seed}) == 3
+
+
+@given(failing, st.integers(0, 9), st.integers(0, 9))
+@settings(deadline=None, max_examples=50)
+def test_a_spent_purse_holds_every_class(
+    failures: list[FailureClass], spent: int, bound: int
+) -> None:
+    """Retakes stop exactly where the night's number of them is reached."""
+    attempts = [Attempt(recipe=recipe(), failure=failures[0])]
+    purse = Purse(takes=bound, spent_takes=spent)
+    held, free = (
+        decide(attempts, remedies=load_remedies(), ranges=RANGES, max_takes=3, purse=each)
+        for each in (purse, None)
+    )
+    if spent < bound or isinstance(free, Hold):
+        assert held == free
+    else:
+        assert "the night's retakes are used up" in held.words
+
+
+def test_minutes_are_a_bound_too() -> None:
+    """No retake that would not end within them; none at all with 0; without a bound, always."""
+    assert Purse(seconds=600, spent_seconds=500, next_seconds=90).spent is None
+    assert Purse(seconds=600, spent_seconds=500, next_seconds=120).spent == (
+        "the night's retakes are used up (8.3 of 10 min spent, 2.0 needed)"
+    )
+    assert Purse(seconds=600, spent_seconds=600).spent is not None
+    assert Purse(seconds=0).spent is not None
+    assert Purse(spent_takes=99, spent_seconds=1e9, next_seconds=1e9).spent is None
 
 
 def test_oversaturation_turns_guidance_down_in_every_stage() -> None:
@@ -126,14 +223,14 @@ def test_rule_and_seed_alternate() -> None:
 
 def test_what_no_recipe_can_mend_is_held_at_once() -> None:
     """A wrong length is held after one take: sampling again gives it again."""
-    attempt = Attempt(recipe=recipe(), failure=FailureClass.WRONG_LENGTH, remedy=None)
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.WRONG_LENGTH)
     step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
     assert step == Hold(words="wrong length is nothing that another take mends")
 
 
 def test_the_words_name_every_value_that_changed() -> None:
     """The report can say what was done: class, remedy, values."""
-    attempt = Attempt(recipe=recipe(), failure=FailureClass.FLICKER, remedy=None)
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FLICKER)
     step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
     assert isinstance(step, Retake)
     assert step.words == (
@@ -147,7 +244,7 @@ def test_nan_is_rendered_again_with_the_same_seed_in_full_precision() -> None:
     _, second, third = follow([FailureClass.NAN, FailureClass.NAN], start=start)
     assert second == replace(start, precision="float32", vae_precision="float32")
     assert third == second.with_seed(next_seed(second.seed, 3))
-    attempt = Attempt(recipe=start, failure=FailureClass.NAN, remedy=None)
+    attempt = Attempt(recipe=start, failure=FailureClass.NAN)
     step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
     assert step.words == (
         "nan: the same seed in float32 "
@@ -206,7 +303,7 @@ def test_nothing_is_given_up_that_is_not_conceded(
 
 def test_without_concessions_memory_is_held_in_words() -> None:
     """Another seed needs the same memory: nothing is tried."""
-    attempt = Attempt(recipe=recipe(), failure=FailureClass.MEMORY, remedy=None)
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.MEMORY)
     step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
     assert step == Hold(words="memory: the recipe concedes nothing more")
     assert not gives_up(recipe(), load_remedies())
@@ -215,7 +312,7 @@ def test_without_concessions_memory_is_held_in_words() -> None:
 def test_the_words_name_what_became_smaller() -> None:
     """The report says from what to what."""
     start = replace(recipe(), concessions=(Concession.FRAMES,), family="wan", frames=81)
-    attempt = Attempt(recipe=start, failure=FailureClass.MEMORY, remedy=None)
+    attempt = Attempt(recipe=start, failure=FailureClass.MEMORY)
     step = decide([attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3)
     assert step.words == "memory: a quarter fewer frames (frames 81 -> 61)"
 
