@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,18 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """Write the whole of `data` (text as UTF-8) to `path`, or leave `path` as it was."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def link_or_copy(path: Path, to: Path) -> None:
+    """Have the content of `path` at `to`, whole or not at all: a hard link, or a copy where there
+    are none. Raises OSError."""
+    with atomic_path(to) as temporary:
+        try:
+            os.link(path, temporary)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(path, temporary)
 
 
 def sha256_file(path: Path) -> str:

@@ -12,7 +12,7 @@ from manifests.errors import BadInput, Fault
 from manifests.families import FAMILIES, Family, family_named
 from manifests.loras import LoraRef, find_lora
 from manifests.paths import Roots
-from manifests.preset_check import Wrong, wrong_chain, wrong_frame, wrong_stages
+from manifests.preset_check import Wrong, wrong_candidates, wrong_chain, wrong_frame, wrong_stages
 from manifests.preset_text import PresetText, StageText, read_preset_text
 from manifests.refusal import Refusal
 from manifests.settings import Studio
@@ -52,6 +52,10 @@ class Preset:
     speed: Speed = Speed.EXACT
     concessions: tuple[Concession, ...] = ()
     """What may be given up when memory is short."""
+    early: bool = True
+    """Whether a take that is certainly lost is stopped after its first stage."""
+    candidates: int = 1
+    """First stages of a take, of which the best is gone on with."""
 
     @property
     def qualified_name(self) -> str:
@@ -159,6 +163,7 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio, with_loras: 
         *wrong_frame(text, family, models=studio.models),
         *wrong,
         *wrong_stages(text, family),
+        *wrong_candidates(text),
         *(() if wrong else wrong_chain(stages)),
     ]
     faults = [
@@ -194,6 +199,8 @@ def _load(path: Path, *, family: Family, name: str, studio: Studio, with_loras: 
         ranges={str(key): limits for key, limits in text.ranges.items()},
         speed=text.speed,
         concessions=text.memory.allow,
+        early=text.early,
+        candidates=text.candidates,
     )
 
 

@@ -65,6 +65,28 @@ def wrong_stages(text: PresetText, family: Family) -> Iterator[Wrong]:
                 yield index, key, Refusal(problem, "widen the range or change the value")
 
 
+def wrong_candidates(text: PresetText) -> Iterator[Wrong]:
+    """Candidates that cannot be looked at after stage 1, or spare nothing."""
+    if text.candidates == 1:
+        return
+    asked = f"candidates {text.candidates} are chosen after stage 1"
+    if len(text.stages) == 1:
+        yield (
+            None,
+            "candidates",
+            Refusal(f"{asked}, and no stage follows it", "remove 'candidates' or add a stage"),
+        )
+    elif text.stages[0].leaves_noise:
+        yield (
+            None,
+            "candidates",
+            Refusal(
+                f"{asked}, which leaves noise in the picture",
+                "remove 'candidates' or let stage 1 run to its end",
+            ),
+        )
+
+
 def _wrong_stage(stage: StageText, family: Family) -> Iterator[tuple[str, Refusal]]:
     flow = family.noise is Noise.FLOW
     if flow and stage.shift is None:

@@ -17,6 +17,7 @@ from pydantic import (
     ValidationError,
 )
 
+from manifests.candidates import MOST_CANDIDATES
 from manifests.cut import BOUNDARY, Cut, Level
 from manifests.errors import BadInput, Fault
 from manifests.loras import LoraRef, read_loras
@@ -177,6 +178,9 @@ class PresetText(BaseModel):
     negative: Annotated[str, Field(max_length=8000)] = ""
     speed: Annotated[Speed, BeforeValidator(_one_of(Speed, "speed"))] = Speed.EXACT
     memory: MemoryText = MemoryText()
+    early: bool = True
+    """Whether a take that is certainly lost is stopped after its first stage."""
+    candidates: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = 1
     stages: Annotated[tuple[StageText, ...], Field(min_length=1, max_length=8)]
     ranges: dict[
         Literal["cfg", "denoise", "steps"], Annotated[tuple[float, float], AfterValidator(_ordered)]

@@ -240,6 +240,7 @@ class Resolver:
             boundary=model.boundary,
             speed=preset.speed,
             concessions=preset.concessions,
+            candidates=preset.candidates,
         )
 
 

@@ -188,6 +188,9 @@ class Recipe:
     speed: Speed = Speed.EXACT
     concessions: tuple[Concession, ...] = ()
     """What may be given up when memory is short; what was given up is in the receipt."""
+    candidates: int = 1
+    """First stages that are rendered, each of its own seed (`manifests.candidates`); only the
+    best is gone on with. 1..8."""
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data; `from_dict` is its inverse."""

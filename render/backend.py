@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from render.errors import ModelUnavailable
+from render.look import Look
 from render.order import Receipt, RenderOrder
 
 
@@ -57,7 +58,14 @@ class RenderBackend(ABC):
     """Renders takes and keeps what can be kept warm between them."""
 
     @abstractmethod
-    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
+    def render(
+        self,
+        order: RenderOrder,
+        *,
+        tell: Tell,
+        watch: Watch | None = None,
+        look: Look | None = None,
+    ) -> Receipt:
         """Render one take and write its clip. Several threads may call it at once: the takes
         take turns on the card, and one is written while the next is sampled.
 
@@ -66,6 +74,7 @@ class RenderBackend(ABC):
 
         Raises:
             MachineFailure: the same take may succeed later or elsewhere.
+            TakeDoomed: `look` saw after an early stage that the take is lost.
             RenderError: any other failure, named (see `render.errors`).
         """
 

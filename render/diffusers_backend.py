@@ -25,6 +25,8 @@ from render.errors import ModelUnavailable, SourceUnreadable
 from render.families.base import Family, LoadedModel, LoadRequest
 from render.families.registry import FAMILIES, load_model
 from render.ladder import Rung
+from render.look import Look
+from render.looking import with_strips
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.midway import CADENCE, Cadence
 from render.order import Placement, Receipt, RenderOrder, StageReceipt
@@ -68,7 +70,14 @@ class DiffusersBackend(RenderBackend):
         self._cadence = cadence
         self._rungs = Rungs()
 
-    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
+    def render(
+        self,
+        order: RenderOrder,
+        *,
+        tell: Tell,
+        watch: Watch | None = None,
+        look: Look | None = None,
+    ) -> Receipt:
         """Render one take; see `RenderBackend.render`."""
         device = _device(order)
         with machine_failures_named(order.take_id, device):
@@ -77,7 +86,7 @@ class DiffusersBackend(RenderBackend):
             finished, note = _finished(order)
             if finished is not None:
                 return finished
-            take = Take(order, tell, device, _source_sha256(order), watch)
+            take = Take(order, tell, device, _source_sha256(order), watch, look)
             take.store, take.cadence = self._store, self._cadence
             take.notes += [*note, *_source_notes(order, take.source_sha256)]
             return self._render(take)
@@ -243,7 +252,7 @@ def _receipt(
     recipe = take.recipe
     return Receipt(
         take_id=take.order.take_id,
-        recipe_fingerprint=recipe.fingerprint,
+        recipe_fingerprint=take.order.recipe.fingerprint,
         clip=clip,
         clip_sha256=sha256_file(clip),
         frames=recipe.frames,
@@ -263,6 +272,7 @@ def _receipt(
         rungs=rungs,
         speed=take.speed.value,
         reused=tuple(take.reused),
+        looks=with_strips(take.looks),
         timeline=tuple(sorted(take.timeline, key=lambda span: span.begun)),
     )
 

@@ -4,8 +4,10 @@ RenderError (RushesError)
 ├── MachineFailure        the same take may succeed later or elsewhere: Prefect retries it
 │   ├── OutOfMemory       the card or the host ran out of memory
 │   ├── WorkerLost        the worker process died or stopped answering
+│   ├── Stuck             it told of no step for far longer than its steps take
 │   └── DiskFull          no space left where the take is written
 ├── OutOfHours            the night's hours ended: it goes on in the next one
+├── CardsBlocked          every card failed too often tonight for this kind of work
 ├── ModelUnavailable      the model cannot be loaded here: retrying does not help
 ├── SourceUnreadable      the still vanished or cannot be decoded any more
 ├── StaleCheckpoint       a checkpoint belongs to another recipe: it is ignored, by name
@@ -14,6 +16,7 @@ RenderError (RushesError)
 ├── NonFinite             NaN or infinity in latents or frames: a picture failure
 │   ├── Diverged          latents exploded or collapsed: as good as NaN
 │   └── NonFiniteFrames   the decode made them, of latents that are sound
+├── TakeDoomed            a look after an early stage saw that it is lost: a picture failure
 ├── GradeUnusable         a grade's LUT vanished, changed or is no LUT, or its numbers make no CDL
 ├── DeliveryFlawed        the review file failed a check; it was not published
 ├── VersionExists         a delivered version is there already and is never overwritten
@@ -21,6 +24,9 @@ RenderError (RushesError)
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from manifests.errors import RushesError
 
@@ -48,12 +54,25 @@ class WorkerLost(MachineFailure):
     """The worker process died or stopped answering."""
 
 
+class Stuck(MachineFailure):
+    """The take told of no step for far longer than its steps take; its worker was restarted."""
+
+
 class DiskFull(MachineFailure):
     """No space is left where the take is written."""
 
 
 class OutOfHours(RenderError):
     """The night's hours ended: nothing failed, the take goes on from what was kept of it."""
+
+
+class CardsBlocked(RenderError):
+    """Every card of the machine failed too often tonight for this kind of work."""
+
+    def __init__(self, words: str, *, memory: bool = False) -> None:
+        super().__init__(words)
+        self.memory = memory
+        """Whether memory was the only reason: a smaller take may fit."""
 
 
 class ModelUnavailable(RenderError):
@@ -86,6 +105,19 @@ class Diverged(NonFinite):
 
 class NonFiniteFrames(NonFinite):
     """NaN or infinity in decoded frames; the latents are sound."""
+
+
+class TakeDoomed(RenderError):
+    """A look after an early stage saw that the take is lost as a picture: it stopped there."""
+
+    def __init__(
+        self, words: str, *, failure: str = "", told: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(words)
+        self.failure = failure
+        """Its class, as the look named it."""
+        self.told = dict(told or {})
+        """`Opinion.told`: what the look has to say to whoever concludes the take."""
 
 
 class GradeUnusable(RenderError):

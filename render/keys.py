@@ -19,7 +19,7 @@ from manifests.stage import Recipe
 FORMAT = 2
 """Raised when the layout of what is kept, or the arithmetic behind it, changes."""
 
-_NOT_PIXELS = ("preset", "model", "fps", "stages", "concessions")
+_NOT_PIXELS = ("preset", "model", "fps", "stages", "concessions", "candidates")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

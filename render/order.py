@@ -86,6 +86,8 @@ class RenderOrder:
     score: ScoreOrder | None = None
     """How the clip is to be measured while it is decoded; None: it is measured later, from its
     file. The numbers are the same."""
+    look: LookOrder | None = None
+    """How it is to be looked at after an early stage; None: it is not."""
     stop_at: float | None = None
     """Seconds since the epoch at which it is to stop, at the next step; None: never."""
     stop_keeps: bool = True
@@ -107,6 +109,28 @@ class RenderOrder:
     def clip(self) -> Path:
         """Absolute path that the clip will have."""
         return self.folder / CLIP_NAME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookReceipt:
+    """A look at what an early stage left."""
+
+    stage: int
+    """0-based."""
+    seed: int
+    """Base seed of what was looked at: the recipe's own, or that of a candidate."""
+    words: str
+    """What was thought of it, for a person."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The numbers behind it."""
+    failure: str | None = None
+    """Class of the failure of a candidate that was certainly lost; None: it could go on."""
+    chosen: bool = True
+    """Whether the take went on with it; of several candidates one."""
+    seconds: float = 0.0
+    """Wall time of the stage; 0.0 where it came from a checkpoint or the store."""
+    preview: Path | None = None
+    """Small picture strip of it; None: not made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +209,8 @@ class Receipt:
     """The level that was really kept to: less than asked where a compile failed."""
     reused: tuple[str, ...] = ()
     """What came from the store: `prompt`, `still`, `stage 1`."""
+    looks: tuple[LookReceipt, ...] = ()
+    """Looks after an early stage: one, or one for each candidate; empty where none was asked."""
     timeline: tuple[Span, ...] = ()
     """What the worker did when; stretches of one take, in order of their start."""
 
@@ -213,6 +239,10 @@ class Receipt:
                 "notes": tuple(data["notes"]),
                 "rungs": tuple(data.get("rungs", ())),
                 "reused": tuple(data.get("reused", ())),
+                "looks": tuple(
+                    LookReceipt(**{**look, "preview": _path(look.get("preview"))})
+                    for look in data.get("looks", ())
+                ),
                 "timeline": tuple(Span(**span) for span in data.get("timeline", ())),
             }
         )
@@ -233,6 +263,18 @@ class ScoreOrder:
     device: str = "cpu"
     weights_dir: Path | None = None
     """Where LPIPS backbone weights lie; None: the seeded random backbone, named so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookOrder:
+    """How a take is to be looked at after an early stage."""
+
+    source: Path | None
+    """The still to hold its first picture against; None skips that."""
+    expects_motion: bool = True
+    """Whether a picture that stands still is a failure."""
+    stops: bool = True
+    """Whether a take that is certainly lost stops there; else it is only looked at, and ranked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

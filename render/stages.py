@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manifests.schedules import stage_sigmas
 from render.backend import Progress
+from render.candidates import choose
 from render.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -15,6 +18,8 @@ from render.encodings import Encodings
 from render.errors import NonFinite, StaleCheckpoint
 from render.families.base import Conditioning, ImageCondition, LoadedModel
 from render.keys import plan_hash
+from render.look import Opinion
+from render.looking import look_at, look_receipt, look_stage, stop_if_doomed
 from render.midway import Keeper, load_cut
 from render.order import StageReceipt
 from render.sampling import AfterStep, Latents, StepDone, StepEnd, run_chain_stage
@@ -29,6 +34,7 @@ def sample(
 ) -> tuple[Latents, tuple[StageReceipt, ...]]:
     """Latents at the end of the last stage, going on from the furthest checkpoint."""
     order = take.order
+    take.chosen, take.looks = None, ()
     take.store.settle(order.store, most_bytes=order.store_bytes, reserve_bytes=order.store_leaves)
     try:
         return _sample(take, model, encodings)
@@ -39,6 +45,7 @@ def sample(
 def _sample(
     take: Take, model: LoadedModel, encodings: Encodings
 ) -> tuple[Latents, tuple[StageReceipt, ...]]:
+    ran = None if take.recipe.candidates == 1 else _choose(take, model, encodings)
     furthest = _furthest(take)
     latents = None if furthest is None else furthest.latents
     receipts = [] if furthest is None else list(furthest.receipts)
@@ -49,14 +56,61 @@ def _sample(
         model.encoded()
     if furthest is not None and furthest.latents.sigma == 0:
         _preview(take, len(receipts) - 1, furthest.latents, model=model, image=image)
+        if left:
+            _look(take, len(receipts) - 1, furthest.latents, receipts, model=model, image=image)
+    if ran is not None:
+        receipts[0] = replace(ran, latents=receipts[0].latents)
     for k in left:
         take.check_hours(f"before stage {k + 1}")
         assert conditioning is not None, "encoded where a stage is left"
         latents = _run_stage(take, k, latents, receipts, model=model, conditioning=conditioning)
+        _look(take, k, latents, receipts, model=model, image=image)
     assert latents is not None, "a recipe has at least one stage"
     take.check_hours("before the decode")
     finished = model.finish_latents(latents.x.to(model.device), image)
     return Latents(x=finished, sigma=latents.sigma), tuple(receipts)
+
+
+def _choose(take: Take, model: LoadedModel, encodings: Encodings) -> StageReceipt | None:
+    """Settle which candidate the take goes on with; see `render.candidates`."""
+
+    def first_stage(sub: Take) -> tuple[StageReceipt, Opinion | None]:
+        found, receipts = _furthest(sub, stages=1), list[StageReceipt]()
+        with sub.phase("encode"):
+            conditioning = encodings.condition(sub, model)
+            model.encoded()
+        image = conditioning.image
+        if found is None:
+            sub.check_hours("before stage 1")
+            latents = _run_stage(sub, 0, None, receipts, model=model, conditioning=conditioning)
+        else:
+            latents, receipts = found.latents, [*found.receipts]
+            _preview(sub, 0, latents, model=model, image=image)
+        return receipts[0], look_at(sub, 0, latents, model=model, image=image)
+
+    return choose(take, first_stage, lambda sub: _plan(sub, 0))
+
+
+def _look(
+    take: Take,
+    k: int,
+    latents: Latents,
+    receipts: list[StageReceipt],
+    *,
+    model: LoadedModel,
+    image: ImageCondition | None,
+) -> None:
+    """Have the take looked at, where this is the place and it was not chosen by such a look.
+
+    Raises TakeDoomed.
+    """
+    if k != look_stage(take.recipe) or take.looks:
+        return
+    opinion = look_at(take, k, latents, model=model, image=image)
+    if opinion is not None:
+        seconds = receipts[k].seconds
+        take.looks = (look_receipt(take, k, opinion, chosen=True, seconds=seconds),)
+        stop_if_doomed(take, k, opinion)
 
 
 def _run_stage(
@@ -132,13 +186,13 @@ def _plan(take: Take, k: int) -> str:
     return plan_hash(take.recipe, k, take.surroundings())
 
 
-def _furthest(take: Take) -> Checkpoint | None:
-    """The furthest stage's end that the take's folder or the store holds.
+def _furthest(take: Take, *, stages: int | None = None) -> Checkpoint | None:
+    """The furthest end of the first `stages` (None: of all) that folder or store hold.
 
     What comes from the store is put into the take's folder, which so stays complete in itself.
     """
     folder = take.order.folder
-    plans = [_plan(take, k) for k in range(len(take.recipe.stages))]
+    plans = [_plan(take, k) for k in range(len(take.recipe.stages))][:stages]
     found = resume(folder, plans)
     take.notes += [note for note in found.notes if note not in take.notes]
     done = 0 if found.checkpoint is None else len(found.checkpoint.receipts)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from manifests.files import atomic_path, write_atomic
+from manifests.files import link_or_copy, write_atomic
 from render.errors import TensorFileDamaged
 from render.tensor_file import read_tensors, write_tensors
 
@@ -122,7 +122,7 @@ class Store:
         if (path := self._path(kind, key)) is None:
             return False
         try:
-            _link_or_copy(path, to)
+            link_or_copy(path, to)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -136,7 +136,7 @@ class Store:
         path = self._path(kind, key)
         try:
             if path is not None and self._may_write(file.stat().st_size):
-                _link_or_copy(file, path)
+                link_or_copy(file, path)
         except OSError as error:
             self._failed(error)
 
@@ -221,14 +221,3 @@ def _files(folder: Path) -> list[_File]:
 def _touch(path: Path) -> None:
     with suppress(OSError):
         os.utime(path)
-
-
-def _link_or_copy(path: Path, to: Path) -> None:
-    """Have the content of `path` at `to`, whole or not at all. Raises OSError."""
-    with atomic_path(to) as temporary:
-        try:
-            os.link(path, temporary)
-        except FileNotFoundError:
-            raise
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(path, temporary)

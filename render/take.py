@@ -16,8 +16,9 @@ from manifests.stage import Recipe, Speed
 from render.backend import Progress, Tell, Watch
 from render.errors import OutOfHours
 from render.keys import Surroundings
+from render.look import Look
 from render.midway import CADENCE, Cadence
-from render.order import Placement, RenderOrder, Span
+from render.order import LookReceipt, Placement, RenderOrder, Span
 from render.stage_previews import StagePreviews
 from render.store import Store
 
@@ -32,6 +33,7 @@ class Take:
     source_sha256: str | None
     """Of the still that is really rendered."""
     watch: Watch | None = None
+    look: Look | None = None
     notes: list[str] = field(default_factory=list)
     """What a person should know, for the receipt."""
     reused: list[str] = field(default_factory=list)
@@ -47,6 +49,10 @@ class Take:
     """Where it looks for what was computed before, and leaves what may be of use again."""
     cadence: Cadence = CADENCE
     """How often it is kept between the steps of a stage."""
+    chosen: Recipe | None = None
+    """Where the order asks for candidates: the recipe of the one that it goes on with."""
+    looks: tuple[LookReceipt, ...] = ()
+    """What was thought of it after an early stage."""
     previews: StagePreviews = field(init=False)
     """Pictures of what the stages left."""
     _stop: float | None = field(init=False)
@@ -59,8 +65,8 @@ class Take:
 
     @property
     def recipe(self) -> Recipe:
-        """Of the order."""
-        return self.order.recipe
+        """Of the order; of the candidate that was chosen, where it asks for several."""
+        return self.order.recipe if self.chosen is None else self.chosen
 
     @property
     def is_over(self) -> bool:

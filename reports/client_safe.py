@@ -99,7 +99,7 @@ def _receipt(receipt: Receipt) -> Receipt:
         replace(stage, latents=Path(stage.latents.name), preview=None) for stage in receipt.stages
     )
     clip = Path(receipt.clip.name)
-    return replace(receipt, clip=clip, stages=stages, device="", notes=(), versions={})
+    return replace(receipt, clip=clip, stages=stages, device="", notes=(), looks=(), versions={})
 
 
 def _verdict(verdict: Verdict) -> Verdict:

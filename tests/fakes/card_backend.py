@@ -17,6 +17,7 @@ from dataclasses import replace
 from fake_backend import FakeBackend
 
 from render.backend import Progress, Tell, Watch
+from render.look import Look
 from render.order import Receipt, RenderOrder, Span
 from render.turns import Turns
 
@@ -32,7 +33,14 @@ class CardBackend(FakeBackend):
         """The turns themselves."""
         return self._turns
 
-    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
+    def render(
+        self,
+        order: RenderOrder,
+        *,
+        tell: Tell,
+        watch: Watch | None = None,
+        look: Look | None = None,
+    ) -> Receipt:
         """Hold the card as the prompt says, then do what the fake does."""
         with self._turns:
             begun = time.time()
@@ -42,7 +50,7 @@ class CardBackend(FakeBackend):
                 log.write(f"{os.getpid()}\n")
             self._hold(order.recipe.prompt)
             ended = time.time()
-        receipt = super().render(order, tell=tell, watch=watch)
+        receipt = super().render(order, tell=tell, watch=watch, look=look)
         span = Span(kind="stage 1", begun=begun, ended=ended, on_card=True)
         ranks = "" if order.gang is None else f" leads {order.gang.size}"
         return replace(receipt, device=f"{os.getpid()}{ranks}", timeline=(span,))

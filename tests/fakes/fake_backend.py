@@ -27,6 +27,7 @@ from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory
+from render.look import Look
 from render.order import Receipt, RenderOrder, StageReceipt
 from render.post.strip import write_strip
 
@@ -34,7 +35,14 @@ from render.post.strip import write_strip
 class FakeBackend(RenderBackend):
     """Renders by sliding a window over the source."""
 
-    def render(self, order: RenderOrder, *, tell: Tell, watch: Watch | None = None) -> Receipt:
+    def render(
+        self,
+        order: RenderOrder,
+        *,
+        tell: Tell,
+        watch: Watch | None = None,
+        look: Look | None = None,
+    ) -> Receipt:
         """See `RenderBackend.render`: resumes from stage files, returns a finished clip at once."""
         order.folder.mkdir(parents=True, exist_ok=True)
         done = order.folder / "receipt.json"
