@@ -61,11 +61,13 @@ class Blocklist:
         self._counts: dict[_Case, Counter[str]] = {}
         """Failures since the last success, by take."""
         self._out: dict[_Case, str] = {}
+        self._failed_on: dict[str, set[int]] = {}
 
     def failed(self, card: int, *, take: str, work: Work, error: Exception) -> str | None:
         """A take failed on a card. In words, what the card is taken out for; None: for nothing."""
         if not isinstance(error, MachineFailure) or isinstance(error, DiskFull):
             return None
+        self._failed_on.setdefault(take, set()).add(card)
         # NOTE: a subclass that the pool makes for itself is told under the name that people know.
         case = _Case(card, _public_name(error), work if isinstance(error, OutOfMemory) else None)
         takes = self._counts.setdefault(case, Counter())
@@ -79,17 +81,22 @@ class Blocklist:
         )
         return self._out[case]
 
-    def succeeded(self, card: int, *, work: Work) -> None:
+    def succeeded(self, card: int, *, take: str, work: Work) -> None:
         """A take was rendered on a card: what was counted against this is forgotten.
 
         What the card was taken out for stays so.
         """
+        self._failed_on.pop(take, None)
         for case in [c for c in self._counts if c.card == card and c.work in (None, work)]:
             del self._counts[case]
 
     def is_open(self, card: int, work: Work) -> bool:
         """Whether the card may be given this work."""
         return not any(case.card == card and case.work in (None, work) for case in self._out)
+
+    def failed_on(self, take: str) -> frozenset[int]:
+        """Cards on which this take failed tonight by machine: others are to be tried first."""
+        return frozenset(self._failed_on.get(take, ()))
 
     def why(self, work: Work) -> tuple[str, ...]:
         """What keeps cards from this work, in words."""

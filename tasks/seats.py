@@ -3,15 +3,27 @@
 A card has a few seats, so that the next take waits in its worker already when the card becomes
 free, while the one before is still being written. A gang, one take on several cards, gets its
 cards empty: they are drained first, and nobody else is seated at them meanwhile.
+
+Not every card is for everybody: a take may not be given to some, had better not be given to
+others, and a card that somebody else uses is away until it comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+
+
+class NoCard(LookupError):
+    """There are fewer cards than are wished for that this work may be given to."""
+
+
+def anywhere(card: int) -> bool:
+    """Any card will do."""
+    return True
 
 
 @dataclass(slots=True)
@@ -22,6 +34,8 @@ class _Card:
     taken: int = 0
     warm: str = ""
     """Model of the take that was seated last: it will be warm when that one is done."""
+    away: bool = False
+    """Somebody else uses it: nobody is seated at it."""
 
 
 @dataclass(order=True, slots=True)
@@ -33,6 +47,8 @@ class _Wish:
     model: str = field(compare=False)
     cards: int = field(compare=False)
     """1: one seat. More: so many cards, empty."""
+    may: Callable[[int], bool] = field(compare=False)
+    avoid: Collection[int] = field(compare=False)
     granted: asyncio.Future[tuple[int, ...]] = field(compare=False)
 
 
@@ -50,14 +66,37 @@ class Seats:
         """Seats that are taken, for each card."""
         return tuple(card.taken for card in self._cards)
 
+    def count(self, may: Callable[[int], bool]) -> int:
+        """Cards that some work may be given to, also those that are away."""
+        return sum(map(may, range(len(self._cards))))
+
+    def leave(self, card: int) -> None:
+        """Somebody else uses the card: nobody is seated at it until it comes back."""
+        self._cards[card].away = True
+        self._serve()
+
+    def come_back(self, card: int) -> None:
+        """The card is ours again."""
+        self._cards[card].away = False
+        self._serve()
+
     @asynccontextmanager
-    async def one(self, *, model: str, place: int) -> AsyncIterator[int]:
+    async def one(
+        self,
+        *,
+        model: str,
+        place: int,
+        may: Callable[[int], bool] = anywhere,
+        avoid: Collection[int] = (),
+    ) -> AsyncIterator[int]:
         """A seat at a card: its index. Smaller places are served first, then who came first.
 
         Of the free cards the emptiest is chosen; one where another model is warm counts as one
-        take fuller, for the time that loading takes.
+        take fuller, for the time that loading takes. Cards to `avoid` are only taken where no
+        other is there that it `may` have, busy or not. Raises NoCard, also later on, when it may
+        have none.
         """
-        (card,) = await self._granted(model, place, cards=1)
+        (card,) = await self._granted(model, place, cards=1, may=may, avoid=avoid)
         try:
             yield card
         finally:
@@ -65,14 +104,18 @@ class Seats:
             self._serve()
 
     @asynccontextmanager
-    async def gang(self, *, size: int, model: str, place: int) -> AsyncIterator[tuple[int, ...]]:
-        """All seats of `size` cards: their indices. Raises ValueError where there are not so many.
+    async def gang(
+        self, *, size: int, model: str, place: int, may: Callable[[int], bool] = anywhere
+    ) -> AsyncIterator[tuple[int, ...]]:
+        """All seats of `size` cards: their indices. Raises ValueError where there are not so many,
+        and NoCard, also later on, when it `may` not have so many.
 
-        While it waits, nobody of a later place is seated at the cards that become empty first.
+        While it waits, nobody of a later place is seated at the cards that become empty first;
+        where too many cards are away it waits without keeping others from the rest.
         """
         if not 1 < size <= len(self._cards):
             raise ValueError(f"a gang of {size} at {len(self._cards)} cards")
-        cards = await self._granted(model, place, cards=size)
+        cards = await self._granted(model, place, cards=size, may=may)
         try:
             yield cards
         finally:
@@ -80,16 +123,24 @@ class Seats:
                 self._cards[card].taken -= self._cards[card].seats
             self._serve()
 
-    async def _granted(self, model: str, place: int, *, cards: int) -> tuple[int, ...]:
+    async def _granted(
+        self,
+        model: str,
+        place: int,
+        *,
+        cards: int,
+        may: Callable[[int], bool],
+        avoid: Collection[int] = (),
+    ) -> tuple[int, ...]:
         granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        wish = _Wish(place, next(self._arrivals), model, cards, granted)
+        wish = _Wish(place, next(self._arrivals), model, cards, may, avoid, granted)
         self._wishes.append(wish)
         self._serve()
         try:
             return await granted
         except asyncio.CancelledError:
             # It may have been granted in the very turn in which its owner gave up.
-            if granted.done() and not granted.cancelled():
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
                 for card in granted.result():
                     self._cards[card].taken -= 1 if cards == 1 else self._cards[card].seats
             self._wishes = [other for other in self._wishes if other is not wish]
@@ -102,16 +153,21 @@ class Seats:
         for wish in sorted(self._wishes):
             if wish.granted.done():
                 continue
+            if self.count(wish.may) < wish.cards:
+                wish.granted.set_exception(NoCard(f"{wish.cards} of {len(self._cards)} cards"))
+                continue
             found = self._one(wish, closed) if wish.cards == 1 else self._gang(wish, closed)
             if found:
                 wish.granted.set_result(found)
         self._wishes = [wish for wish in self._wishes if not wish.granted.done()]
 
     def _one(self, wish: _Wish, closed: set[int]) -> tuple[int, ...]:
+        here = self._here(wish)
+        better = [index for index in here if index not in wish.avoid]
         free = [
             index
-            for index, card in enumerate(self._cards)
-            if card.taken < card.seats and index not in closed
+            for index in better or here
+            if self._cards[index].taken < self._cards[index].seats and index not in closed
         ]
         if not free:
             return ()
@@ -127,9 +183,16 @@ class Seats:
         self._cards[best].warm = wish.model
         return (best,)
 
+    def _here(self, wish: _Wish) -> list[int]:
+        cards = enumerate(self._cards)
+        return [index for index, card in cards if not card.away and wish.may(index)]
+
     def _gang(self, wish: _Wish, closed: set[int]) -> tuple[int, ...]:
         """The gang's cards if they are empty now; else they are closed to those behind it."""
-        open_cards = [index for index in range(len(self._cards)) if index not in closed]
+        here = self._here(wish)
+        if len(here) < wish.cards:
+            return ()
+        open_cards = [index for index in here if index not in closed]
         chosen = sorted(open_cards, key=lambda index: (self._cards[index].taken, index))
         chosen = sorted(chosen[: wish.cards])
         closed.update(chosen)

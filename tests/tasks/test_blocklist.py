@@ -123,10 +123,10 @@ def test_a_success_between_forgets_what_was_counted_and_brings_no_card_back() ->
         for number in range(MOST_FAILURES - 1):
             take = f"{round_}-{number}"
             assert found.failed(0, take=take, work=SMALL, error=WorkerLost("died")) is None
-        found.succeeded(0, work=LARGE)
+        found.succeeded(0, take="well", work=LARGE)
     for number in range(MOST_FAILURES):
         found.failed(0, take=f"end-{number}", work=SMALL, error=WorkerLost("died"))
-    found.succeeded(0, work=SMALL)
+    found.succeeded(0, take="well", work=SMALL)
     assert not found.is_open(0, SMALL)
 
 
@@ -134,7 +134,7 @@ def test_a_small_take_that_fits_says_nothing_of_a_large_one() -> None:
     """Only success of the same kind forgets that memory ran out."""
     found = Blocklist(CARDS)
     for number in range(MOST_FAILURES):
-        found.succeeded(0, work=SMALL)
+        found.succeeded(0, take="well", work=SMALL)
         found.failed(0, take=f"t{number}", work=LARGE, error=OutOfMemory("full"))
     assert _blocked(found) == {(0, LARGE)}
 
@@ -161,3 +161,15 @@ def test_a_private_error_is_told_under_its_public_name() -> None:
     words = found.failed(0, take="c", work=SMALL, error=_Inner("died"))
     assert words is not None
     assert "(WorkerLost)" in words
+
+
+def test_a_take_remembers_where_it_failed_until_it_is_rendered() -> None:
+    """Machine failures name the cards that are to be tried last; a full disk names none."""
+    found = Blocklist(CARDS)
+    found.failed(0, take="a", work=SMALL, error=DiskFull("full"))
+    assert found.failed_on("a") == frozenset()
+    found.failed(2, take="a", work=SMALL, error=WorkerLost("died"))
+    found.failed(1, take="a", work=SMALL, error=OutOfMemory("full"))
+    assert (found.failed_on("a"), found.failed_on("b")) == ({1, 2}, frozenset())
+    found.succeeded(0, take="a", work=SMALL)
+    assert found.failed_on("a") == frozenset()

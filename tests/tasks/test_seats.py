@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.seats import Seats
+from tasks.seats import NoCard, Seats
 
 
 @dataclass(frozen=True)
@@ -185,3 +185,105 @@ def test_a_gang_larger_than_the_machine_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="a gang of 2 at 1 cards"):
         asyncio.run(evening())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(1, 3), st.lists(guests, max_size=8))
+def test_cards_that_go_away_and_come_back_strand_nobody(
+    data: st.DataObject, cards: int, visitors: list[Guest]
+) -> None:
+    """Whoever may have a card is served once they are back, never at one that is away or barred;
+    whoever may have none is told so."""
+    barred = [data.draw(st.sets(st.integers(0, cards - 1))) for _ in visitors]
+    avoided = [data.draw(st.sets(st.integers(0, cards - 1))) for _ in visitors]
+    moves = data.draw(
+        st.lists(st.tuples(st.booleans(), st.integers(0, cards - 1)), min_size=4, max_size=4)
+    )
+
+    async def evening() -> None:
+        seats, away = Seats([2] * cards), set[int]()
+
+        async def visit(guest: Guest, no: set[int], avoid: set[int]) -> None:
+            def may(card: int) -> bool:
+                return card not in no
+
+            size = min(guest.size, cards)
+            if size == 1:
+                async with seats.one(model="m", place=guest.place, may=may, avoid=avoid) as card:
+                    seen = (card,)
+                    assert not {*seen} & no
+                    assert card not in avoid or not set(range(cards)) - no - avoid - away
+                    await asyncio.sleep(0)
+            else:
+                async with seats.gang(size=size, model="m", place=guest.place, may=may) as seen:
+                    assert not {*seen} & no
+                    await asyncio.sleep(0)
+
+        tasks = [
+            asyncio.create_task(visit(*each))
+            for each in zip(visitors, barred, avoided, strict=True)
+        ]
+        for goes, card in moves:
+            if goes:
+                away.add(card)
+                seats.leave(card)
+            taken = seats.taken
+            await asyncio.sleep(0)
+            assert all(seats.taken[one] <= taken[one] for one in away)
+            await asyncio.sleep(0)
+            if not goes:
+                away.discard(card)
+                seats.come_back(card)
+        for card in range(cards):
+            away.discard(card)
+            seats.come_back(card)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        for guest, no, result in zip(visitors, barred, results, strict=True):
+            enough = cards - len(no) >= min(guest.size, cards)
+            assert result is None if enough else isinstance(result, NoCard), result
+        assert seats.taken == (0,) * cards
+
+    asyncio.run(evening())
+
+
+def test_a_card_that_failed_a_take_is_its_last_choice() -> None:
+    """It waits for another card even where that one is idle; when the other leaves, it takes it."""
+
+    async def evening() -> list[str]:
+        seats, seated = Seats([1, 1]), []
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(seats.one(model="m", place=0, avoid={0}))
+
+            async def retry() -> None:
+                async with seats.one(model="m", place=1, avoid={0}) as card:
+                    seated.append(f"card {card}")
+
+            task = asyncio.create_task(retry())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            seated.append("waits")
+            seats.leave(1)
+            await task
+        return seated
+
+    assert asyncio.run(evening()) == ["waits", "card 0"]
+
+
+def test_who_waits_is_told_when_its_last_card_is_barred() -> None:
+    """A card that is taken out while a take waits for it ends the wait by name."""
+
+    async def evening() -> None:
+        seats, barred = Seats([1]), set[int]()
+
+        async def wait() -> None:
+            async with seats.one(model="m", place=0, may=lambda card: card not in barred):
+                pass
+
+        async with seats.one(model="m", place=0):
+            task = asyncio.create_task(wait())
+            await asyncio.sleep(0)
+            barred.add(0)
+        with pytest.raises(NoCard):
+            await task
+
+    asyncio.run(evening())
