@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from flows.cli_models import models
-from flows.cli_qc import calibrate, explain, score
+from flows.cli_qc import calibrate, explain, remedies, score
 from flows.cli_serve import serve
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def inbox(
 app.command()(serve)
 
 
-for command in (score, calibrate, explain):
+for command in (score, calibrate, explain, remedies):
     app.command()(command)
 
 

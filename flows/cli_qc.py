@@ -80,5 +80,20 @@ def explain(
         print_explanation(found, Console())
 
 
+def remedies(
+    root: Root = Path(),
+    preset: Annotated[str | None, typer.Option(help="Only this preset: wan/two-stage.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was tried after failures, by preset and class, and how often it helped."""
+    from flows.remedies import print_remedies, remedy_rows
+
+    rows = remedy_rows(root, preset=preset)
+    if as_json:
+        _print_json({"remedies": rows})
+    else:
+        print_remedies(rows, Console())
+
+
 def _print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")

@@ -27,6 +27,7 @@ COMMANDS = (
     "cancel",
     "priority",
     "score",
+    "remedies",
     "calibrate",
     "explain",
     "status",

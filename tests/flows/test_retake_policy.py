@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from fake_pool import FakePool
+from rich.console import Console
 
+from flows.remedies import print_remedies, remedy_rows
 from manifests.stage import Recipe
 from reports.ledger_reads import LedgerReads
 from reports.outcomes import outcomes
@@ -99,9 +101,19 @@ def test_what_worked_is_remembered_over_nights(studio: Any) -> None:
         "new-seed",
     )
     assert (outcome.tried, outcome.better, outcome.approved) == (5, 5, 5)
+    (row,) = remedy_rows(studio.root)
+    assert (row["place"], row["tried"], row["counts"]) == (1, 5, True)
     night_of(studio, [{"shot": "later"}], OneByOne({"later": [CUT]}))
     words = takes(studio, "later")[1].remedy_words
     assert words.endswith("; worked 5 of 5 times for cut on pocket/single")
+
+
+def test_without_a_retake_the_table_of_outcomes_says_so(studio: Any) -> None:
+    """Neither a missing ledger nor an empty one is an error."""
+    assert remedy_rows(studio.root) == []
+    console = Console(record=True, width=120)
+    print_remedies([], console)
+    assert "No retake has been judged yet" in console.export_text()
 
 
 def test_what_the_policy_says_stands_beside_the_verdict(studio: Any) -> None:
