@@ -28,7 +28,8 @@ class Estimate:
 
 def estimate(recipe: Recipe, *, ledger: LedgerReads | None) -> Estimate:
     """Seconds of one take of this recipe on this machine, model load excluded."""
-    steps = sum(len(stage_sigmas(stage)) - 1 for stage in recipe.stages)
+    stages = _stages_run(recipe)
+    steps = sum(len(stage_sigmas(stage)) - 1 for stage in stages)
     if ledger is not None:
         seen = ledger.step_seconds(
             model_id=recipe.model_id,
@@ -40,9 +41,14 @@ def estimate(recipe: Recipe, *, ledger: LedgerReads | None) -> Estimate:
             # A tenth more for prompt, decode and writing.
             basis = f"history ({len(seen)} stages)"
             return Estimate(seconds=1.1 * steps * median(seen), basis=basis)
-    calls = sum(model_calls(stage) for stage in recipe.stages)
+    calls = sum(model_calls(stage) for stage in stages)
     seconds, basis = _guess(recipe)
     return Estimate(seconds=1.1 * calls * seconds, basis=basis)
+
+
+def _stages_run(recipe: Recipe) -> tuple[Stage, ...]:
+    """Every stage as often as it runs: the first one for each candidate."""
+    return (*recipe.stages[:1] * recipe.candidates, *recipe.stages[1:])
 
 
 def tokens(recipe: Recipe) -> int:
@@ -54,7 +60,7 @@ def disk_bytes(recipe: Recipe) -> int:
     """At most so many bytes for one take: raw 16-bit frames and float32 latents of each stage."""
     pixels = recipe.width * recipe.height * recipe.frames
     latents = ((recipe.frames - 1) // 4 + 1) * (recipe.width // 8) * (recipe.height // 8) * 32 * 4
-    return 6 * pixels + latents * len(recipe.stages) + pixels
+    return 6 * pixels + latents * len(_stages_run(recipe)) + pixels
 
 
 def _guess(recipe: Recipe) -> tuple[float, str]:

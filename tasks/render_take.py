@@ -10,16 +10,22 @@ from prefect.cache_policies import NO_CACHE
 from manifests.remedy import load_remedies
 from manifests.stage import Recipe
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-from render.errors import MachineFailure, NonFinite, NonFiniteFrames, OutOfHours, OutOfMemory
-from render.order import CLIP_NAME, RenderOrder
+from render.errors import (
+    MachineFailure,
+    NonFinite,
+    NonFiniteFrames,
+    OutOfHours,
+    OutOfMemory,
+    TakeDoomed,
+)
 from reports.records import EventKind
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job, desk
+from tasks.early import note_stopped
 from tasks.judge_take import conclude
-from tasks.naming import take_folder
 from tasks.night_book import note_postponed, note_recycled
 from tasks.retake import gives_up
-from tasks.score_order import score_order, scores_while_decoding
+from tasks.take_order import render_order
 
 MACHINE_RETRIES = 2
 """Further tries of one take after a machine failure, in one night."""
@@ -52,33 +58,7 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
     take = night.ledger.takes_of(job.shot_id)[number - 1]
     if take.status is TakeStatus.QUEUED:
         night.ledger.move(take.take_id, TakeStatus.RENDERING, night=night.night_id, words="")
-    folder = take_folder(night.studio.takes_dir, take.take_id)
-    score = score_order(night, job, take.recipe, folder / CLIP_NAME)
-    order = RenderOrder(
-        take_id=take.take_id,
-        shot=job.shot.id,
-        take=number,
-        recipe=take.recipe,
-        model=night.model_ref(take.recipe.model),
-        source=None if job.shot.source is None else job.shot.source.path,
-        folder=folder,
-        device=night.torch_device,
-        placement=night.pool.placement,
-        gpus=job.shot.gpus,
-        score=score if scores_while_decoding(night) else None,
-        stop_at=night.hours.stop_at,
-        stop_keeps=night.hours.stop_keeps,
-        store=night.studio.store_dir,
-        store_bytes=int(night.studio.store_gb * 1e9),
-        store_leaves=int(2 * night.studio.stop_disk_gb * 1e9),
-        rungs=night.ledger.rungs(
-            model_id=take.recipe.model_id,
-            width=take.recipe.width,
-            height=take.recipe.height,
-            frames=take.recipe.frames,
-        ),
-        room=_room(job, take.recipe),
-    )
+    order = render_order(night, job, take)
     if number == 1 and job.memory is not None and not job.memory.anywhere:
         # The plan said so: only a smaller take can be made here, and its recipe concedes one.
         conclude(night, job, number, None, memory_verdict(job.memory.best.words))
@@ -91,6 +71,11 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         failure = FailureClass.NAN_FRAMES if decoded else FailureClass.NAN
         conclude(night, job, number, None, nan_verdict(failure, str(error)))
         return failure
+    except TakeDoomed as error:
+        # Judged by a look after its first stage: the rest would have been rendered for nothing.
+        conclude(night, job, number, None, Verdict.from_dict(error.told))
+        note_stopped(night, take.take_id, order.folder, str(error))
+        return error.failure
     except OutOfHours as error:
         # Nothing failed: it goes on from its checkpoint, first in line in the next night.
         night.ledger.move(take.take_id, TakeStatus.QUEUED, night=night.night_id, words=str(error))
@@ -112,17 +97,6 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
     note_recycled(night)
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
-
-
-def _room(job: Job, recipe: Recipe) -> dict[str, int]:
-    """Bytes beside weights as the plan measured them; empty for a take of another format."""
-    asked = job.shot.recipe
-    if job.memory is None or any(
-        getattr(recipe, name) != getattr(asked, name)
-        for name in ("width", "height", "frames", "precision", "vae_precision")
-    ):
-        return {}
-    return job.memory.footprint.room(())
 
 
 def _asks_too_much(error: MachineFailure, recipe: Recipe) -> bool:

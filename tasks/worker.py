@@ -26,6 +26,7 @@ from typing import Any
 from manifests.errors import RushesError
 from manifests.files import sha256_file
 from qc.conditioning import load_source
+from qc.early import judge_early, measure_early, rank_early
 from qc.errors import BackboneUnavailable
 from qc.faults import Expected
 from qc.measure import Measuring, measure, versions_of
@@ -33,7 +34,8 @@ from qc.scorecard import Scorecard
 from qc.stored import card_key, is_stored, store_card, stored_card
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.errors import WorkerLost
-from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
+from render.look import Look, Opinion
+from render.order import Delivery, FinishOrder, LookOrder, Receipt, RenderOrder, ScoreOrder
 from render.video import frame_rate
 from tasks.remote import TOPIC
 
@@ -89,10 +91,30 @@ def render(order: RenderOrder) -> Receipt:
     scorecard is left beside the clip, for `score` to find.
     """
     watch = None if order.score is None else Measured(order.score)
-    receipt = backend().render(order, tell=teller(), watch=watch)
+    look = None if order.look is None else Glance(order.look)
+    receipt = backend().render(order, tell=teller(), watch=watch, look=look)
     if watch is not None:
         watch.store(receipt)
     return receipt
+
+
+class Glance(Look):
+    """Judges what an early stage left, by its own few metrics and limits (`qc.early`)."""
+
+    def __init__(self, order: LookOrder) -> None:
+        self._order = order
+
+    def see(self, pictures: Any) -> Opinion:
+        """See `Look`. Raises QCError."""
+        metrics = measure_early(pictures, source=self._order.source)
+        verdict = judge_early(metrics, expects_motion=self._order.expects_motion)
+        return Opinion(
+            words="; ".join(verdict.reasons) or "nothing to object to",
+            rank=rank_early(metrics, verdict),
+            metrics=metrics,
+            failure=verdict.failure if self._order.stops else None,
+            told=verdict.to_dict(),
+        )
 
 
 class Measured(Watch):
