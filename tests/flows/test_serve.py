@@ -93,6 +93,15 @@ class Serve:
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def listens_at(self) -> set[str]:
+        """Every address at which one of its processes can be reached."""
+        return {
+            socket.laddr.ip
+            for process in [psutil.Process(self.process.pid), *self.family()]
+            for socket in process.net_connections("inet")
+            if socket.status == psutil.CONN_LISTEN
+        }
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop it; every process that it had must be gone with it."""
         family = self.family()
@@ -151,13 +160,14 @@ def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     """
     served = serve()
     served.wait_until_it_serves()
-    drop(studio, [{"shot": "a"}, {"shot": "b", "prompt": "pan [slow]", "preset": "three-stage"}])
+    slow = {"prompt": "pan [slow]", "preset": "three-stage"}
+    drop(studio, [{"shot": "a", "priority": 9}, *({"shot": f"b{n}", **slow} for n in range(6))])
     served.wait_for_file("inbox/accepted/shots.csv")
     run = served.start_night()
-    served.wait_for_file("delivered/shots/a/a_v001.json")
     second = Serve(studio.root, dict(os.environ))
     assert second.process.wait(timeout=60) == 2
     assert f"is served by process {served.process.pid}, {served.url}" in served.said
+    served.wait_for_file("delivered/shots/a/a_v001.json")
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}
     served.post(f"flow_runs/{run}/set_state", state=cancelling)
     served.wait_for(lambda: "was cancelled; its report" in served.said, "the closed night")
@@ -189,6 +199,7 @@ def test_a_start_that_was_missed_is_made_up_and_a_stop_costs_nothing(
     drop(studio, [{"shot": "a", **slow}, {"shot": "b", **slow}])
     served = serve(**hours)
     served.wait_for_file("takes/shots/a/*/t1/stage1.safetensors")
+    assert served.listens_at() == {"127.0.0.1"}
     assert served.stop() == 0
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
         (night,) = ledger.nights()
