@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from fake_pool import FakePool
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from manifests.models import POCKET_FOLDER
 from render.diffusers_backend import DiffusersBackend
+from render.order import Receipt, RenderOrder
 from reports.ledger_reads import LedgerReads
 from reports.records import TakeRecord
 
@@ -27,9 +28,17 @@ ROW = {"shot": "001", "frames": 5, "width": 64, "height": 64, "preset": "draft"}
 class RenderingPool(FakePool):
     """Renders with the real backend, in this process; scores are scripted."""
 
+    receipts: ClassVar[list[Receipt]] = []
+    """Of every pool of a test."""
+
     def __init__(self, *scores: dict[str, float]) -> None:
-        super().__init__({"001": list(scores)})
+        super().__init__({"001": list(scores), "001 stage-1": [{"flicker": 0.001}]})
         self._backend = DiffusersBackend()  # type: ignore[assignment]
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        receipt = await super().render(order, budget=budget, place=place)
+        self.receipts.append(receipt)
+        return receipt
 
 
 def _narrow_model(folder: Path) -> None:
@@ -88,8 +97,10 @@ def test_nan_in_half_precision_is_rendered_again_in_full(studio: Any) -> None:
 
 
 def test_a_retake_computes_only_what_its_remedy_changes(studio: Any) -> None:
-    """Take 1 flickers, the remedy is less denoise in stage 2: take 2 starts from take 1's stage 1,
-    and a second night with the same row renders nothing."""
+    """Take 1 flickers, and what its stage 1 left, decoded without sampling anything, does not. The
+    remedy is less denoise in stage 2: take 2 starts from take 1's stage 1, and a second night with
+    the same row renders nothing."""
+    RenderingPool.receipts.clear()
     row = {**ROW, "preset": "two-stage"}
     assert _night(studio, row, {"flicker": 1.0})["shots"]["approved"] == 1
     first, second = _takes(studio)
@@ -98,6 +109,11 @@ def test_a_retake_computes_only_what_its_remedy_changes(studio: Any) -> None:
     assert first.receipt is not None
     assert second.receipt is not None
     assert first.receipt.reused == ()
+    looked_at = [each for each in RenderingPool.receipts if each.take_id.endswith("/stage-1")]
+    assert [(len(each.stages), each.frames) for each in looked_at] == [(1, 5)]
+    assert looked_at[0].stages[0].latents_sha256 == first.receipt.stages[0].latents_sha256
+    assert not any(span.kind.startswith("stage") for span in looked_at[0].timeline), "decoded only"
+    assert "stage 2 made it worse (flicker 0.001 after stage 1, 1 after" in second.remedy_words
     assert second.receipt.reused == ("stage 1",), "prompt and still are warm in the worker"
     stages = zip(first.receipt.stages, second.receipt.stages, strict=True)
     assert [one.latents_sha256 == two.latents_sha256 for one, two in stages] == [True, False]
