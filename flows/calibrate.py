@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from manifests.errors import BadInput, Fault
@@ -19,7 +18,7 @@ from manifests.text import suggest
 from qc.calibration import FEWEST, can_learn
 from qc.cells import CellProposal, Effect, LimitProposal, Measured, Rate, propose
 from qc.studio_limits import CellLimits, StudioLimits, read_limits
-from qc.thresholds import Limit, load_thresholds
+from qc.thresholds import Limit, load_thresholds, table_version
 from reports.errors import NotInLedger
 from reports.ledger_scores import LedgerScores
 from reports.lock import sole_writer
@@ -37,7 +36,7 @@ class Calibration:
     kept: Path | None = None
     """The file that held before."""
     dropped: tuple[str, ...] = ()
-    """What was calibrated before and is not any more: measured otherwise."""
+    """What was calibrated before and is not any more: other measurements, other defaults."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
@@ -119,10 +118,11 @@ def _write(studio: Studio, found: Calibration) -> Calibration:
     before = read_limits(path)
     rest = [] if before is None else [cell for cell in before.cells if not _is_among(cell, new)]
     dropped: list[str] = []
-    if before is not None and before.measured.differs(found.measured) is not None:
+    if before is not None and before.idle(found.measured) is not None:
         dropped, rest = [cell.words for cell in rest], []
     limits = StudioLimits(
         measured=found.measured,
+        defaults=table_version(),
         cells=tuple(sorted([*rest, *new], key=lambda cell: cell.cell)),
     )
     kept = None
@@ -168,7 +168,7 @@ def print_calibration(found: Calibration, console: Console) -> None:
     for cell in found.cells:
         _print_cell(cell, console)
     for words in found.dropped:
-        console.print(f"no longer in force, measured otherwise: {words}", highlight=False)
+        console.print(f"was idle and is not kept in force: {words}", highlight=False)
     if found.written is None:
         console.print("Nothing was changed. `rushes calibrate --write` puts these in force.")
         return
@@ -186,9 +186,10 @@ def _print_cell(cell: CellProposal, console: Console) -> None:
         console.print(f"  fewer than {FEWEST} approved clips: the defaults hold", style="dim")
         return
     table = Table()
-    for title in ("metric", "clips", "warn", "fail", "false alarms", "warnings", "caught"):
-        table.add_column(title, justify="left" if title == "metric" else "right")
-    for limit in cell.limits:
+    table.add_column("metric", no_wrap=True)
+    for title in ("clips", "warn", "fail", "false alarms", "warnings", "caught"):
+        table.add_column(title, justify="right")
+    for limit in (each for each in cell.limits if each.clips):
         table.add_row(
             limit.present.metric,
             str(limit.clips),
@@ -211,7 +212,7 @@ def _print_cell(cell: CellProposal, console: Console) -> None:
     if cell.held_out is not None:
         console.print(
             "  false alarms on clips left out while learning (five parts in turn): "
-            f"{escape(_rate(cell.held_out))}",
+            f"{_rate(cell.held_out)}, {cell.held_out.share or 0:.1%}",
             highlight=False,
         )
 
@@ -231,9 +232,7 @@ def _change(before: Rate, after: Rate) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    if rate.share is None:
-        return "-"
-    return f"{rate.count} of {rate.of}" + (f" ({rate.share:.1%})" if rate.count else "")
+    return f"{rate.count} of {rate.of}" if rate.of else "-"
 
 
 def _cell_dict(cell: CellProposal) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -181,8 +182,10 @@ def _limits(studio: Studio) -> Finding:
         now = _facts(studio.lpips_weights_dir)["lpips"].get("name")
     except RushesError:
         now = None
-    if now is not None and now != learned.measured.backbone:
-        words = f"not in use, they were learned with LPIPS backbone {learned.measured.backbone!r}"
+    # What no clip is measured with here is not asked: versions are told by the verdicts.
+    why = None if now is None else learned.idle(replace(learned.measured, backbone=now))
+    if why is not None:
+        words = f"not in use, {why}"
         remedy = "the defaults hold until enough clips are approved: then rushes calibrate --write"
         return Finding(name=name, well=True, words=words, remedy=remedy)
     return Finding(name=name, well=True, words=words)

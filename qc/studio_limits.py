@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manifests.errors import BadInput, Fault
 from qc.cells import Cell, Measured
-from qc.thresholds import Learned
+from qc.thresholds import Learned, table_version
 
 NAME = "thresholds.yaml"
 """In the studio's root."""
@@ -50,7 +50,18 @@ class StudioLimits:
     """Everything that was learned in this studio, measured one way."""
 
     measured: Measured
+    defaults: str
+    """Version of the bundled limits that they were learned beside, and are bounded by."""
     cells: tuple[CellLimits, ...]
+
+    def idle(self, measured: Measured) -> str | None:
+        """Why none of them holds for clips that are measured so, or None: they hold."""
+        difference = self.measured.differs(measured)
+        if difference is not None:
+            return f"measured with {difference}"
+        if self.defaults != table_version():
+            return f"learned beside the defaults of {self.defaults}, not of {table_version()}"
+        return None
 
     def cell(self, cell: Cell) -> CellLimits | None:
         """What was learned for that cell."""
@@ -59,19 +70,20 @@ class StudioLimits:
     def learned(self, cell: Cell, *, measured: Measured) -> Learned | None:
         """The limits for a clip of `cell` that was measured so; None where nothing was learned.
 
-        Measured otherwise, none of them holds, and the words say why.
+        Where they are idle none of them holds, and the words say why.
         """
         found = self.cell(cell)
         if found is None:
             return None
-        difference = self.measured.differs(measured)
-        if difference is not None:
-            return Learned(limits={}, words=f"not {found.words}: measured with {difference}")
+        why = self.idle(measured)
+        if why is not None:
+            return Learned(limits={}, words=f"not {found.words}: {why}")
         return Learned(limits=found.limits, words=found.words)
 
     def to_text(self) -> str:
         """The file; `read_limits` is its inverse."""
         data = {
+            "defaults": self.defaults,
             "measured": {
                 "backbone": self.measured.backbone,
                 "versions": dict(sorted(self.measured.versions.items())),
@@ -121,6 +133,7 @@ class _Measured(_Strict):
 
 
 class _File(_Strict):
+    defaults: str
     measured: _Measured
     cells: list[_Cell]
 
@@ -142,6 +155,7 @@ def read_limits(path: Path) -> StudioLimits | None:
         raise BadInput([_item(path, item) for item in error.errors()]) from None
     return StudioLimits(
         measured=Measured(versions=file.measured.versions, backbone=file.measured.backbone),
+        defaults=file.defaults,
         cells=tuple(_cell(found) for found in file.cells),
     )
 

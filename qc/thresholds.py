@@ -153,6 +153,11 @@ def load_thresholds(
     return Thresholds(name=name, limits=tuple(chosen.values()))
 
 
+def table_version() -> str:
+    """Of the bundled table, `2026-11-21`."""
+    return _table()[0]
+
+
 @cache
 def _table() -> tuple[str, dict[str, Limit], dict[str, dict[str, dict[str, float | None]]]]:
     """Version, the default limits, and per family what differs."""

@@ -9,6 +9,7 @@ import pytest
 from flows.doctor import Finding, examine
 from qc.cells import Cell, Measured
 from qc.studio_limits import NAME, CellLimits, StudioLimits
+from qc.thresholds import table_version
 from qc.trunk import TRUNK_FILES
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,9 @@ def limits_file(root: Path, *, backbone: str) -> None:
         limits={"flicker": (0.004, 0.006)},
     )
     measured = Measured(versions={"flicker": "1"}, backbone=backbone)
-    (root / NAME).write_text(StudioLimits(measured=measured, cells=(cell,)).to_text())
+    (root / NAME).write_text(
+        StudioLimits(measured=measured, defaults=table_version(), cells=(cell,)).to_text()
+    )
 
 
 def test_without_weights_it_says_how_to_bring_them(tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ def test_a_folder_without_weights_keeps_the_machine_from_being_well(tmp_path: Pa
     thresholds.yaml that cannot be read; nothing else is taken in their place."""
     (tmp_path / "weights").mkdir()
     (tmp_path / "studio.yaml").write_text("lpips_weights_dir: weights\n")
-    (tmp_path / NAME).write_text("measured: {backbone: x, versions: {}}\ncells: 3\n")
+    (tmp_path / NAME).write_text("defaults: a\nmeasured: {backbone: x, versions: {}}\ncells: 3\n")
     found = findings(tmp_path)
     weights, limits = found["LPIPS weights"], found["limits"]
     assert not weights.well

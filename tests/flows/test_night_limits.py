@@ -14,6 +14,7 @@ from manifests.settings import load_studio
 from qc.cells import Measured
 from qc.scorecard import Verdict
 from qc.studio_limits import NAME, CellLimits, StudioLimits
+from qc.thresholds import table_version
 from reports.ledger_reads import LedgerReads
 from tasks.limits import cell_of
 
@@ -38,7 +39,9 @@ def test_a_night_judges_by_learned_limits_and_keeps_them(studio: Any) -> None:
     cell = CellLimits(
         cell=cell_of(shot.recipe), date="2026-11-20", clips=87, limits={"flicker": (0.002, 0.003)}
     )
-    limits = StudioLimits(measured=Measured(versions={}, backbone="none"), cells=(cell,))
+    limits = StudioLimits(
+        measured=Measured(versions={}, backbone="none"), defaults=table_version(), cells=(cell,)
+    )
     (studio.root / NAME).write_text(limits.to_text())
     night_of(studio, sheet, FakePool({"001": [{"flicker": 0.004}]}))
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:

@@ -17,7 +17,7 @@ from qc.cells import Cell, CellProposal, Clip, Measured, propose
 from qc.judge import judge
 from qc.scorecard import Scorecard
 from qc.studio_limits import CellLimits, StudioLimits, read_limits
-from qc.thresholds import Learned, load_thresholds
+from qc.thresholds import Learned, load_thresholds, table_version
 
 RANDOM = Measured(versions={"flicker": "1", "flow": "1"}, backbone="alex, random, seed 0")
 TRAINED = replace(RANDOM, backbone="alex (trained)")
@@ -68,7 +68,9 @@ def test_limits_hold_only_for_what_was_measured_alike(learned_with, clip_with):
     """Another backbone, or another version of anything both name, and no learned limit holds:
     never are two backbones held against one limit."""
     cell = CellLimits(cell=HERE, date="2026-11-20", clips=80, limits={"flicker": (0.003, 0.004)})
-    found = StudioLimits(measured=learned_with, cells=(cell,)).learned(HERE, measured=clip_with)
+    found = StudioLimits(measured=learned_with, defaults=table_version(), cells=(cell,)).learned(
+        HERE, measured=clip_with
+    )
     assert found is not None
     shared = learned_with.versions.keys() & clip_with.versions.keys()
     alike = learned_with.backbone == clip_with.backbone and all(
@@ -212,7 +214,7 @@ cells = st.builds(
 def test_the_file_is_read_as_it_was_written(tmp_path_factory, measured, learned):
     """read_limits is the inverse of to_text."""
     path = tmp_path_factory.mktemp("limits") / "thresholds.yaml"
-    written = StudioLimits(measured=measured, cells=tuple(learned))
+    written = StudioLimits(measured=measured, defaults="2026", cells=tuple(learned))
     path.write_text(written.to_text(), encoding="utf-8")
     assert read_limits(path) == written
 
@@ -221,8 +223,11 @@ def test_the_file_is_read_as_it_was_written(tmp_path_factory, measured, learned)
     ("text", "words"),
     [
         ("cells: []\n", "column measured"),
-        ("measured: {backbone: a, versions: {}}\ncells: [{preset: a}]\n", "column cells.0.width"),
-        ("measured: {backbone: a, versions: {}}\ncells: []\nmore: 1\n", "column more"),
+        (
+            "defaults: a\nmeasured: {backbone: a, versions: {}}\ncells: [{preset: a}]\n",
+            "column cells.0.width",
+        ),
+        ("defaults: a\nmeasured: {backbone: a, versions: {}}\ncells: []\nmore: 1\n", "column more"),
         (": [\n", "cannot be read"),
         ("\x00", "cannot be read"),
         ("", "Input should be"),
@@ -237,6 +242,16 @@ def test_a_file_that_cannot_be_used_is_named_with_its_faults(tmp_path: Path, tex
     told = " ".join(map(str, caught.value.faults))
     assert words in told
     assert "move thresholds.yaml away for the defaults" in told
+
+
+def test_limits_learned_beside_other_defaults_are_idle():
+    """Where the bundled limits have changed since, what was bounded by the old ones is left out."""
+    cell = CellLimits(cell=HERE, date="2026-11-20", clips=80, limits={"flicker": (0.003, 0.004)})
+    learned = StudioLimits(measured=RANDOM, defaults="2020-01-01", cells=(cell,))
+    found = learned.learned(HERE, measured=RANDOM)
+    assert found is not None
+    assert (found.limits, found.words.startswith("not calibrated")) == ({}, True)
+    assert "defaults of 2020-01-01" in found.words
 
 
 def test_no_file_is_no_limits(tmp_path: Path):
