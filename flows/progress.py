@@ -62,9 +62,14 @@ def phase_words(progress: Progress) -> str:
 
 
 def take_words(take_id: str) -> str:
-    """`seq010_sh0010 take 2` from a take's id."""
-    parts = take_id.split("/")
-    return f"{parts[1]} take {parts[-1].removeprefix('t')}" if len(parts) == 4 else take_id
+    """`seq010_sh0010 take 2` from a take's id; of a stage that is looked at, `..., stage 1`."""
+    match take_id.split("/"):
+        case [_, shot, _, take]:
+            return f"{shot} take {take.removeprefix('t')}"
+        case [_, shot, _, take, stage]:
+            return f"{shot} take {take.removeprefix('t')}, {stage.replace('-', ' ')}"
+        case _:
+            return take_id
 
 
 class PlainLines(Watcher):

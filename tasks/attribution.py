@@ -6,13 +6,14 @@ dial would mend. A stage that hands noise on has no picture of its own and is pa
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from manifests.files import link_or_copy
+from manifests.stage import Recipe
 from qc.errors import QCError
 from qc.judge import HARD
 from qc.scorecard import FailureClass, Finding, Level, Verdict
@@ -137,7 +138,7 @@ async def attribute(
         for k, stage in enumerate(take.recipe.stages[:-1]):
             if not stage.leftover_noise:
                 earlier[k] = await _judge_stage(night, job, take, k)
-    except (RenderError, QCError) as error:
+    except (RenderError, QCError, OSError) as error:
         night.ledger.event(
             kind=EventKind.NOTE,
             words=f"take {take.number}: its stages were not compared: "
@@ -158,13 +159,15 @@ async def _judge_stage(night: Desk, job: Job, take: TakeRecord, k: int) -> Verdi
     name = f"{take.take_id}/stage-{k + 1}"
     folder = take_folder(night.studio.takes_dir, name)
     assert take.receipt is not None, "only a rendered take has stages"
-    recipe = replace(take.recipe, stages=take.recipe.stages[: k + 1])
+    recipe = recipe_so_far(take.recipe, k, first_seed=take.receipt.stages[0].seed)
     order = render_order(night, job, replace(take, take_id=name, recipe=recipe))
-    order = replace(order, score=None)
+    order = replace(order, score=None, look=None)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for stage in take.receipt.stages[: k + 1]:
-            _lend(stage.latents, folder)
+            # What is gone is no loss but of time: it is computed again.
+            with suppress(FileNotFoundError):
+                link_or_copy(stage.latents, folder / stage.latents.name)
         receipt = await night.pool.render(order, budget=job.budget, place=job.position)
         _, verdict = await judge_clip(night, job, recipe, receipt.clip)
         return verdict
@@ -172,12 +175,10 @@ async def _judge_stage(night: Desk, job: Job, take: TakeRecord, k: int) -> Verdi
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lend(latents: Path, folder: Path) -> None:
-    """Have the file in `folder` too. One that is gone is no loss: its stage is computed again."""
-    target = folder / latents.name
-    if target.exists() or not latents.exists():
-        return
-    try:
-        os.link(latents, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(latents, target)
+def recipe_so_far(recipe: Recipe, k: int, *, first_seed: int) -> Recipe:
+    """The recipe that ends with stage `k` (0-based), of the candidate that the take went on with.
+
+    `first_seed` is the seed of stage 1's noise, from the receipt.
+    """
+    seed = first_seed - recipe.stages[0].seed_offset
+    return replace(recipe, seed=seed, candidates=1, stages=recipe.stages[: k + 1])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from two_stage_recipe import recipe
 
+from manifests.candidates import candidate_seeds
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-from tasks.attribution import attribute_failure
+from render.keys import prefix_fingerprint
+from tasks.attribution import attribute_failure, recipe_so_far
 
 LIMIT = 0.0065
 
@@ -83,6 +88,19 @@ def test_what_stands_before_the_blamed_stage_was_good(values: list[float]) -> No
     assert found.blamed is not None
     assert found.blamed == 0 or values[found.blamed - 1] <= LIMIT
     assert all(value > LIMIT for value in values[found.blamed :])
+
+
+@given(st.integers(0, 2**62), st.integers(1, 4), st.integers(0, 1), st.integers(0, 5))
+def test_a_stage_is_looked_at_as_it_was_made(seed: int, chosen: int, k: int, offset: int) -> None:
+    """The recipe that ends with a stage names the very latents that the take left there, those of
+    the candidate that it went on with: nothing is to be sampled."""
+    asked = replace(recipe(stages=3, seed=seed), candidates=4)
+    first = replace(asked.stages[0], seed_offset=offset)
+    asked = replace(asked, stages=(first, *asked.stages[1:]))
+    made = replace(asked, seed=candidate_seeds(seed, 4)[chosen - 1], candidates=1)
+    so_far = recipe_so_far(asked, k, first_seed=made.seed + offset)
+    assert len(so_far.stages) == k + 1
+    assert prefix_fingerprint(so_far, k) == prefix_fingerprint(made, k)
 
 
 def test_behind_a_stage_without_a_picture_nobody_is_blamed() -> None:
