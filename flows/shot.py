@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import acreate_markdown_artifact
+from prefect.client.orchestration import get_client
 from prefect.states import Completed, Failed
 
 from flows.previews import BOARD
@@ -107,6 +110,17 @@ async def _tell(night: Desk, job: Job) -> None:
     if delivery is not None:
         lines += [f"Delivered as `{delivery.delivery.path}`"]
     await acreate_markdown_artifact(markdown="\n".join(lines), description=job.shot.title[:200])
+    await _tag(night.ledger.takes_of(job.shot_id))
+
+
+async def _tag(takes: Sequence[TakeRecord]) -> None:
+    """What is known only now and people filter runs by: the last verdict, and the cards."""
+    found = {f"gpu:{take.receipt.device}" for take in takes if take.receipt is not None}
+    if takes and takes[-1].verdict is not None:
+        found.add(f"verdict:{takes[-1].verdict.decision}")
+    run = runtime.flow_run
+    async with get_client() as client:
+        await client.update_flow_run(UUID(run.id), tags=sorted({*run.tags, *found}))
 
 
 def _take_lines(take: TakeRecord) -> list[str]:

@@ -183,6 +183,8 @@ def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     assert tags["sheet"] == "shots"
     assert tags["model"] == "pocket-wan"
     assert tags["preset"]
+    assert tags["verdict"] == "approve"
+    assert tags["gpu"]
     assert served.stop(signal.SIGINT) == 0
     assert "Traceback" not in served.said
     assert serving(studio.root / ".rushes") is None
