@@ -40,16 +40,18 @@ def judge(card: Scorecard, *, thresholds: Thresholds, expects_motion: bool = Tru
 def rank(card: Scorecard, verdict: Verdict) -> tuple[float, ...]:
     """Sort key over takes of one shot, smallest is best.
 
-    Hard gates crossed, then FAILs, then whether it hardly moves (so that stillness never wins),
-    then the worst severity, then the number of warnings, then the sum of severities, and last
+    Hard gates crossed, then whether it fails at all, then whether it hardly moves (what does not
+    move cannot flicker, so stillness has few FAILs and must not win by that), then the number of
+    FAILs, then the worst severity, then the number of warnings, then the sum of severities, and last
     how far frame 0 is from the source.
     """
     failed = [finding for finding in verdict.findings if finding.level is Level.FAIL]
     still = any(f.metric == "motion" and f.level is not Level.PASS for f in verdict.findings)
     return (
         float(sum(1 for finding in failed if finding.failure in HARD)),
-        float(len(failed)),
+        float(bool(failed)),
         float(still),
+        float(len(failed)),
         max((finding.severity for finding in verdict.findings), default=0.0),
         float(sum(1 for finding in verdict.findings if finding.level is Level.WARN)),
         sum(finding.severity for finding in verdict.findings),

@@ -190,6 +190,15 @@ def test_stillness_does_not_win():
     assert best(still, moving) is moving
 
 
+def test_stillness_does_not_win_by_failing_in_fewer_ways():
+    """What hardly moves cannot flicker: it loses to a moving take that fails in more ways, as long
+    as neither crosses a gate."""
+    still = card_of(motion=0.0001, flicker=0.0, flicker_local=0.0, blur=2.0)
+    moving = card_of(flicker=0.05, boiling=3.0)
+    assert best(still, moving) is moving
+    assert best(still, card_of(cut=0.2)) is still
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.dictionaries(metrics, values, max_size=6), st.dictionaries(metrics, values, max_size=6))
 def test_an_approved_take_outranks_a_failed_one_that_moves(one, other):
