@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,18 @@ POOL: ContextVar[PoolFactory] = ContextVar("pool", default=worker_pool)
 """How the pool is made: tests put a pool of fakes here."""
 
 
+def night_name(root: Path, instant: datetime) -> str:
+    """`night 2026-11-20`: by the date of its evening, whichever date the clock shows."""
+    try:
+        return f"night {NightHours(load_studio(root), now=instant).evening}"
+    except BadInput:  # the run itself says what is wrong
+        return f"night {instant.astimezone():%Y-%m-%d}"
+
+
 def _run_name() -> str:
-    manifests = runtime.flow_run.parameters.get("manifests", [])
-    names = ", ".join(Path(path).stem for path in manifests)
-    return f"night {datetime.now().astimezone():%Y-%m-%d} {names}"
+    given = runtime.flow_run.parameters
+    names = ", ".join(Path(path).stem for path in given.get("manifests", []))
+    return f"{night_name(Path(given['root']), datetime.now(UTC))} {names}"
 
 
 @flow(name="night", flow_run_name=_run_name, persist_result=False)

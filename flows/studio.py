@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas import State
 from prefect.states import Completed
 
-from flows.night import WATCHER, night
+from flows.night import WATCHER, night, night_name
 from flows.notify import notifier_for
 from flows.run import look
 from flows.served import belong_to_server
@@ -25,14 +25,6 @@ from tasks.inbox import Fate, Inbox, accepted_sheets
 
 EARLY_SECONDS = 300.0
 """A run that is here so little before the hours begin waits for them."""
-
-
-def night_name(root: Path, instant: datetime) -> str:
-    """`night 2026-11-20`: by the date of its evening, whichever date the clock shows."""
-    try:
-        return f"night {NightHours(load_studio(root), now=instant).evening}"
-    except BadInput:  # the run itself says what is wrong
-        return f"night {instant.astimezone():%Y-%m-%d}"
 
 
 def _run_name() -> str:

@@ -134,7 +134,7 @@ def test_the_form_explains_its_fields(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_night_after_midnight_is_named_by_its_evening(tmp_path: Path) -> None:
     """Hours that began yesterday give the run yesterday's date."""
-    from flows.studio import night_name
+    from flows.night import night_name
 
     (tmp_path / "studio.yaml").write_text(
         'window: {start: "22:05", end: "07:00", timezone: Europe/Berlin}\n'
