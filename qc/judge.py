@@ -42,8 +42,8 @@ def rank(card: Scorecard, verdict: Verdict) -> tuple[float, ...]:
 
     Hard gates crossed, then whether it fails at all, then whether it hardly moves (what does not
     move cannot flicker, so stillness has few FAILs and must not win by that), then the number of
-    FAILs, then the worst severity, then the number of warnings, then the sum of severities, and last
-    how far frame 0 is from the source.
+    FAILs, then the worst severity, then the number of warnings, then the sum of severities, and
+    last how far frame 0 is from the source.
     """
     failed = [finding for finding in verdict.findings if finding.level is Level.FAIL]
     still = any(f.metric == "motion" and f.level is not Level.PASS for f in verdict.findings)
