@@ -62,13 +62,16 @@ def print_plan(plan: Plan, console: Console) -> None:
 def stage_words(line: PlanLine) -> list[str]:
     """A line for each stage: `1 renoise 12 steps cfg 3 denoise 1 euler/simple shift 3 from σ 1`.
 
-    A shift only where there is one: the levels of other models are fixed. A split says where it
-    stops, and with how many steps its schedule is laid out.
+    Candidates are told of behind stage 1. A shift only where there is one: the levels of other
+    models are fixed. A split says where it stops, and with how many steps its schedule is laid
+    out.
     """
-    return [
+    words = [
         f"{number} {stage_line(planned.stage, loras=_lora_names(planned.stage))}"
         for number, planned in enumerate(line.stages, start=1)
     ]
+    candidates = line.shot.recipe.candidates
+    return words if candidates == 1 else [f"{words[0]}, best of {candidates} seeds", *words[1:]]
 
 
 def stage_line(stage: Stage, *, loras: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 The pictures are latents turned into colours: a pixel for each 8 x 8 or so, a picture for each
 latent frame (every fourth frame or so), no texture. Flow and texture say nothing there, so only
-four things are measured, each as its metric for clips does where it can:
+a few things are measured, each as its metric for clips does where it can:
 
 * `black`: share of pictures with no luma over 40 and a mean of at most 16, 0..1. The colours are
   wrong by up to a dozen levels, so that the 20 of `qc.black` would find no black take. Absent
@@ -15,6 +15,8 @@ four things are measured, each as its metric for clips does where it can:
   rho is the correlation of the two lumas. As `qc.cut`, without flow and with bins for few pixels.
 * `conditioning_match`: correlation of picture 0's luma with that of the source at this size,
   -1..1. Absent without a source, and for one of a single tone.
+* `excess_chroma`: how much more colour the later pictures have than the source, levels: mean of
+  |R - m| + |G - m| + |B - m| over 2, m the mean of the three. Absent without a source.
 
 and two more that fail nothing, to choose among candidates by:
 
@@ -109,6 +111,9 @@ def measure_early(
         match = _correlation(still.plane, frames[0].plane)
         if match is not None and float(still.plane.std()) >= _ONE_TONE:
             metrics["conditioning_match"] = match
+        later = frames[1:] or frames
+        colour = float(np.mean([_chroma(frame) for frame in later]))
+        metrics["excess_chroma"] = colour - _chroma(still)
     if still is None or not _dark(still):
         metrics["black"] = float(np.mean([_dark(frame) for frame in frames]))
     return metrics
@@ -164,6 +169,11 @@ def _finding(name: str, value: float, limit: _Limit) -> Finding:
         words=f"{limit.says} after its first stage: {told}" if lost else f"early {name} {told}",
         severity=1e3 if lost else 0.0,
     )
+
+
+def _chroma(frame: Frame) -> float:
+    rgb = frame.rgb.astype(np.float32)
+    return float(np.abs(rgb - rgb.mean(axis=-1, keepdims=True)).sum(axis=-1).mean() / 2)
 
 
 def _dark(frame: Frame) -> bool:

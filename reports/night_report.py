@@ -50,7 +50,7 @@ def build_night_report(ledger: LedgerReads, night_id: str) -> NightReport:
         notes=tuple(
             event.words
             for event in events
-            if event.kind is EventKind.PRESET_CHANGED
+            if event.kind in (EventKind.PRESET_CHANGED, EventKind.CARD)
             or (event.kind is EventKind.NOTE and event.shot_id is None)
         ),
     )
@@ -86,6 +86,12 @@ def _on_disk(path: Path | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
+def _stopped_strips(take: TakeRecord, events: list[EventRecord]) -> tuple[Path | None, ...]:
+    """Strips of a take that was stopped after its first stage, as they were noted then."""
+    noted = (event.data.get("strips", ()) for event in events if event.take_id == take.take_id)
+    return tuple(_on_disk(Path(path)) for paths in noted for path in paths)
+
+
 def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
     failures = tuple(
         Failure(
@@ -104,7 +110,9 @@ def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
         strip=strip,
         preview=preview,
         phases=() if take.receipt is None else phases_of(take.receipt),
-        stage_strips=() if take.receipt is None else stage_pictures(take.receipt),
+        stage_strips=_stopped_strips(take, events)
+        if take.receipt is None
+        else stage_pictures(take.receipt),
     )
 
 

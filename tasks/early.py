@@ -1,4 +1,4 @@
-"""Looks at a take after its first stage: whether it gets one, and what is written down of a stop."""
+"""Looks at a take after its first stage: whether it gets one, and what is noted of a stop."""
 
 from __future__ import annotations
 

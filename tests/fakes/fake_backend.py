@@ -4,6 +4,7 @@ Words in the prompt make it misbehave, once per take folder where `once` is said
 `[die once]` kills its own process, `[oom once]` runs out of memory, `[oom]` always does,
 `[nan]` turns to NaN at the first seed, `[frozen]` gives a still at the first seed,
 `[large]` fits in no memory with more than 13 frames, whatever rung is taken,
+`[frozen seed]` gives one at the recipe's own seed only, so that another candidate moves,
 `[slow]` takes half a second for each stage, `[no model]` cannot load its model.
 Every stage that was computed to its end is a line in `work.log` of the take's folder.
 """
@@ -15,20 +16,22 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from manifests.candidates import candidate_seeds
 from manifests.files import sha256_file, write_atomic
 from manifests.source import open_source
 from manifests.stage import Recipe
 from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
-from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory
+from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory, TakeDoomed
 from render.look import Look
-from render.order import Receipt, RenderOrder, StageReceipt
+from render.order import LookReceipt, Receipt, RenderOrder, StageReceipt
 from render.post.strip import write_strip
 
 
@@ -51,16 +54,19 @@ class FakeBackend(RenderBackend):
             if receipt.clip_sha256 == sha256_file(receipt.clip):
                 return receipt
         self._misbehave(order)
-        stages = tuple(self._stage(order, index, tell) for index in range(len(order.recipe.stages)))
+        first = self._stage(order, 0, tell)
+        order, looks = _looked_at(order, look)
+        more = range(1, len(order.recipe.stages))
+        stages = (first, *(self._stage(order, index, tell) for index in more))
         tell(Progress(take_id=order.take_id, phase="decode"))
-        first = _write_strip(order, "first-frames.jpg")
-        tell(Progress(take_id=order.take_id, phase="decode", preview=first))
+        strip = _write_strip(order, "first-frames.jpg")
+        tell(Progress(take_id=order.take_id, phase="decode", preview=strip))
         clip, frames = order.folder / "clip.mkv", _frames(order)
         write_clip([frames], clip, fps=order.recipe.fps)
         if watch is not None:
             watch.begin()
             watch.see(quantised(frames))
-        receipt = _receipt(order, clip, stages)
+        receipt = replace(_receipt(order, clip, stages), looks=looks)
         write_atomic(done, json.dumps(receipt.to_dict()))
         return receipt
 
@@ -127,11 +133,42 @@ class FakeBackend(RenderBackend):
         )
 
 
-def _frames(order: RenderOrder) -> np.ndarray:
+def _looked_at(
+    order: RenderOrder, look: Look | None
+) -> tuple[RenderOrder, tuple[LookReceipt, ...]]:
+    """The order of the candidate that is gone on with, and what was thought of each."""
+    recipe = order.recipe
+    if look is None or len(recipe.stages) == 1:
+        return order, ()
+    found = []
+    for seed in candidate_seeds(recipe.seed, recipe.candidates):
+        one = replace(order, recipe=recipe.with_seed(seed))
+        small = _frames(one, own=seed == recipe.seed)[::4, 4::8, 4::8]
+        found.append((look.see(small), one))
+    best, chosen = min(found, key=lambda pair: (pair[0].failure is not None, pair[0].rank))
+    if best.failure is not None:
+        raise TakeDoomed(
+            f"stopped after stage 1: {best.words}", failure=best.failure, told=best.told
+        )
+    return chosen, tuple(
+        LookReceipt(
+            stage=0,
+            seed=one.recipe.seed,
+            words=opinion.words,
+            metrics=opinion.metrics,
+            failure=opinion.failure,
+            chosen=one is chosen,
+        )
+        for opinion, one in found
+    )
+
+
+def _frames(order: RenderOrder, *, own: bool = False) -> np.ndarray:
     """float32 (T, H, W, 3): a slow pan over the source, or a still when told to freeze."""
     recipe = order.recipe
     picture = _picture(order.source, recipe)
     still = "[frozen]" in recipe.prompt and order.take == 1
+    still |= "[frozen seed]" in recipe.prompt and own
     frames = []
     for index in range(recipe.frames):
         x = 0 if still else index

@@ -13,6 +13,7 @@ from render.backend import Progress
 from render.errors import WorkerLost
 from render.order import Delivery, FinishOrder, Receipt, RenderOrder, ScoreOrder
 from tasks.pool import Listener, Pool
+from tasks.worker import Glance
 
 CLEAN: dict[str, float] = {"frozen": 0.0, "black": 0.0, "length_error": 0.0, "cut": 0.03}
 """A clip with nothing against it."""
@@ -47,7 +48,8 @@ class FakePool(Pool):
             order.folder.mkdir(parents=True, exist_ok=True)
             (order.folder / "tried").touch()
             raise WorkerLost("the worker process died during render")
-        return self._backend.render(order, tell=self._tell)
+        look = None if order.look is None else Glance(order.look)
+        return self._backend.render(order, tell=self._tell, look=look)
 
     async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
         """What the script says about this shot's next take, or its next look at a stage."""

@@ -60,6 +60,10 @@ def test_what_is_lost_is_named(tmp_path: Path) -> None:
         assert verdict.failure == failure
         assert verdict.decision is Decision.RETAKE
         assert "after its first stage" in verdict.reasons[0]
+    garish = good + 0.8 * (good[..., ::-1] - good.mean(axis=-1, keepdims=True))
+    garish[..., 0] += 0.5
+    overdone = judge_early(measure_early(garish, source=source))
+    assert overdone.failure == "oversaturated"
     assert judge_early(measure_early(other, source=source)).failure == "conditioning"
 
 
