@@ -15,7 +15,15 @@ from PIL import Image
 
 from manifests.shot import FinishSpec, Grade, Shot, Source, Upscale
 from manifests.stage import Lora, Recipe, Sampler, Schedule, Stage, StageKind
-from qc.scorecard import Decision, FailureClass, Finding, Level, Scorecard, Verdict
+from qc.scorecard import (
+    Decision,
+    FailureClass,
+    Finding,
+    Level,
+    LimitInForce,
+    Scorecard,
+    Verdict,
+)
 from render.order import Delivery, Receipt, StageReceipt
 from reports.ledger import Ledger
 from reports.records import EventKind, TakeRecord
@@ -222,6 +230,17 @@ class Maker:
             failure=FailureClass.FLICKER if failed else None,
             findings=findings,
             thresholds="defaults 1",
+            limits=(
+                LimitInForce(
+                    metric="flicker",
+                    warn=0.005,
+                    fail=0.0065,
+                    warn_from="defaults 1",
+                    fail_from="studio.yaml",
+                ),
+            ),
+            versions={"flicker": "1"},
+            backbone="alex (trained)",
         )
 
     def delivery(self, path: Path, **changes: Any) -> Delivery:

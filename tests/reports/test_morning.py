@@ -303,6 +303,9 @@ def test_a_client_safe_report_holds_no_secret(night):
         assert secret not in repr(line.record)
         assert secret not in repr(line.delivery)
         assert not any(secret in repr((take.record, take.failures)) for take in line.takes)
+        verdicts = [take.record.verdict for take in line.takes if take.record.verdict]
+        assert verdicts
+        assert not any(verdict.limits or verdict.backbone for verdict in verdicts)
     assert secret in render_page(report, maker.root)
     assert not [link for link in Page(text).values("href") if link[0] not in "#rd"]
 
