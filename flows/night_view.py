@@ -32,6 +32,7 @@ def night_view(found: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [headline(found)]
     if found["in_work"]:
         parts.append(_in_work(found))
+    parts += [Text(words, style="yellow") for words in found["cards"][-LAST:]]
     coming = found["next"]
     if coming:
         by_id = {shot["shot_id"]: shot["shot"] for shot in found["shots"]}

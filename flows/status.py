@@ -18,7 +18,7 @@ from reports.errors import LedgerBusy
 from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer
-from reports.records import NightRecord
+from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.control import read_control, shot_key
 from tasks.estimate import estimate
@@ -46,6 +46,7 @@ def night_status(root: Path) -> dict[str, Any]:
                 }
             )
         ahead = _ahead(studio, ledger, night)
+        cards = [event.words for event in ledger.events_of(night=night.id, kind=EventKind.CARD)]
     running = _is_running(studio)
     return {
         "night": night.id,
@@ -54,6 +55,7 @@ def night_status(root: Path) -> dict[str, Any]:
         "state": "running" if running else "ended" if night.ended else "cut short",
         "now": read_progress(studio.state_dir) if running else None,
         "shots": shots,
+        "cards": cards,
         **ahead,
     }
 
@@ -117,6 +119,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         for shot in found["shots"]
     ]
     print_rows("Shots", rows, console)
+    for words in found["cards"]:
+        console.print(words, style="yellow", highlight=False)
     if found["state"] == "cut short":
         console.print("The night was cut short; the same `rushes run` goes on with it.")
 

@@ -40,6 +40,8 @@ class EventKind(StrEnum):
     """A preset failed alike in many shots: its shots not yet begun get a remedy from the start."""
     ATTRIBUTED = "attributed"
     """The earlier stages of a failed take were scored; `data`: `scores`, `stage` that broke it."""
+    CARD = "card"
+    """What became of a card: it was taken out for a kind of work, others use it, it came back."""
     NOTE = "note"
     """What a person should know; `data` may name `best_take`, the take id worth looking at."""
 

@@ -47,6 +47,8 @@ class Call:
         self._future = future
         self._function = function
         self._task: asyncio.Task[Any] = asyncio.ensure_future(future.result())
+        self.died = False
+        """Whether the worker's process died under it; known once `result` was asked for."""
 
     async def is_done(self, *, within: float) -> bool:
         """Wait at most so many seconds; whether it is done."""
@@ -62,6 +64,7 @@ class Call:
         try:
             return self._task.result()
         except (KilledWorker, FutureCancelledError, NoValidWorkerError) as error:
+            self.died = True
             raise WorkerLost(f"the worker process died during {self._function}") from error
 
     async def cancel(self) -> None:

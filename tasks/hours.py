@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from asyncio import timeout
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
 
 from manifests.errors import BadInput, Fault
 from manifests.settings import Studio
 from manifests.window import Gate, Hours, Overrun, may_start
+from render.errors import OutOfHours
 
 OPEN = Gate(open=True, words="")
+_Seat = TypeVar("_Seat")
+
+
+@asynccontextmanager
+async def within_hours(
+    stop_at: float | None, seat: AbstractAsyncContextManager[_Seat]
+) -> AsyncIterator[_Seat]:
+    """A seat that is waited for until `stop_at` (seconds since the epoch; None: for ever).
+
+    Raises OutOfHours then; what is done on the seat is not cut short.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            async with timeout(None if stop_at is None else stop_at - time.time()):
+                got = await stack.enter_async_context(seat)
+        except TimeoutError:
+            raise OutOfHours("the night's hours ended while it waited for a card") from None
+        yield got
 
 
 class NightHours:

@@ -60,6 +60,10 @@ def lay_desk(
     def complain(words: str) -> None:
         ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
 
+    def card_news(words: str) -> None:
+        ledger.event(kind=EventKind.CARD, words=words, night=record.id)
+
+    pool.on_news(card_news)
     jobs = {}
     for position, line in enumerate(plan.lines):
         known = ledger.record_shot(record.id, line.manifest, line.shot, position)

@@ -3,7 +3,8 @@
 What is sent where: renders to the cards (`tasks.seats` says which), scoring and encoding to the
 hands, so that the next take samples meanwhile. Which workers there are is `tasks.crew`'s answer;
 how they run is `tasks.engine`'s. Whether a failed call is tried again is Prefect's business, with
-one exception: a take that was only near when its worker died is sent again from here.
+one exception: a take that was only near when its worker died is sent again from here. Prefect's
+next try goes to another card first; a card that failed too often gets no more of that work.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ from typing import Any
 
 from qc.scorecard import Scorecard
 from render.backend import Progress
-from render.errors import NonFinite, WorkerLost
+from render.errors import (
+    CardsBlocked,
+    NonFinite,
+    RenderError,
+    WorkerLost,
+)
 from render.order import Delivery, FinishOrder, Gang, Placement, Receipt, RenderOrder, ScoreOrder
 from tasks.aboard import Aboard
+from tasks.blocklist import Blocklist, Work
 from tasks.crew import Post, crew_for
 from tasks.engine import Engine
 from tasks.gpus import Machine
-from tasks.seats import Seats
+from tasks.hours import within_hours
+from tasks.pulse import PATIENCE, Patience, Pulse, late
+from tasks.seats import NoCard, Seats
 from tasks.watchdog import Bounds, Watchdog
 
 Listener = Callable[[Progress], None]
@@ -55,7 +64,9 @@ class Pool(ABC):
     async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
         """Render a take; it is stuck, and WorkerLost raised, `budget` seconds after it began.
 
-        Where more takes wait than there are seats, smaller places are served first.
+        Raises Stuck, sooner, where it tells of no step for far longer than its steps take, and
+        CardsBlocked where every card failed too often tonight for such work. Where more takes wait
+        than there are seats, smaller places are served first.
         """
 
     @abstractmethod
@@ -69,6 +80,10 @@ class Pool(ABC):
     @abstractmethod
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
         """Contact strip and preview of a take."""
+
+    def on_news(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told, in words and as it happens, what becomes of the cards."""
+        return
 
     def recycled(self) -> list[str]:
         """In words, the workers that were started anew since this was last asked, because they
@@ -91,8 +106,10 @@ class WorkerPool(Pool):
         scratch: Path,
         listener: Listener,
         bounds: Bounds | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
-        """`bounds` say how far a worker's memory may grow; None: as usual."""
+        """`bounds` say how far a worker's memory may grow; None: as usual. `patience` says how long
+        a take may be silent."""
         self.crew = crew_for(machine, cores=threads)
         self.lanes, self.cards = self.crew.lanes, len(self.crew.cards)
         self.torch_device = machine.torch_device
@@ -104,6 +121,12 @@ class WorkerPool(Pool):
         self._hands = Seats([1 for _ in self.crew.hands]) if self.crew.hands else self._seats
         self._upscaling = asyncio.Semaphore()
         self._aboard = {post.name: Aboard() for post in self.crew.posts}
+        self._patience = patience
+        self._pulses: dict[str, Pulse] = {}
+        """Of the takes that render, by take id."""
+        self._blocklist = Blocklist([_name(post) for post in self.crew.cards])
+        self._news: list[str] = []
+        self._tell_news: Callable[[str], None] = self._news.append
         self._grown: list[str] = []
         self._watchdogs = {post.name: self._watchdog(post, bounds) for post in self.crew.posts}
 
@@ -117,6 +140,12 @@ class WorkerPool(Pool):
     def worker_pids(self) -> dict[str, int]:
         """Process id of each worker that is up, by its name."""
         return self._engine.pids()
+
+    def on_news(self, tell: Callable[[str], None]) -> None:
+        """See `Pool.on_news`; what happened before is told now."""
+        self._tell_news = tell
+        while self._news:
+            tell(self._news.pop(0))
 
     def recycled(self) -> list[str]:
         """See `Pool.recycled`."""
@@ -139,18 +168,37 @@ class WorkerPool(Pool):
 
     async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
         """See `Pool.render`."""
-        size = min(order.gpus, self.cards)
-        if size > 1:
-            return await self._render_together(order, size, budget, place)
-        return await self._render_on_one(order, budget, place)
+        work = Work.of(order.recipe)
+        while True:
+            left = self._seats.count(self._may(work))
+            if not left:
+                raise CardsBlocked(
+                    f"no card is left tonight for {work}: {'; '.join(self._blocklist.why(work))}",
+                    memory=self._blocklist.is_memory_alone(work),
+                )
+            try:
+                if min(order.gpus, left) > 1:
+                    return await self._render_together(order, min(order.gpus, left), budget, place)
+                return await self._render_on_one(order, budget, place)
+            except NoCard:
+                continue  # a card was taken out while it waited
+
+    def _may(self, work: Work) -> Callable[[int], bool]:
+        return lambda card: self._blocklist.is_open(card, work)
 
     async def _render_on_one(self, order: RenderOrder, budget: float, place: int) -> Receipt:
         """The take on one card. If it was only near when its worker died, it is sent again."""
-        near = 0
+        near, work = 0, Work.of(order.recipe)
         while True:
+            seat = self._seats.one(
+                model=order.model.location,
+                place=place,
+                may=self._may(work),
+                avoid=self._blocklist.failed_on(order.take_id),
+            )
             try:
-                async with self._seats.one(model=order.model.location, place=place) as card:
-                    receipt = await self._on_card(card, "render", order, budget)
+                async with within_hours(order.stop_at, seat) as card:
+                    receipt = await self._blaming(card, order, budget)
             except _Near as lost:
                 near += 1
                 if near == MOST_TIMES_NEAR:
@@ -158,6 +206,21 @@ class WorkerPool(Pool):
             else:
                 assert isinstance(receipt, Receipt)
                 return receipt
+
+    async def _blaming(self, card: int, order: RenderOrder, budget: float) -> Any:
+        """Render on a card, and count what that says about it."""
+        work = Work.of(order.recipe)
+        try:
+            receipt = await self._on_card(card, "render", order, budget)
+        except _Near:
+            raise
+        except RenderError as error:
+            words = self._blocklist.failed(card, take=order.take_id, work=work, error=error)
+            if words is not None:
+                self._tell_news(words)
+            raise
+        self._blocklist.succeeded(card, take=order.take_id, work=work)
+        return receipt
 
     async def _on_card(self, card: int, function: str, order: RenderOrder, budget: float) -> Any:
         post = self.crew.cards[card]
@@ -167,8 +230,10 @@ class WorkerPool(Pool):
         self, order: RenderOrder, size: int, budget: float, place: int
     ) -> Receipt:
         """The take on several cards: one worker leads, the others lend it theirs."""
-        seats = self._seats.gang(size=size, model=order.model.location, place=place)
-        async with seats as cards:
+        # NOTE: a gang's failures are not counted: which of its cards was to blame is not known.
+        may = self._may(Work.of(order.recipe))
+        seats = self._seats.gang(size=size, model=order.model.location, place=place, may=may)
+        async with within_hours(order.stop_at, seats) as cards:
             processes = self._engine.pids()
             meeting = self._scratch / f"meeting-{uuid.uuid4().hex}"
             gangs = (
@@ -275,32 +340,49 @@ class WorkerPool(Pool):
 
         Raises _Near when the worker died while another call had its card.
         """
-        aboard = self._aboard[post.name]
+        aboard, pulse = self._aboard[post.name], Pulse(self._patience)
         aboard.enter(name, budget=budget)
+        if function == "render":
+            self._pulses[name] = pulse
         call = self._engine.call(function, order, post=post)
+
+        def seconds_left() -> float:
+            return min(aboard.seconds_left(name), pulse.seconds_left)
+
         try:
-            while not await call.is_done(within=max(0.0, min(aboard.seconds_left(name), LOOK))):
-                if aboard.seconds_left(name) <= 0:
+            while not await call.is_done(within=max(0.0, min(seconds_left(), LOOK))):
+                if seconds_left() <= 0:
                     break
             else:
                 return call.result()
+            error = late(function, pulse, budget=budget)
             aboard.lost(name)
             await self._engine.restart(post.name)
         except WorkerLost as lost:
-            if aboard.lost(name):
+            near = aboard.lost(name)
+            if not call.died:
+                # It said so itself: the context of its card is broken, for all that follow too.
+                await self._engine.restart(post.name)
+            elif near:
                 raise _Near(str(lost)) from lost
             raise
         finally:
             aboard.leave(name)
+            if self._pulses.get(name) is pulse:
+                del self._pulses[name]
             await call.cancel()
-        raise WorkerLost(
-            f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
-        )
+        raise error
 
     def _heard(self, progress: Progress) -> None:
         for aboard in self._aboard.values():
             aboard.told(progress.take_id)
+        if (pulse := self._pulses.get(progress.take_id)) is not None:
+            pulse.told(progress)
         self._listener(progress)
+
+
+def _name(post: Post) -> str:
+    return post.name if post.device is None else post.device.name
 
 
 def _reason(calls: list[asyncio.Task[Any]]) -> BaseException | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from render.backend import Progress
+from render.errors import MachineFailure, Stuck, WorkerLost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +95,13 @@ class Pulse:
             place = f"stage {last.stage} of {last.stages}, step {last.step} of {last.steps}"
         pace = f"; its longest step so far took {self._longest:.1f} s" if self._longest else ""
         return f"nothing for {silent:.0f} s after {place} ({self.allowed:.0f} s are allowed{pace})"
+
+
+def late(function: str, pulse: Pulse, *, budget: float) -> MachineFailure:
+    """What a call is called that did not end in time: Stuck where it stood still, else WorkerLost
+    for its whole budget."""
+    if pulse.seconds_left <= 0:
+        return Stuck(f"{function} told {pulse.words}; its worker was restarted")
+    return WorkerLost(
+        f"{function} took longer than {budget:.0f} s, its budget; its worker was restarted"
+    )

@@ -11,6 +11,7 @@ from manifests.remedy import load_remedies
 from manifests.stage import Recipe
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
 from render.errors import (
+    CardsBlocked,
     MachineFailure,
     NonFinite,
     NonFiniteFrames,
@@ -65,6 +66,11 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         return FailureClass.MEMORY
     try:
         receipt = await night.pool.render(order, budget=job.budget, place=job.position)
+    except CardsBlocked as error:
+        if not (error.memory and gives_up(take.recipe, load_remedies())):
+            raise
+        conclude(night, job, number, None, memory_verdict(str(error)))
+        return FailureClass.MEMORY
     except NonFinite as error:
         # NaN is a failed picture without a clip: it is judged here, and the policy has its say.
         decoded = isinstance(error, NonFiniteFrames)

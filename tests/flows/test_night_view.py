@@ -29,6 +29,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "next": [4, 3],
         "seconds_left": 7800.0,
         "window_left": 3600.0,
+        "cards": [],
         "shots": shots,
     }  # fmt: skip
     return {**found, **changes}

@@ -1,0 +1,178 @@
+"""The pool on cards that fail: stuck takes, broken contexts, cards that are taken out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from manifests.stage import Recipe, Stage, StageKind
+from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory, Stuck, WorkerLost
+from render.order import ModelRef, Receipt, RenderOrder
+from tasks.gpus import Device, Machine
+from tasks.pool import WorkerPool
+from tasks.pulse import Patience
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _faulty_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = str(ROOT / "tests" / "fakes")
+    monkeypatch.setenv("RUSHES_BACKEND", "faulty_backend:FaultyBackend")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fakes, str(ROOT)]))
+
+
+def _order(root: Path, name: str, words: str = "", *, stop_at: float | None = None) -> RenderOrder:
+    recipe = Recipe(
+        preset="test/single",
+        family="wan",
+        model="fake",
+        model_id="fake",
+        prompt=words,
+        negative="",
+        width=32,
+        height=32,
+        frames=5,
+        fps=8.0,
+        seed=1,
+        stages=(Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),),
+    )
+    return RenderOrder(
+        take_id=f"sheet/{name}/f/t1",
+        shot=name,
+        take=1,
+        recipe=recipe,
+        model=ModelRef(name="fake", family="wan", location="fake"),
+        source=None,
+        folder=root / name,
+        stop_at=stop_at,
+    )
+
+
+async def _render(pool: WorkerPool, order: RenderOrder) -> Receipt:
+    return await pool.render(order, budget=60)
+
+
+def _in_pool(
+    cards: int, root: Path, work: Callable[[WorkerPool, list[str]], Awaitable[None]]
+) -> None:
+    machine = Machine(
+        cards=tuple(
+            Device(name=f"Card #{index}", torch_device="cpu", visible="") for index in range(cards)
+        )
+    )
+
+    async def night() -> None:
+        news: list[str] = []
+        async with WorkerPool(
+            machine,
+            threads=2,
+            scratch=root / "scratch",
+            listener=lambda progress: None,
+            patience=Patience(times=5.0, least=2.0, long=30.0),
+        ) as pool:
+            pool.on_news(news.append)
+            await work(pool, news)
+
+    asyncio.run(asyncio.wait_for(night(), 120))
+
+
+def test_a_stuck_take_is_restarted_within_seconds_and_tried_elsewhere(tmp_path: Path) -> None:
+    """Its worker gets a new process long before its budget ends, the take beside it is rendered
+    there, its next try goes to the other card; a take that keeps its pace is left alone."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        before = pool.worker_pids()
+        stalls, beside = _order(tmp_path, "stalls", "[stall once]"), _order(tmp_path, "beside")
+        other = asyncio.create_task(_render(pool, _order(tmp_path, "steady", "[steps]" * 2)))
+        begun = time.monotonic()
+        stuck, receipt = await asyncio.gather(
+            _render(pool, stalls), _render(pool, beside), return_exceptions=True
+        )
+        assert time.monotonic() - begun < 20
+        assert isinstance(stuck, Stuck)
+        assert "stage 1 of 1, step 3 of 10 (2 s are allowed" in str(stuck)
+        assert isinstance(receipt, Receipt)
+        assert isinstance(await other, Receipt)
+        after = pool.worker_pids()
+        (changed,) = [name for name in before if before[name] != after.get(name)]
+        again = await _render(pool, stalls)
+        (elsewhere,) = {"card-0", "card-1"} - {changed}
+        assert again.device == str(after[elsewhere])
+        assert news == [], "one failure takes no card out"
+
+    _in_pool(2, tmp_path, work)
+
+
+def test_a_broken_context_gets_a_new_process(tmp_path: Path) -> None:
+    """A worker that says itself that its card failed is restarted: what follows is rendered."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        first = pool.worker_pids()["card-0"]
+        with pytest.raises(WorkerLost, match="CUDA error"):
+            await _render(pool, _order(tmp_path, "fault", "[fault once]"))
+        receipt = await _render(pool, _order(tmp_path, "after"))
+        assert receipt.device == str(pool.worker_pids()["card-0"]) != str(first)
+
+    _in_pool(1, tmp_path, work)
+
+
+def test_a_card_that_fails_is_taken_out_and_the_night_goes_on(tmp_path: Path) -> None:
+    """Memory: takes of that size end by name, others go on. A card that kills its workers gets
+    nothing more, one that waits for it is told so, and nothing is tried for ever."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        for name in ("large1", "large2", "large3"):
+            with pytest.raises(OutOfMemory):
+                await _render(pool, _order(tmp_path, name, "[oom]"))
+        with pytest.raises(CardsBlocked, match="no card is left tonight for fake at 32x32") as out:
+            await _render(pool, _order(tmp_path, "large4"))
+        assert out.value.memory
+        assert not isinstance(out.value, MachineFailure), "Prefect must not try it again"
+        (words,) = news
+        assert words.startswith("Card #0 renders no more takes of fake at 32x32, 5 frames tonight")
+
+    _in_pool(1, tmp_path, work)
+
+
+def test_who_waits_for_a_card_that_is_taken_out_ends_by_name(tmp_path: Path) -> None:
+    """Five takes that kill the only worker: no more than four get as far as that, counted as
+    they had the card; the others end without, and so does what comes later."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        orders = [_order(tmp_path, f"dies{number}", "[die]") for number in range(5)]
+        results = await asyncio.gather(
+            *(_render(pool, order) for order in orders), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {WorkerLost, CardsBlocked}
+        had = [len(log.read_text().splitlines()) for log in tmp_path.glob("*/had_the_card.log")]
+        assert sum(had) in (3, 4)
+        assert len(news) == 1
+        with pytest.raises(CardsBlocked):
+            await _render(pool, _order(tmp_path, "well"))
+
+    _in_pool(1, tmp_path, work)
+
+
+def test_a_wait_for_a_card_ends_with_the_hours(tmp_path: Path) -> None:
+    """A take that got no card before the night's hours ended was never sent."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        holders = [
+            asyncio.create_task(_render(pool, _order(tmp_path, f"holds{number}", "[hold 1.0]")))
+            for number in range(3)
+        ]
+        await asyncio.sleep(0.1)
+        late = _order(tmp_path, "late", stop_at=time.time() + 0.3)
+        with pytest.raises(OutOfHours, match="while it waited for a card"):
+            await _render(pool, late)
+        assert not late.folder.exists()
+        await asyncio.gather(*holders)
+
+    _in_pool(1, tmp_path, work)
