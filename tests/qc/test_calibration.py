@@ -153,7 +153,7 @@ def test_more_data_of_the_same_kind_changes_less(metric):
 def test_there_is_no_jump_where_the_method_changes():
     """One clip more changes a limit by little at 50, 200 and 400 clips: the ramps are even."""
     limit = TABLE["flicker"]
-    drawn = population(3, 500, middle=0.0022)
+    drawn = population(3, 500, middle=0.34 * limit.fail)
     for number in (FEWEST - 1, 199, 200, QUANTILES_ONLY - 1, QUANTILES_ONLY):
         one, other = learn(drawn[:number], limit=limit), learn(drawn[: number + 1], limit=limit)
         assert other.fail == pytest.approx(one.fail, rel=0.03)
@@ -165,10 +165,10 @@ def test_learning_from_what_it_approved_comes_to_rest():
     limit = current = TABLE["boiling"]
     history: list[float] = []
     for night in range(15):
-        drawn = population(night, 100, middle=0.17, spread=0.35)
+        drawn = population(night, 100, middle=0.4 * limit.fail, spread=0.35)
         history += [value for value in drawn if not current.beyond(value, current.fail)]
         current = learn(history, limit=limit)
-    fresh = population(99, 4000, middle=0.17, spread=0.35)
+    fresh = population(99, 4000, middle=0.4 * limit.fail, spread=0.35)
     assert sum(current.beyond(value, current.fail) for value in fresh) < 40
 
 
@@ -176,7 +176,7 @@ def test_learning_from_what_it_approved_comes_to_rest():
 def test_one_bad_approval_does_not_open_the_gate(number):
     """A clip that was approved by mistake counts as the worst of the others, however bad it is."""
     limit = TABLE["boiling"]
-    drawn = population(5, number, middle=0.17)
+    drawn = population(5, number, middle=0.4 * limit.fail)
     fooled = learn([*drawn, 5.0], limit=limit)
     assert fooled == learn([*drawn, max(drawn)], limit=limit)
 
