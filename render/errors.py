@@ -5,10 +5,8 @@ RenderError (RushesError)
 │   ├── OutOfMemory       the card or the host ran out of memory
 │   ├── WorkerLost        the worker process died or stopped answering
 │   ├── Stuck             it told of no step for far longer than its steps take
-│   ├── Stuck             it told of no step for far longer than its steps take
 │   └── DiskFull          no space left where the take is written
 ├── OutOfHours            the night's hours ended: it goes on in the next one
-├── CardsBlocked          every card failed too often tonight for this kind of work
 ├── CardsBlocked          every card failed too often tonight for this kind of work
 ├── ModelUnavailable      the model cannot be loaded here: retrying does not help
 ├── SourceUnreadable      the still vanished or cannot be decoded any more
@@ -60,25 +58,12 @@ class Stuck(MachineFailure):
     """The take told of no step for far longer than its steps take; its worker was restarted."""
 
 
-class Stuck(MachineFailure):
-    """The take told of no step for far longer than its steps take; its worker was restarted."""
-
-
 class DiskFull(MachineFailure):
     """No space is left where the take is written."""
 
 
 class OutOfHours(RenderError):
     """The night's hours ended: nothing failed, the take goes on from what was kept of it."""
-
-
-class CardsBlocked(RenderError):
-    """Every card of the machine failed too often tonight for this kind of work."""
-
-    def __init__(self, words: str, *, memory: bool = False) -> None:
-        super().__init__(words)
-        self.memory = memory
-        """Whether memory was the only reason: a smaller take may fit."""
 
 
 class CardsBlocked(RenderError):
