@@ -164,12 +164,10 @@ def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     drop(studio, [{"shot": "a", "priority": 9}, *({"shot": f"b{n}", **slow} for n in range(6))])
     served.wait_for_file("inbox/accepted/shots.csv")
     run = served.start_night()
-    second = Serve(studio.root, dict(os.environ))
-    assert second.process.wait(timeout=60) == 2
-    assert f"is served by process {served.process.pid}, {served.url}" in served.said
     served.wait_for_file("delivered/shots/a/a_v001.json")
     cancelling = {"type": "CANCELLING", "name": "Cancelling"}
-    served.post(f"flow_runs/{run}/set_state", state=cancelling)
+    answer = served.post(f"flow_runs/{run}/set_state", state=cancelling)
+    assert answer["status"] == "ACCEPT", f"the night was over before it was cancelled: {answer}"
     served.wait_for(lambda: "was cancelled; its report" in served.said, "the closed night")
     assert served.state_of(run) == "Cancelled"
     assert statuses(studio)["a"] is ShotStatus.APPROVED
@@ -185,6 +183,9 @@ def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     assert tags["preset"]
     assert tags["verdict"] == "approve"
     assert tags["gpu"]
+    second = Serve(studio.root, dict(os.environ))
+    assert second.process.wait(timeout=60) == 2
+    assert f"is served by process {served.process.pid}, {served.url}" in served.said
     assert served.stop(signal.SIGINT) == 0
     assert "Traceback" not in served.said
     assert serving(studio.root / ".rushes") is None
