@@ -111,9 +111,16 @@ class TakeDoomed(RenderError):
     """A look after an early stage saw that the take is lost as a picture: it stopped there."""
 
     def __init__(
-        self, words: str, *, failure: str = "", told: Mapping[str, Any] | None = None
+        self,
+        words: str,
+        *,
+        failure: str = "",
+        stage: int = 0,
+        told: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(words)
+        self.stage = stage
+        """0-based: the one it was seen after."""
         self.failure = failure
         """Its class, as the look named it."""
         self.told = dict(told or {})

@@ -75,6 +75,7 @@ def stop_if_doomed(take: Take, k: int, opinion: Opinion) -> None:
     raise TakeDoomed(
         f"stopped after stage {k + 1} of {len(take.recipe.stages)}: {opinion.words}",
         failure=opinion.failure,
+        stage=k,
         told=opinion.told,
     )
 

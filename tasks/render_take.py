@@ -21,6 +21,7 @@ from render.errors import (
 )
 from reports.records import EventKind
 from reports.take import TakeStatus
+from tasks.attribution import Attribution, StageScore
 from tasks.desk import Desk, Job, desk
 from tasks.early import note_stopped
 from tasks.judge_take import conclude
@@ -79,7 +80,8 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         return failure
     except TakeDoomed as error:
         # Judged by a look after its first stage: the rest would have been rendered for nothing.
-        conclude(night, job, number, None, Verdict.from_dict(error.told))
+        verdict = Verdict.from_dict(error.told)
+        conclude(night, job, number, None, verdict, by_stage=_blamed(error, verdict))
         note_stopped(night, take.take_id, order.folder, str(error))
         return error.failure
     except OutOfHours as error:
@@ -103,6 +105,23 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
     note_recycled(night)
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
+
+
+def _blamed(error: TakeDoomed, verdict: Verdict) -> Attribution | None:
+    """The stage that a stop is the fault of: stage 1 where it was seen after it. A remedy that
+    changes only later stages would be stopped at the same latents."""
+    if error.stage > 0:
+        return None
+    failing = verdict.findings[0]
+    assert failing.failure is not None, "a take is stopped for the worst finding"
+    score = StageScore(stage=1, value=failing.value, failed=True)
+    return Attribution(
+        failure=failing.failure,
+        metric=failing.metric,
+        limit=failing.limit,
+        scores=(score,),
+        stage=1,
+    )
 
 
 def _asks_too_much(error: MachineFailure, recipe: Recipe) -> bool:

@@ -69,6 +69,7 @@ def test_a_lost_take_stops_and_is_retaken(studio: Any) -> None:
     assert "stands still after its first stage" in first.verdict.reasons[0]
     assert {f.metric: f.value for f in first.verdict.findings}["frozen"] == 1.0
     assert "frozen: a new seed" in second.remedy_words
+    assert "stage 1 fails already" in second.remedy_words
     assert _work(studio, 1) == ["stage 1"]
     assert _work(studio, 2) == ["stage 1", "stage 2"]
     (stopped,) = [note for note in notes if note.take_id == first.take_id]
