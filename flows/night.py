@@ -31,6 +31,7 @@ from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.lanes import Lanes, Place
 from tasks.naming import arguments_key
+from tasks.neighbours import Neighbours
 from tasks.plan import Plan, make_plan, with_memory
 from tasks.pool import Pool, WorkerPool
 from tasks.report_night import report_night
@@ -48,10 +49,11 @@ PoolFactory = Callable[[Studio, Callable[[Progress], None]], Any]
 def worker_pool(studio: Studio, listener: Callable[[Progress], None]) -> WorkerPool:
     """The pool of this machine's cards, or of its CPU."""
     return WorkerPool(
-        find_machine(studio.device, studio.placement),
+        find_machine(studio.device, studio.placement, rules=studio.cards),
         threads=studio.threads or os.cpu_count() or 1,
         scratch=studio.state_dir / "workers",
         listener=listener,
+        neighbours=Neighbours() if studio.cards.yield_to_others else None,
     )
 
 

@@ -119,7 +119,7 @@ def look(
             nights = [night for night in ledger.nights() if night.arguments_key == key]
             last = nights[-1] if nights else None
     # A card that is not there must be found now, not when the night has begun.
-    find_machine(studio.device, studio.placement)
+    find_machine(studio.device, studio.placement, rules=studio.cards)
     for family in {line.shot.recipe.family for line in plan.lines}:
         # A limit that cannot be read must be found now, not after the first render.
         load_thresholds(family, studio.thresholds)

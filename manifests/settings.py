@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from manifests.cards import ALL_CARDS, CardRules
 from manifests.errors import BadInput, Fault
 from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
@@ -58,6 +59,8 @@ class Studio(BaseSettings):
     """The studio's own style snippets; they win over the bundled ones."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    cards: CardRules = ALL_CARDS
+    """Cards that nights may use, and whether other people's work goes first on them."""
     placement: CardPlacement = CardPlacement()
     """Parts of a model on other cards than the one that renders: `{vae: cuda:1}`."""
     threads: Annotated[int | None, Field(ge=1, le=1024)] = None
@@ -312,7 +315,7 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        inner: dict[str, type[BaseModel]] = {"models": ModelSpec, "placement": CardPlacement}
+        inner: dict[str, type[BaseModel]] = {"models": ModelSpec, "placement": CardPlacement, "cards": CardRules}
         fields = (inner.get(loc[0], Studio) if len(loc) > 1 else Studio).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":

@@ -31,7 +31,7 @@ def cards_of(studio: Studio, *, card_gb: float | None = None) -> tuple[Card, ...
     if given is not None:
         return (Card(name=f"a card of {given:g} GiB", memory=int(given * GIB)),)
     try:
-        devices = find_machine(studio.device, studio.placement).cards
+        devices = find_machine(studio.device, studio.placement, rules=studio.cards).cards
     except BadInput:
         # It is named where a night is begun; a plan may be made on another machine.
         return ()

@@ -33,6 +33,11 @@ class Post:
     hand: bool
     """Whether it scores and finishes what needs no card."""
 
+    @property
+    def title(self) -> str:
+        """For people: the name of its card, else its own."""
+        return self.name if self.device is None else self.device.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:

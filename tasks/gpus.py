@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from manifests.cards import ALL_CARDS, CardRules
 from manifests.errors import BadInput, Fault
 from manifests.placement import CardPlacement
 from render.order import Placement
@@ -44,13 +45,16 @@ class Machine:
         return self.cards[0].torch_device
 
 
-def find_machine(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> Machine:
+def find_machine(
+    wanted: str, placement: CardPlacement = NOWHERE_ELSE, *, rules: CardRules = ALL_CARDS
+) -> Machine:
     """The devices to render on (`wanted` as for `find_devices`), with the parts placed elsewhere.
 
-    A card that `placement` names helps the others and renders no takes of its own. Raises
-    BadInput when a card is named that is not there, or when none is left to render.
+    A card that `placement` names helps the others and renders no takes of its own; `rules` say
+    which of the rest may be used. Raises BadInput when a card is named that is not there, or when
+    none is left to render.
     """
-    devices = find_devices(wanted)
+    devices = _allowed(find_devices(wanted), rules)
     named = {**placement.parts, **({"upscale": placement.upscale} if placement.upscale else {})}
     if not named:
         return Machine(cards=devices)
@@ -78,10 +82,48 @@ def find_machine(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> Machin
     )
 
 
-def count_cards(wanted: str, placement: CardPlacement = NOWHERE_ELSE) -> int | None:
+def _allowed(devices: tuple[Device, ...], rules: CardRules) -> tuple[Device, ...]:
+    """The devices that the studio's rules leave. Raises BadInput where a card is mistyped."""
+    if not rules.include and not rules.exclude:
+        return devices
+    cards = _cuda_cards()
+    known = {str(index) for index in range(len(cards))} | {card.visible for card in cards}
+    for column in ("include", "exclude"):
+        for name in getattr(rules, column):
+            if name not in known:
+                raise BadInput([_no_such_rule(f"cards.{column}", name, cards)])
+    if devices[0].visible is None:
+        return devices
+    may = {card.visible for i, card in enumerate(cards) if rules.allows(i, card.visible or "")}
+    left = tuple(device for device in devices if device.visible in may)
+    if not left:
+        fault = Fault(
+            file=Path("studio.yaml"),
+            column="cards",
+            problem="no card is left to render: include and exclude take all of them",
+            remedy="take one card out of exclude, or add it to include",
+        )
+        raise BadInput([fault])
+    return left
+
+
+def _no_such_rule(column: str, name: str, cards: tuple[Device, ...]) -> Fault:
+    there = ", ".join(f"{i} {card.name} {card.visible}" for i, card in enumerate(cards))
+    return Fault(
+        file=Path("studio.yaml"),
+        column=column,
+        value=name,
+        problem=f"card {name!r} is not on this machine, or not in use",
+        remedy=f"name one that is ({there or 'there is no CUDA card at all'}), or take it out",
+    )
+
+
+def count_cards(
+    wanted: str, placement: CardPlacement = NOWHERE_ELSE, *, rules: CardRules = ALL_CARDS
+) -> int | None:
     """Devices that would render here; None where what is asked for is not on this machine."""
     try:
-        return len(find_machine(wanted, placement).cards)
+        return len(find_machine(wanted, placement, rules=rules).cards)
     except BadInput:
         return None
 

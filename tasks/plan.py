@@ -156,7 +156,7 @@ def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads
     Order: priority (high first; a person's word over the sheet's), what a night before postponed,
     then by model (loading one is minutes), then as in the sheets.
     """
-    cards = count_cards(studio.device, studio.placement)
+    cards = count_cards(studio.device, studio.placement, rules=studio.cards)
     lines = [
         _line(sheet.name, shot, ledger=ledger, cards=cards)
         for sheet in sheets

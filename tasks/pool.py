@@ -32,9 +32,11 @@ from tasks.crew import Post, crew_for
 from tasks.engine import Engine
 from tasks.gpus import Machine
 from tasks.hours import within_hours
+from tasks.neighbours import Neighbours
 from tasks.pulse import PATIENCE, Patience, Pulse, late
 from tasks.seats import NoCard, Seats
 from tasks.watchdog import Bounds, Watchdog
+from tasks.yielding import CardYielded, Yielding
 
 Listener = Callable[[Progress], None]
 
@@ -107,9 +109,10 @@ class WorkerPool(Pool):
         listener: Listener,
         bounds: Bounds | None = None,
         patience: Patience = PATIENCE,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        """`bounds` say how far a worker's memory may grow; None: as usual. `patience` says how long
-        a take may be silent."""
+        """How far a worker's memory may grow, how long a take may be silent, and to whom cards are
+        left while they compute on them."""
         self.crew = crew_for(machine, cores=threads)
         self.lanes, self.cards = self.crew.lanes, len(self.crew.cards)
         self.torch_device = machine.torch_device
@@ -124,17 +127,27 @@ class WorkerPool(Pool):
         self._patience = patience
         self._pulses: dict[str, Pulse] = {}
         """Of the takes that render, by take id."""
-        self._blocklist = Blocklist([_name(post) for post in self.crew.cards])
+        self._blocklist = Blocklist([post.title for post in self.crew.cards])
         self._news: list[str] = []
         self._tell_news: Callable[[str], None] = self._news.append
         self._grown: list[str] = []
+        self._yielding = Yielding(
+            self.crew.cards,
+            neighbours,
+            seats=self._seats,
+            pids=self._engine.pids,
+            restart=self._engine.restart,
+            tell=lambda words: self._tell_news(words),
+        )
         self._watchdogs = {post.name: self._watchdog(post, bounds) for post in self.crew.posts}
 
     async def __aenter__(self) -> WorkerPool:
         await self._engine.start()
+        await self._yielding.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._yielding.stop()
         await self._engine.close()
 
     def worker_pids(self) -> dict[str, int]:
@@ -149,20 +162,16 @@ class WorkerPool(Pool):
 
     def recycled(self) -> list[str]:
         """See `Pool.recycled`."""
-        told, self._grown = self._grown, []
-        return told
+        return [self._grown.pop(0) for _ in range(len(self._grown))]
 
     def _watchdog(self, post: Post, bounds: Bounds | None) -> Watchdog:
         return Watchdog(
             post.name,
             pid=lambda: self._engine.pids().get(post.name),
             restart=lambda: self._engine.restart(post.name),
-            tell=self._grown_again,
+            tell=self._grown.append,
             bounds=bounds,
         )
-
-    def _grown_again(self, words: str) -> None:
-        self._grown.append(words)
 
     # ------------------------------------------------------------------ renders
 
@@ -180,8 +189,8 @@ class WorkerPool(Pool):
                 if min(order.gpus, left) > 1:
                     return await self._render_together(order, min(order.gpus, left), budget, place)
                 return await self._render_on_one(order, budget, place)
-            except NoCard:
-                continue  # a card was taken out while it waited
+            except (NoCard, CardYielded):
+                continue  # a card was taken out while it waited, or left to others under it
 
     def _may(self, work: Work) -> Callable[[int], bool]:
         return lambda card: self._blocklist.is_open(card, work)
@@ -200,8 +209,7 @@ class WorkerPool(Pool):
                 async with within_hours(order.stop_at, seat) as card:
                     receipt = await self._blaming(card, order, budget)
             except _Near as lost:
-                near += 1
-                if near == MOST_TIMES_NEAR:
+                if (near := near + 1) == MOST_TIMES_NEAR:
                     raise WorkerLost(f"{lost}, {near} times in a row") from lost
             else:
                 assert isinstance(receipt, Receipt)
@@ -212,11 +220,10 @@ class WorkerPool(Pool):
         work = Work.of(order.recipe)
         try:
             receipt = await self._on_card(card, "render", order, budget)
-        except _Near:
+        except (_Near, CardYielded):
             raise
         except RenderError as error:
-            words = self._blocklist.failed(card, take=order.take_id, work=work, error=error)
-            if words is not None:
+            if words := self._blocklist.failed(card, take=order.take_id, work=work, error=error):
                 self._tell_news(words)
             raise
         self._blocklist.succeeded(card, take=order.take_id, work=work)
@@ -360,6 +367,8 @@ class WorkerPool(Pool):
             await self._engine.restart(post.name)
         except WorkerLost as lost:
             near = aboard.lost(name)
+            if self._yielding.is_away(post.name):
+                raise CardYielded(f"{post.title} was left to others") from lost
             if not call.died:
                 # It said so itself: the context of its card is broken, for all that follow too.
                 await self._engine.restart(post.name)
@@ -376,13 +385,9 @@ class WorkerPool(Pool):
     def _heard(self, progress: Progress) -> None:
         for aboard in self._aboard.values():
             aboard.told(progress.take_id)
-        if (pulse := self._pulses.get(progress.take_id)) is not None:
+        if pulse := self._pulses.get(progress.take_id):
             pulse.told(progress)
         self._listener(progress)
-
-
-def _name(post: Post) -> str:
-    return post.name if post.device is None else post.device.name
 
 
 def _reason(calls: list[asyncio.Task[Any]]) -> BaseException | None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from manifests.stage import Recipe, Stage, StageKind
 from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory, Stuck, WorkerLost
 from render.order import ModelRef, Receipt, RenderOrder
 from tasks.gpus import Device, Machine
+from tasks.neighbours import Courtesy, Neighbours
 from tasks.pool import WorkerPool
 from tasks.pulse import Patience
 
@@ -176,3 +178,72 @@ def test_a_wait_for_a_card_ends_with_the_hours(tmp_path: Path) -> None:
         await asyncio.gather(*holders)
 
     _in_pool(1, tmp_path, work)
+
+
+class _Driver:
+    """A driver that says who computes on the cards."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self) -> None:
+        self.artists: dict[str, int] = {}
+        """By UUID."""
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetComputeRunningProcesses(self, uuid: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=self.artists[uuid])] if uuid in self.artists else []
+
+
+def test_artists_go_first(tmp_path: Path) -> None:
+    """A take whose card an artist takes goes on elsewhere without a failure; what waits is
+    rendered when the artist has gone; the worker that left has a new process, and each change is
+    told in words."""
+    driver = _Driver()
+    courtesy = Courtesy(every=0.1, stays=0.3, quiet=1.0)
+
+    async def night() -> None:
+        news: list[str] = []
+        async with WorkerPool(
+            Machine(
+                cards=tuple(
+                    Device(name=f"Card #{n}", torch_device="cpu", visible=f"FAKE-{n}")
+                    for n in range(2)
+                )
+            ),
+            threads=2,
+            scratch=tmp_path / "scratch",
+            listener=lambda progress: None,
+            neighbours=Neighbours(driver, exists=lambda pid: True, courtesy=courtesy),
+        ) as pool:
+            pool.on_news(news.append)
+            before = pool.worker_pids()
+            take = _order(tmp_path, "take", "[hold 3.0]")
+            running = asyncio.create_task(_render(pool, take))
+            while not (take.folder / "had_the_card.log").exists():
+                await asyncio.sleep(0.05)
+            (had,) = (take.folder / "had_the_card.log").read_text().split()
+            (card,) = [n for n in range(2) if str(before[f"card-{n}"]) == had]
+            driver.artists[f"FAKE-{card}"] = 4242
+            receipt = await running
+            assert receipt.device == str(before[f"card-{1 - card}"])
+            assert news == [
+                f"Card #{card} is used by others (process 4242): "
+                "it is left until it has been free for 1 s"
+            ]
+            driver.artists[f"FAKE-{1 - card}"] = 4343
+            while len(news) < 2:
+                await asyncio.sleep(0.05)
+            waits = asyncio.create_task(_render(pool, _order(tmp_path, "waits")))
+            await asyncio.sleep(1.0)
+            assert not waits.done()
+            driver.artists.clear()
+            late = await waits
+            assert late.device not in {str(pid) for pid in before.values()}
+            assert any(words.endswith("is free again: takes are rendered on it") for words in news)
+
+    asyncio.run(asyncio.wait_for(night(), 120))

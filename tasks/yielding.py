@@ -1,0 +1,97 @@
+"""Leaving a card to others while the night runs, and coming back to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from render.errors import MachineFailure
+from tasks.crew import Post
+from tasks.neighbours import Manners, Neighbours
+from tasks.seats import Seats
+
+
+class CardYielded(MachineFailure):
+    """The card was left to others in the middle of a call; the call is made again elsewhere."""
+
+
+class Yielding:
+    """Looks at the cards of a pool. On one that others use nobody is seated, and its worker gets a
+    new process, which holds no memory of the card: what was in work there goes on from its
+    checkpoint on another card, or on this one later."""
+
+    def __init__(
+        self,
+        posts: Sequence[Post],
+        neighbours: Neighbours | None,
+        *,
+        seats: Seats,
+        pids: Callable[[], Mapping[str, int]],
+        restart: Callable[[str], Awaitable[None]],
+        tell: Callable[[str], None],
+    ) -> None:
+        """`neighbours` None: the cards are never left."""
+        self._posts, self._neighbours, self._seats = tuple(posts), neighbours, seats
+        self._pids, self._restart, self._tell = pids, restart, tell
+        self._manners = {
+            post.name: Manners() if neighbours is None else Manners(neighbours.courtesy)
+            for post in posts
+        }
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look once, then go on looking."""
+        if self._neighbours is not None and any(map(_uuids, self._posts)):
+            await self._look(self._neighbours)
+            self._task = asyncio.create_task(self._go_on(self._neighbours))
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def is_away(self, name: str) -> bool:
+        """Whether the card of this worker is left to others."""
+        manners = self._manners.get(name)
+        return manners is not None and manners.away
+
+    async def _go_on(self, neighbours: Neighbours) -> None:
+        try:
+            while True:
+                await asyncio.sleep(neighbours.courtesy.every)
+                await self._look(neighbours)
+        except Exception as error:
+            self._tell(
+                f"cards are not watched for others any more: {type(error).__name__}: {error}"
+            )
+
+    async def _look(self, neighbours: Neighbours) -> None:
+        every = [uuid for post in self._posts for uuid in _uuids(post)]
+        found = await asyncio.to_thread(neighbours.others, every, [*self._pids().values()])
+        for card, post in enumerate(self._posts):
+            seen = [found[uuid] for uuid in _uuids(post) if uuid in found]
+            if not seen:
+                continue  # the card cannot be asked: nothing changes
+            others, manners = sorted(frozenset().union(*seen)), self._manners[post.name]
+            was = manners.away
+            if manners.look(others=bool(others)) == was:
+                continue
+            if was:
+                self._tell(f"{post.title} is free again: takes are rendered on it")
+                self._seats.come_back(card)
+            else:
+                self._tell(
+                    f"{post.title} is used by others (process {', '.join(map(str, others))}): "
+                    f"it is left until it has been free for {neighbours.courtesy.quiet:.0f} s"
+                )
+                self._seats.leave(card)
+                await self._restart(post.name)
+
+
+def _uuids(post: Post) -> list[str]:
+    """Of its own card and of those that hold parts of its model."""
+    visible = None if post.device is None else post.device.visible
+    return [uuid for uuid in (visible or "").split(",") if uuid]

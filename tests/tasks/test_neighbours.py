@@ -1,0 +1,124 @@
+"""Others on our cards: who is foreign, when we leave and when we come back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.cards import CardRules
+from manifests.errors import BadInput
+from tasks import gpus
+from tasks.gpus import Device, find_machine
+from tasks.neighbours import COURTESY, Manners, Neighbours
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+looks = st.lists(st.tuples(st.booleans(), st.floats(0.1, 100.0)), min_size=1, max_size=60)
+
+
+@given(looks)
+def test_we_leave_for_those_who_stay_and_come_back_after_quiet(
+    seen: list[tuple[bool, float]],
+) -> None:
+    """Wherever we are, we changed because the looks before agreed for as long as is due."""
+    clock = Clock()
+    manners, agreed, was = Manners(clock=clock), 0.0, False
+    last: float | None = None
+    prior = False
+    for index, (others, gap) in enumerate(seen):
+        agreed = agreed + (clock.now - last) if last is not None and others == prior else 0.0
+        away = manners.look(others=others)
+        if away != was:
+            due = COURTESY.quiet if was else 0.0 if index == 0 else COURTESY.stays
+            assert away == others
+            assert agreed >= due - 1e-9
+        elif others != was:
+            assert agreed < (COURTESY.quiet if was else COURTESY.stays) + 1e-9
+        was, prior, last = away, others, clock.now
+        clock.now += gap
+
+
+class Driver:
+    """A driver whose cards hold the processes that are given, one card fallen off the bus."""
+
+    NVMLError = RuntimeError
+
+    def __init__(self, cards: dict[str, Sequence[int]]) -> None:
+        self.cards = cards
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        if uuid not in self.cards:
+            raise self.NVMLError("GPU is lost")
+        return uuid
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=pid) for pid in self.cards[handle]]
+
+
+def test_what_is_not_ours_is_foreign_and_what_was_ours_stays_ours() -> None:
+    """Our worker, one that was just killed and a process nobody can see are no neighbours."""
+    driver = Driver({"GPU-1": [10, 11], "GPU-2": [10, 77, 999]})
+    neighbours = Neighbours(driver, exists=lambda pid: pid != 999)
+    assert neighbours.others(["GPU-1"], [10, 11]) == {"GPU-1": frozenset()}
+    found = neighbours.others(["GPU-1", "GPU-2", "GPU-3"], [12])
+    assert found == {"GPU-1": frozenset(), "GPU-2": frozenset({77})}
+
+
+def test_children_of_ours_are_ours() -> None:
+    """The parent of this very process has it as a child."""
+    neighbours = Neighbours(Driver({"GPU-1": [os.getpid()]}))
+    assert neighbours.others(["GPU-1"], [os.getppid()]) == {"GPU-1": frozenset()}
+
+
+@pytest.fixture
+def three_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with three cards, as NVML would name them."""
+    cards = tuple(
+        Device(name=f"Card #{index}", torch_device="cuda:0", visible=f"GPU-{index}")
+        for index in range(3)
+    )
+    monkeypatch.setattr(gpus, "_cuda_cards", lambda: cards)
+
+
+@pytest.mark.usefixtures("three_cards")
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        (CardRules(), ["GPU-0", "GPU-1", "GPU-2"]),
+        (CardRules(include=("0", "GPU-2")), ["GPU-0", "GPU-2"]),
+        (CardRules(exclude=("1",)), ["GPU-0", "GPU-2"]),
+        (CardRules(include=("0", "1"), exclude=("GPU-1",)), ["GPU-0"]),
+    ],
+)
+def test_only_the_cards_that_the_studio_allows_render(rules: CardRules, left: list[str]) -> None:
+    """By number or UUID."""
+    assert [card.visible for card in find_machine("auto", rules=rules).cards] == left
+
+
+@pytest.mark.usefixtures("three_cards")
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (CardRules(include=("7",)), "card '7' is not on this machine"),
+        (CardRules(exclude=("GPU-x",)), "card 'GPU-x' is not on this machine"),
+        (CardRules(exclude=("0", "1", "2")), "no card is left to render"),
+    ],
+)
+def test_rules_that_name_nothing_or_leave_nothing_are_refused(rules: CardRules, words: str) -> None:
+    """A mistyped card must not end in a night on an artist's card, or on the CPU."""
+    with pytest.raises(BadInput, match=words):
+        find_machine("auto", rules=rules)
