@@ -1,11 +1,16 @@
 """Boiling: texture that crawls although its surface does not move.
 
-Per pair, mean |r'| / (mean |grad| + 1): what is left after motion and brightness compensation,
-against how much texture there is (Sobel / 8, so that a ramp of one level a pixel has gradient 1).
-r' is the residual r of `qc.flow` less its best straight line over the luma, r - (a x + b): a
-change of exposure is flicker and no boiling. The clip's value is the mean over pairs.
-Range 0..; a clean encoded clip is near .17, grain on flat ground higher.
-Source: the project's defect bench (AUC .96).
+Per pair, with r' the residual r of `qc.flow` less its best straight line over the luma (a change of
+exposure is flicker and no boiling), both r' and the picture smoothed with sigma 1 (grain is white
+and mostly goes, texture stays):
+
+    sqrt(max(0, R^2 - F^2)) / (mean |grad| + 1)
+
+R is mean |r'| over what is visible in both, F the same over the quarter of it with the least
+gradient: noise that is as strong where there is no texture is grain, not texture that crawls.
+Gradients are Sobel / 8, so that a ramp of one level a pixel has gradient 1. The clip's value is the
+mean over pairs. Range 0..; clean clips, strong grain too, stay under .17. What boils evenly over
+flat ground is taken for grain. Figures: benchmarks/qc_bench.
 """
 
 from __future__ import annotations
@@ -16,8 +21,12 @@ import cv2
 import numpy as np
 
 from qc.flow import Pair
+from qc.frame import Plane
 
-VERSION = "1"
+VERSION = "2"
+_SIGMA = 1.0
+_FLAT = 0.25
+"""Share of the picture that shows the noise floor."""
 
 
 def check(pair: Pair) -> bool:
@@ -26,28 +35,36 @@ def check(pair: Pair) -> bool:
 
 
 def compute(pair: Pair) -> tuple[float, float]:
-    """(mean |r'| in luma levels, boiling ratio) of one pair."""
+    """(mean |r'| before smoothing, in luma levels; boiling ratio) of one pair."""
     if not check(pair):
         return 0.0, 0.0
     left = residual(pair)
-    return left, left / (texture(pair) + 1.0)
+    smooth = np.abs(cv2.GaussianBlur(left, (0, 0), _SIGMA))[pair.visible]
+    slope = gradient(pair)
+    seen = slope[pair.visible]
+    flat = smooth[seen <= np.quantile(seen, _FLAT)]
+    crawls = max(0.0, float(smooth.mean()) ** 2 - float(flat.mean()) ** 2) ** 0.5
+    rest = float(np.abs(left[pair.visible]).mean())
+    return rest, crawls / (float(slope.mean()) + 1.0)
 
 
-def residual(pair: Pair) -> float:
-    """Mean |r'| over what is visible in both, luma levels."""
+def residual(pair: Pair) -> Plane:
+    """r' (H, W), luma levels; 0 where not visible."""
     luma, rest = pair.before.plane[pair.visible], pair.residual[pair.visible]
     centred = luma - luma.mean()
     spread = float(centred @ centred)
     slope = float(centred @ rest) / spread if spread > 0 else 0.0
-    return float(np.abs(rest - np.float32(slope) * centred - rest.mean()).mean())
+    left = np.zeros_like(pair.residual)
+    left[pair.visible] = rest - np.float32(slope) * centred - rest.mean()
+    return left
 
 
-def texture(pair: Pair) -> float:
-    """Mean gradient of the first frame, luma levels a pixel."""
-    luma = pair.before.luma
+def gradient(pair: Pair) -> Plane:
+    """Gradient (H, W) of the smoothed first frame, luma levels a pixel."""
+    luma = cv2.GaussianBlur(pair.before.luma, (0, 0), _SIGMA)
     across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return float(cv2.mean(cv2.magnitude(across, down))[0])
+    return np.asarray(cv2.magnitude(across, down), np.float32)
 
 
 def reduce(values: Sequence[tuple[float, float]]) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Collapse: the picture falls apart in the last frames.
 
-Largest compensated difference (mean |r'| of `qc.boiling`, luma levels) of the last four pairs, over
-the median of the earlier ones + .3. Range 0..; near 1 for a clip that ends as it began.
+Largest compensated difference (mean |r'| of `qc.boiling` before smoothing, luma levels) of the
+last four pairs, over the median of the earlier ones + .3. Range 0..; near 1 for a clip that ends
+as it began.
 Source: the project's defect bench (AUC 1.00).
 """
 

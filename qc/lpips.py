@@ -27,6 +27,7 @@ from pathlib import Path
 
 import lpips as reference
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
 
@@ -40,6 +41,10 @@ SMALLEST = 32
 _SEED = 0
 _SELF_TEST = 0.319756
 _TOLERANCE = 1e-3
+
+
+Batch = npt.NDArray[np.uint8]
+"""(n, H, W, 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,21 @@ class LpipsBackbone:
         return float(
             sum((a - b).square().sum() for a, b in zip(first.layers, second.layers, strict=True))
         )
+
+    @torch.inference_mode()
+    def distances(self, first: Batch, second: Batch) -> list[float]:
+        """LPIPS of each pair of two batches (n, H, W, 3) uint8 of one size, at least 32 px."""
+        if first.shape != second.shape or first.ndim != 4 or not self.measures(first[0]):
+            raise ValueError(f"LPIPS of {first.shape} and {second.shape}: want one (n, H, W, 3)")
+        pixels = torch.from_numpy(np.concatenate([first, second])).to(self.device)
+        scaled = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        total = torch.zeros(len(first), device=self.device)
+        features = self.network.net(self.network.scaling_layer(scaled))
+        for layer, root in zip(features, self._roots, strict=True):
+            normal = reference.normalize_tensor(layer) * root
+            apart = (normal[: len(first)] - normal[len(first) :]).square()
+            total += apart.sum(dim=1).mean(dim=(1, 2))
+        return [float(value) for value in total]
 
 
 def check(values: Sequence[float]) -> bool:

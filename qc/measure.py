@@ -13,22 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from qc import (
+    banding,
     black,
     blur,
     boiling,
     collapse,
     colour_drift,
+    colours,
     conditioning,
     cut,
+    dropped,
     faults,
     flicker,
     flow,
     frozen,
+    identity,
     motion,
     saturation,
     ssim,
     tracking,
     video,
+    wobble,
 )
 from qc.faults import Expected, Found
 from qc.frame import Frame, Image, prepare, single_frames
@@ -179,6 +184,11 @@ class _Pass:
         self._motion: list[float] = []
         self._flicker: list[tuple[float, flicker.Tiles]] = []
         self._boiling: list[tuple[float, float]] = []
+        self._wobble = wobble.Wobble()
+        self._steps = dropped.Steps()
+        self._identity: identity.Identity | None = None
+        self._plateaus: list[float | None] = []
+        self._source_plateaus: float | None = None
         self._drift: list[float] = []
         self._saturation: list[float] = []
 
@@ -190,6 +200,8 @@ class _Pass:
             raise ValueError(f"frame {self.count} is {rgb.shape[:2]}, the first was {self.size}")
         frame = prepare(rgb, index=self.count)
         self._luma.append(black.compute(frame))
+        if self.count % banding.EVERY == 0:
+            self._plateaus.append(banding.compute(frame.luma))
         pair = None
         if self._last is not None:
             self._difference.append(frozen.compute(self._last, frame))
@@ -214,8 +226,12 @@ class _Pass:
             self._conditioning,
             flicker.reduce(self._flicker, brightness=brightness),
             boiling.reduce(self._boiling),
+            self._wobble.reduce(),
             saturation.reduce(self._saturation),
             colour_drift.reduce(self._drift),
+            {} if self._identity is None else self._identity.reduce(),
+            banding.reduce(self._source_plateaus, self._plateaus),
+            self._steps.reduce(),
             collapse.reduce([left for left, _ in self._boiling]),
             self._sharpness.reduce(),
             motion.reduce(self._motion),
@@ -239,11 +255,14 @@ class _Pass:
         self.size = (rgb.shape[0], rgb.shape[1])
         if self._source is not None:
             self._conditioning = conditioning.compute(self._source, rgb, lpips=self._lpips)
+            self._source_plateaus = banding.compute(prepare(self._source, index=0).luma)
 
     def _compensated(self, pair: flow.Pair) -> None:
         self._motion.append(motion.compute(pair))
         self._flicker.append(flicker.compute(pair))
         self._boiling.append(boiling.compute(pair))
+        self._wobble.add(pair)
+        self._steps.add(pair)
 
     def _neighbours(self, frame: Frame, pair: flow.Pair | None) -> None:
         look = cut.look(frame)
@@ -268,15 +287,19 @@ class _Pass:
         if self._tracker is None or self._reference is None:
             self._tracker = tracking.Tracker(frame)
             first = frame if self._source is None else prepare(self._source, index=0)
-            self._reference = tracking.colours(first.rgb, self._tracker.start)
+            self._reference = colours.at_points(first.rgb, self._tracker.start)
+            self._identity = identity.Identity(first.rgb, self._tracker, lpips=self._lpips)
         elif pair is not None:
             self._tracker.step(pair)
         if self._tracker.enough:
-            now = tracking.colours(frame.rgb, self._tracker.now)
-            alive = self._tracker.alive
-            self._drift.append(colour_drift.compute(self._reference, now, alive))
-            self._saturation.append(saturation.compute(self._reference, now, alive))
+            now = colours.at_points(frame.rgb, self._tracker.now)
+            both = colours.matched(self._reference, now, self._tracker.alive)
+            if both is not None:
+                self._drift.append(colour_drift.compute(*both))
+                self._saturation.append(saturation.compute(*both))
         self._sharpness.add(frame, self._tracker)
+        if self._identity is not None:
+            self._identity.add(frame, self._tracker)
 
     def _curves(self) -> dict[str, tuple[float, ...]]:
         curves = {
@@ -318,8 +341,9 @@ def _reduce_lpips(steps: list[float]) -> dict[str, float]:
 def versions_of(*, lpips: bool) -> dict[str, str]:
     """Name -> version of every metric's implementation, as scorecards carry them."""
     modules = (
-        black, blur, boiling, collapse, colour_drift, conditioning, cut, faults,
-        flicker, flow, frozen, motion, saturation, ssim, tracking,
+        banding, black, blur, boiling, collapse, colour_drift, colours, conditioning, cut,
+        dropped, faults, flicker, flow, frozen, identity, motion, saturation, ssim, tracking,
+        wobble,
     )  # fmt: skip
     versions = {module.__name__.rsplit(".", 1)[1]: module.VERSION for module in modules}
     if lpips:

@@ -143,6 +143,11 @@ METRICS: dict[str, Metric] = {
             "Texture that crawls with the motion taken out, against how much texture there is.",
         ),
         _worse_up(
+            "wobble",
+            "Wobble",
+            "How the ground sways beside the camera's own move, against how far it moves.",
+        ),
+        _worse_up(
             "saturation_shift",
             "Saturation",
             "How far the scene's colourfulness leaves the source's; .2 is about a fifth.",
@@ -150,9 +155,19 @@ METRICS: dict[str, Metric] = {
         _worse_up(
             "colour_drift",
             "Colour drift",
-            "How far the scene's colours leave the source's; 4 can be seen, 8 is wrong.",
+            "How far colours leave the source's, exposure and strength aside; 4 can be seen.",
             unit="dE",
             digits=1,
+        ),
+        _worse_up(
+            "identity_drift",
+            "Identity drift",
+            "How far the parts that changed most left their source, against the usual part.",
+        ),
+        _worse_up(
+            "identity_lpips",
+            "Identity LPIPS",
+            "The same as eyes see it; its scale is the backbone's.",
         ),
         _worse_up(
             "collapse",
@@ -164,6 +179,17 @@ METRICS: dict[str, Metric] = {
             "blur",
             "Softening",
             "Detail lost from the first frames to the last, as a logarithm; .35 is a third.",
+        ),
+        _worse_up(
+            "banding",
+            "Banding",
+            "Plateaus in smooth ramps, as a share of them, less those of the source.",
+        ),
+        _worse_up(
+            "dropped",
+            "Longest step",
+            "Longest step against the even steps around it; 2 where one frame is missing.",
+            digits=2,
         ),
         _worse_down(
             "duplicate_ratio",

@@ -1,7 +1,8 @@
 """Oversaturation: colours stronger (or weaker) than the source's, as a CFG too high makes them.
 
 Per frame, ln((C_source + d + 2) / (C_source + 2)), C being the mean chroma sqrt(a^2 + b^2) of Lab
-over the tracked points, C_source that of the same points in the source (frame 0 without one), and
+over the tracked points, C_source that of the same points in the source (frame 0 without one)
+brought to the frame's exposure (`qc.colours`: half the light is not half the colour), and
 d = C - C_source brought 2.3 nearer to 0: less is not seen (Mahy et al. 1994). Without it a black
 and white picture is failed for the tint that any decoder leaves. The clip's value is the 90th
 percentile of its absolute value over frames. Range 0..; .2 is 22 % more colour or 18 % less,
@@ -13,30 +14,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-VERSION = "2"
+from qc.colours import Colours
+
+VERSION = "3"
 _GREY = 2.0
 """Chroma that keeps the logarithm of grey pictures tame."""
 _UNSEEN = 2.3
 """Just noticeable difference of Lab colours."""
 
 
-def check(alive: npt.NDArray[np.bool_]) -> bool:
-    """Whether any point is still followed."""
-    return bool(alive.any())
+def check(then: Colours, now: Colours) -> None:
+    """Raise ValueError unless both are (n, 3), n above 0."""
+    if then.shape != now.shape or then.ndim != 2 or not len(then):
+        raise ValueError(f"colours of {then.shape} and {now.shape}: want the same (n, 3)")
 
 
-def compute(
-    reference: npt.NDArray[np.float32],
-    now: npt.NDArray[np.float32],
-    alive: npt.NDArray[np.bool_],
-) -> float:
-    """Signed log ratio of chroma over the points (h, w, 3) Lab that are `alive` (h, w)."""
-    if not check(alive):
-        return 0.0
-    before = _chroma(reference[alive])
-    change = _chroma(now[alive]) - before
+def compute(then: Colours, now: Colours) -> float:
+    """Signed log ratio of chroma of points (n, 3) in Lab."""
+    check(then, now)
+    before = _chroma(then)
+    change = _chroma(now) - before
     seen = float(np.sign(change)) * max(abs(change) - _UNSEEN, 0.0)
     return float(np.log((before + seen + _GREY) / (before + _GREY)))
 
@@ -46,5 +44,5 @@ def reduce(values: Sequence[float]) -> dict[str, float]:
     return {"saturation_shift": float(np.percentile(np.abs(values), 90))} if values else {}
 
 
-def _chroma(lab: npt.NDArray[np.float32]) -> float:
+def _chroma(lab: Colours) -> float:
     return float(np.hypot(lab[:, 1], lab[:, 2]).mean())

@@ -36,10 +36,20 @@ class FailureClass(StrEnum):
     """Frame 0 does not look like the source."""
     FLICKER = "flicker"
     BOILING = "boiling"
+    WOBBLE = "wobble"
+    """The ground sways like jelly under a camera that does not."""
     OVERSATURATED = "oversaturated"
+    COLOUR_DRIFT = "colour_drift"
+    """Colours wander off from the source's; their strength is `oversaturated`'s matter."""
+    IDENTITY = "identity"
+    """A part of the picture turned into something else while the rest held."""
     COLLAPSE = "collapse"
     BLUR = "blur"
+    BANDING = "banding"
+    """Smooth ramps in visible steps."""
     DUPLICATED = "duplicated"
+    DROPPED = "dropped"
+    """Frames are missing: one step is as long as several."""
 
 
 class Level(StrEnum):

@@ -6,18 +6,16 @@ being taken for a change of colour or sharpness.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair, inside, sample
-from qc.frame import Frame, Image
+from qc.frame import Frame
 
 VERSION = "1"
 ROWS, COLUMNS = 24, 40
 LEAST = 0.1
 """Share of points that must still be followed for a frame to be measured."""
-_COARSE = 4
 
 Points = npt.NDArray[np.float32]
 """(24, 40, 2): x, y in pixels of the analysis frame."""
@@ -54,17 +52,3 @@ class Tracker:
         before = self.start[self.alive].std(axis=0)
         after = self.now[self.alive].std(axis=0)
         return float(np.clip((after.sum() + 1e-3) / (before.sum() + 1e-3), 0.1, 10.0))
-
-
-def colours(rgb: Image, points: Points) -> npt.NDArray[np.float32]:
-    """CIE Lab (D65) at `points` of `rgb` (H, W, 3) uint8, each the mean of 4 x 4 pixels.
-
-    Shape (24, 40, 3): L 0..100, a and b about -128..127.
-    """
-    height, width = rgb.shape[:2]
-    small = (max(1, width // _COARSE), max(1, height // _COARSE))
-    coarse = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
-    ratio = np.array([small[0] / width, small[1] / height], np.float32)
-    at = ((points + 0.5) * ratio - 0.5).astype(np.float32)
-    values = sample(coarse.astype(np.float32) / np.float32(255), at)
-    return np.asarray(cv2.cvtColor(values, cv2.COLOR_RGB2LAB), np.float32)

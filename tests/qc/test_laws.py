@@ -42,16 +42,102 @@ def test_flicker_rises_with_brightness_modulation(clip):
     assert values[-1] == pytest.approx(0.04, rel=0.5)
 
 
-def test_boiling_rises_with_noise(clip):
-    """More noise that is new in every frame, more boiling."""
-    rng = np.random.default_rng(5)
-    noise = rng.standard_normal(clip.shape)
-    values = [
-        measured(np.rint(clip + level * noise).clip(0, 255).astype(np.uint8))["boiling"]
-        for level in (0, 2, 4, 8)
-    ]
+def test_boiling_rises_with_crawling_texture(clip):
+    """The farther texture is pushed about, anew in every frame, the more boiling."""
+    height, width = clip.shape[1:3]
+    grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+    values = []
+    for strength in (0.0, 0.5, 1.0, 2.0):
+        rng = np.random.default_rng(5)
+        coarse = rng.standard_normal((len(clip), height // 4, width // 4, 2)).astype(np.float32)
+        fields = [cv2.resize(c, (width, height), interpolation=cv2.INTER_CUBIC) for c in coarse]
+        crawling = [
+            cv2.remap(frame, grid + strength * field, None, cv2.INTER_LINEAR)
+            for frame, field in zip(clip, fields, strict=True)
+        ]
+        values.append(measured(np.stack(crawling))["boiling"])
     assert values == sorted(values)
-    assert values[0] < 0.2 < values[-1]
+    assert values[0] < 0.1
+    assert values[-1] > 0.5
+
+
+def test_grain_is_no_boiling(clip):
+    """Noise of eight levels that is new in every frame and alike everywhere is grain."""
+    noise = 8 * np.random.default_rng(5).standard_normal((*clip.shape[:3], 1))
+    assert measured(np.rint(clip + noise).clip(0, 255).astype(np.uint8))["boiling"] < 0.24
+
+
+def test_a_fade_is_no_change_of_colour(clip):
+    """Half the light leaves colours what they are; a cast of a fifth does not."""
+    gains = np.linspace(1, 0.5, len(clip))[:, None, None, None]
+    faded = measured(np.rint(clip * gains).astype(np.uint8))
+    assert faded["colour_drift"] < 4
+    assert faded["saturation_shift"] < 0.16
+    cast = np.linspace(1, (0.8, 1.0, 1.2), len(clip))[:, None, None, :]
+    assert measured(np.rint(clip * cast).clip(0, 255).astype(np.uint8))["colour_drift"] > 5
+
+
+def test_a_violent_shake_repeats_no_frame(filmed, moves):
+    """A camera thrown about at random has short steps between long ones, and no duplicates."""
+    long = filmed("chelsea", moves["fast pan"], frames=65)
+    steps = np.random.default_rng(3).integers(0, 65, 17)
+    assert measured(long[steps])["duplicate_ratio"] > 0.05
+
+
+@pytest.mark.parametrize("missing", [1, 2, 4])
+def test_missing_frames_are_a_long_step(filmed, moves, missing):
+    """One missing frame makes a step of two, and so on; even motion has steps of one."""
+    long = filmed("coffee", moves["fast pan"], frames=33)
+    assert measured(long)["dropped"] == pytest.approx(1, abs=0.15)
+    gap = np.delete(long, slice(16, 16 + missing), axis=0)
+    assert measured(gap)["dropped"] == pytest.approx(1 + missing, rel=0.2)
+
+
+def test_a_repeat_is_no_gap(clip):
+    """The long step that makes up for a repeated frame is the repeat's, not a gap."""
+    repeated = clip.copy()
+    repeated[9] = repeated[8]
+    assert measured(repeated)["dropped"] < 1.35
+
+
+def test_wobble_rises_with_swaying_ground(filmed, moves):
+    """A coarse field that sways in time is wobble, and the more the stronger; a pan is none."""
+    clip = filmed("astronaut", moves["pan"])
+    height, width = clip.shape[1:3]
+    grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
+    coarse = np.random.default_rng(6).standard_normal((len(clip), 4, 6, 2)).astype(np.float32)
+    fields = [cv2.resize(c, (width, height), interpolation=cv2.INTER_CUBIC) for c in coarse]
+    values = []
+    for strength in (0.0, 0.7, 1.4):
+        swaying = [
+            cv2.remap(f, grid + strength * field, None, cv2.INTER_LINEAR)
+            for f, field in zip(clip, fields, strict=True)
+        ]
+        values.append(measured(np.stack(swaying))["wobble"])
+    assert values == sorted(values)
+    assert values[-1] > 4 * values[0]
+
+
+@pytest.mark.parametrize("step", [8, 16])
+def test_steps_in_a_ramp_are_banding(step):
+    """A smooth ramp in wide steps is banding; as the source's eight bits make it, it is none."""
+    x, y = np.meshgrid(np.linspace(0, 1, 192), np.linspace(0, 1, 128))
+    ramp = 90 + 60 * x + 20 * y
+    smooth = np.repeat(np.rint(np.dstack([ramp] * 3))[None], 9, axis=0).astype(np.uint8)
+    stepped = (smooth // step * step).astype(np.uint8)
+    source = smooth[0]
+    assert measure_frames(smooth, fps=24, source=source).metrics["banding"] == pytest.approx(0)
+    assert measure_frames(stepped, fps=24, source=source).metrics["banding"] > 0.13
+
+
+def test_a_part_that_becomes_another_is_identity_drift(clip):
+    """A third of the picture that slowly turns into something else stands out; a pan does not."""
+    turned = clip.astype(np.float32)
+    share = np.linspace(0, 1, len(clip))[:, None, None, None]
+    part = (slice(None), slice(30, 100), slice(60, 130))
+    turned[part] += share * (turned[part][:, ::-1, ::-1] - turned[part])
+    drifted = measured(np.rint(turned).astype(np.uint8))["identity_drift"]
+    assert drifted > measured(clip)["identity_drift"] + 0.3
 
 
 def test_a_slow_fade_is_no_flicker(clip):
@@ -144,9 +230,8 @@ def test_a_faint_tint_on_a_grey_picture_is_not_seen():
 
     from qc import saturation
 
-    grey = np.zeros((4, 4, 3), np.float32)
-    alive = np.ones((4, 4), bool)
+    grey = np.zeros((16, 3), np.float32)
     tints = [np.array([50, chroma, 0], np.float32) + grey for chroma in (2.0, 12.0)]
-    faint, strong = (saturation.compute(grey, tint, alive) for tint in tints)
+    faint, strong = (saturation.compute(grey, tint) for tint in tints)
     assert faint == 0.0
     assert strong > 0.2

@@ -1,0 +1,95 @@
+"""How well the metrics and the shipped limits tell spoilt clips from clean ones.
+
+    python -m benchmarks.qc_bench [--quick] [--clean 48] [--scenes 4] [--half "held out"]
+        [--json FILE]
+
+Limits are chosen on the training half alone; the held-out half (other photographs, other seeds) is
+what counts. LPIPS runs on the random backbone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+
+from benchmarks.qc_bench.bench import Plan, cases, summary
+from benchmarks.qc_bench.scenes import HALVES
+from qc.lpips import load_backbone
+from qc.thresholds import load_thresholds
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short look, no figures")
+    parser.add_argument("--clean", type=int, default=48, help="clean clips of each half")
+    parser.add_argument("--scenes", type=int, default=4, help="scenes of each defect and half")
+    parser.add_argument("--half", choices=HALVES, help="this half only")
+    parser.add_argument("--json", type=Path, help="write the results here")
+    asked = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    plan = Plan(clean=asked.clean, scenes=asked.scenes)
+    if asked.quick:
+        plan = Plan(clean=2, scenes=1, frames=17)
+    found = run(plan, (asked.half,) if asked.half else tuple(HALVES))
+    print(table(found))
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def run(plan: Plan, halves: tuple[str, ...]) -> dict[str, Any]:
+    """The results of a plan, as they are committed."""
+    began, cpu = time.perf_counter(), time.process_time()
+    backbone = load_backbone(weights_dir=None)
+    results = {half: summary(list(cases(half, plan, lpips=backbone)), plan) for half in halves}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, shared",
+        "seconds": round(time.perf_counter() - began, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "thresholds": load_thresholds("default").name,
+        "backbone": backbone.name,
+        "scenes_of_each_defect": plan.scenes,
+        "halves": results,
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The results as Markdown: weak / middle / strong."""
+    lines = []
+    for half, result in found["halves"].items():
+        share = result["false_alarm_share"]
+        lines += [
+            f"**{half}**: {result['false_alarms']} of {result['clean_clips']} clean clips failed"
+            + (f" ({share:.1%})" if share is not None else ""),
+            "",
+            "| defect | metric | AUC | sent back | by its class |",
+            "|---|---|---|---|---|",
+        ]
+        for name, row in result["defects"].items():
+            back, own = _grades(row["sent_back"]), _grades(row["by_its_class"])
+            for at, (metric, aucs) in enumerate(row["auc"].items()):
+                more = f"{back} | {own}" if at == 0 else "|"
+                lines.append(
+                    f"| {name if at == 0 else ''} | `{metric}` | {_grades(aucs)} | {more} |"
+                )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _grades(values: dict[str, float | None]) -> str:
+    return " / ".join("-" if value is None else f"{value:.2f}" for value in values.values())
+
+
+if __name__ == "__main__":
+    main()

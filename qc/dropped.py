@@ -1,0 +1,81 @@
+"""Dropped frames: one step is as long as two or more of the steps around it.
+
+With f_t the flow of pair t on a 12 x 20 grid (all of it: a long step may be hard to follow) and
+p_t the median, place by place, of the two pairs before and the two after it,
+
+    step_t = <f_t, p_t> / (<p_t, p_t> + v_t + .01),    v_t = mean |f_j - p_t|^2 over those four
+
+(means over the grid, pixels squared at a width of 256). In even motion this is 1, and 2 where one
+frame is missing; v_t is how far the steps around disagree, so that a shaking camera, whose steps
+cannot foretell each other, has steps below 1. Beside a repeated frame (a step that is under .3 of
+p_t within the window) the long step is the repeat's other half and is not counted. The clip's
+value is the largest step. Range 0..; two pairs are wanted on each side.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from qc.flow import Pair
+
+VERSION = "1"
+REACH = 2
+"""Pairs to each side."""
+ROWS, COLUMNS = 12, 20
+_WIDTH = 256
+_CALM = 0.01
+_REPEATED = 0.3
+
+Grid = npt.NDArray[np.float32]
+"""(12, 20, 2): x and y, pixels at a width of 256."""
+
+
+def grid(pair: Pair) -> Grid:
+    """Mean flow of each cell."""
+    cells = cv2.resize(pair.flow, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells * (_WIDTH / pair.flow.shape[1]), np.float32)
+
+
+def check(window: list[Grid]) -> bool:
+    """Whether the window is whole."""
+    return len(window) == 2 * REACH + 1
+
+
+def compute(window: list[Grid]) -> float:
+    """step_t of the pair in the middle of five grids (12, 20, 2)."""
+    if not check(window):
+        return 0.0
+    around = np.stack(window[:REACH] + window[REACH + 1 :])
+    usual = np.median(around, axis=0)
+    power = _inner(usual, usual)
+    steps = [_inner(step, usual) for step in around]
+    if min(steps) < _REPEATED * power:
+        return 0.0
+    spread = float(np.mean([_inner(step - usual, step - usual) for step in around]))
+    return _inner(window[REACH], usual) / (power + spread + _CALM)
+
+
+class Steps:
+    """Carries the flow of the last five pairs."""
+
+    def __init__(self) -> None:
+        self._window: deque[Grid] = deque(maxlen=2 * REACH + 1)
+        self._values: list[float] = []
+
+    def add(self, pair: Pair) -> None:
+        """Take the next pair."""
+        self._window.append(grid(pair))
+        if len(self._window) == 2 * REACH + 1:
+            self._values.append(compute(list(self._window)))
+
+    def reduce(self) -> dict[str, float]:
+        """`dropped` of the clip; nothing for a clip under six frames."""
+        return {"dropped": max(self._values)} if self._values else {}
+
+
+def _inner(first: Grid, second: Grid) -> float:
+    return float((first * second).sum(axis=-1).mean())
