@@ -315,7 +315,11 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        inner: dict[str, type[BaseModel]] = {"models": ModelSpec, "placement": CardPlacement, "cards": CardRules}
+        inner: dict[str, type[BaseModel]] = {
+            "models": ModelSpec,
+            "placement": CardPlacement,
+            "cards": CardRules,
+        }
         fields = (inner.get(loc[0], Studio) if len(loc) > 1 else Studio).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":

@@ -269,6 +269,25 @@ def test_outside_the_hours_nothing_is_started(studio: Any) -> None:
     assert night_of(studio, [{"shot": "sh010"}], pool, now=True)["shots"]["approved"] == 1
 
 
+class Spoken(FakePool):
+    """A pool that has something to say of its cards."""
+
+    def on_news(self, tell: Callable[[str], None]) -> None:
+        tell("Card #1 renders no more takes tonight")
+
+
+def test_what_becomes_of_a_card_is_in_the_ledger_the_status_and_the_report(studio: Any) -> None:
+    """In the words in which it was told."""
+    from flows.status import night_status
+
+    result = night_of(studio, [{"shot": "sh010"}], Spoken())
+    with ledger(studio) as book:
+        (event,) = book.events_of(kind=EventKind.CARD)
+    assert event.words == "Card #1 renders no more takes tonight"
+    assert night_status(studio.root)["cards"] == [event.words]
+    assert event.words in Path(result["report"]).read_text()
+
+
 class Meddled(FakePool):
     """A pool with one lane; while the first shot renders, a person says something."""
 

@@ -66,6 +66,12 @@ def test_a_night_in_one_look() -> None:
     assert "sh010: approved, take 1. nothing to object to" in text
 
 
+def test_what_became_of_the_cards_is_said() -> None:
+    """A card that is out of the night, or left to others, is named."""
+    words = "Card #1 is used by others (process 77): it is left until it is free"
+    assert words in shown(night(cards=[words]))
+
+
 def test_a_pause_is_said() -> None:
     """Nobody should wonder why nothing happens."""
     assert "running, paused" in shown(night(paused=True))

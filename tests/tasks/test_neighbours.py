@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from manifests.cards import CardRules
 from manifests.errors import BadInput
+from manifests.settings import load_studio
 from tasks import gpus
 from tasks.gpus import Device, find_machine
 from tasks.neighbours import COURTESY, Manners, Neighbours
@@ -122,3 +124,28 @@ def test_rules_that_name_nothing_or_leave_nothing_are_refused(rules: CardRules, 
     """A mistyped card must not end in a night on an artist's card, or on the CPU."""
     with pytest.raises(BadInput, match=words):
         find_machine("auto", rules=rules)
+
+
+def test_rules_are_read_from_studio_yaml(tmp_path: Path) -> None:
+    """Numbers and UUIDs in one list; without the block every card is used and yielded."""
+    assert load_studio(tmp_path).cards == CardRules()
+    (tmp_path / "studio.yaml").write_text("cards: {include: [0, GPU-5a], yield_to_others: false}\n")
+    cards = load_studio(tmp_path).cards
+    assert cards == CardRules(include=("0", "GPU-5a"), yield_to_others=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cards: {exclude: [cuda0]}", "'cuda0' is no card"),
+        ("cards: {include: [1], exclude: [1]}", "'1' is included and excluded"),
+        ("cards: {inclde: [1]}", "there is no setting 'inclde'"),
+        ("cards: {include: 1}", "cards.include"),
+    ],
+)
+def test_mistyped_rules_are_refused_in_words(text: str, words: str, tmp_path: Path) -> None:
+    """The fault names the place in studio.yaml."""
+    (tmp_path / "studio.yaml").write_text(text + "\n")
+    with pytest.raises(BadInput, match=r"studio\.yaml") as caught:
+        load_studio(tmp_path)
+    assert words in str(caught.value)
