@@ -144,11 +144,12 @@ def test_a_card_that_fails_is_taken_out_and_the_night_goes_on(tmp_path: Path) ->
 
 
 def test_who_waits_for_a_card_that_is_taken_out_ends_by_name(tmp_path: Path) -> None:
-    """Five takes that kill the only worker: no more than four get as far as that, counted as
-    they had the card; the others end without, and so does what comes later."""
+    """Eight takes that kill the only worker: it dies three times, and once more where the next
+    take was sent before the third death was known; the rest ends by name, and so does what comes
+    later."""
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
-        orders = [_order(tmp_path, f"dies{number}", "[die]") for number in range(5)]
+        orders = [_order(tmp_path, f"dies{number}", "[die]") for number in range(8)]
         results = await asyncio.gather(
             *(_render(pool, order) for order in orders), return_exceptions=True
         )
