@@ -59,8 +59,8 @@ class Remedy(BaseModel):
     """Of the VAE alone: its decode is cheap, and overflows first."""
 
     def reaches(self, only: int) -> bool:
-        """Whether it may be aimed at stage `only` (0-based) alone: what is meant for the first
-        stage changes no other, and what is meant for later ones leaves the first."""
+        """Whether it may be aimed at stage `only` (0-based): what is meant for the first stage
+        changes no other, and what is meant for later ones leaves the first."""
         return self.stages == "all" or (self.stages == "first") == (only == 0)
 
     def apply(
@@ -68,8 +68,9 @@ class Remedy(BaseModel):
     ) -> Recipe:
         """The recipe of take number `take`, every value clamped to `ranges`.
 
-        With `only` its dials are turned in that stage (0-based) alone, if it reaches it. Returns
-        an equal recipe where the remedy changes nothing.
+        With `only` its dials are turned in that stage (0-based), if it reaches it, and those of
+        the stages before stay; what is meant for all stages is turned in the later ones too, which
+        are sampled anew in any case. Returns an equal recipe where the remedy changes nothing.
         """
         if self.needs is not None and self.needs not in recipe.concessions:
             return recipe
@@ -97,7 +98,7 @@ class Remedy(BaseModel):
 
     def _meant(self, index: int, count: int, *, only: int | None) -> bool:
         if only is not None:
-            return index == only and self.reaches(only)
+            return (index == only and self.reaches(only)) or (index > only and self.stages == "all")
         match self.stages:
             case "all":
                 return True

@@ -102,7 +102,11 @@ class Engine:
             asynchronous=True,
             scheduler={
                 "cls": Scheduler,
-                "options": {"host": "127.0.0.1", "dashboard_address": None, "dashboard": False},
+                "options": {
+                    "host": "127.0.0.1",
+                    "dashboard_address": "127.0.0.1:0",
+                    "dashboard": False,
+                },
             },
             workers={
                 post.name: {"cls": Nanny, "options": self._options(post)} for post in self._posts

@@ -151,8 +151,8 @@ def test_a_take_steps_down_the_ladder_and_is_the_same(
     roomy = _render(order_for(kind, folder=tmp_path / "roomy"))
     load = diffusers_backend.load_model
 
-    def loading(request: Any) -> Any:
-        model: Any = load(request)
+    def loading(request: Any, **more: Any) -> Any:
+        model: Any = load(request, **more)
         velocity = model.velocity
 
         def refusing(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

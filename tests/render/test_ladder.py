@@ -93,9 +93,9 @@ class ShortOfMemory:
         self._part: dict[str, Callable[[Any], bool]] = {}
         load = diffusers_backend.load_model
 
-        def loading(request: Any) -> Any:
+        def loading(request: Any, **more: Any) -> Any:
             self.loads += 1
-            model: Any = load(request)
+            model: Any = load(request, **more)
             for name, is_enough in self._part.items():
                 setattr(model, name, self._refusing(name, getattr(model, name), model, is_enough))
             return model

@@ -135,7 +135,7 @@ def test_a_blamed_stage_is_the_only_one_whose_dials_turn(
             None,
             "CFG down by a third in every stage (stage 1 cfg 3 -> 2.001; stage 2 cfg 3 -> 2.001)",
         ),
-        (0, "CFG down by a third in every stage (stage 1 cfg 3 -> 2.001)"),
+        (0, "CFG down by a third in every stage (stage 1 cfg 3 -> 2.001; stage 2 cfg 3 -> 2.001)"),
         (1, "CFG down by a third in every stage (stage 2 cfg 3 -> 2.001)"),
     ],
 )
