@@ -90,9 +90,9 @@ def test_sigmas_prints_one_json_object(rushes: Any) -> None:
 
 def test_sigmas_knows_samplers_and_models(rushes: Any) -> None:
     """uni_pc leaves a level out; AnimateDiff starts at 25.1, and needs no shift."""
-    done = rushes("sigmas", *"--steps 4 --shift 5 --sampler uni_pc".split(" "))
+    done = rushes("sigmas", *["--steps", "4", "--shift", "5", "--sampler", "uni_pc"])
     assert done.stdout.split() == ["1.0000", "0.9524", "0.8824", "0.7692", "0.0000"]
-    done = rushes("sigmas", *"--steps 4 --noise eps_linear".split(" "))
+    done = rushes("sigmas", *["--steps", "4", "--noise", "eps_linear"])
     assert done.stdout.split()[0] == "25.1461"
 
 

@@ -152,7 +152,7 @@ def test_every_recorded_run_is_repeated(comfyui: Path) -> None:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_recorded_run_is_repeated(run: str, comfyui: Path) -> None:
-    """Noise, levels, each step's latents and clean picture, each stage's end and the frames agree."""
+    """Noise, levels, each step's latents and clean picture, each stage's end, and the frames."""
     pack = load_file(comfyui / "packs" / f"{run}.safetensors")
     model = _model(comfyui, run.split("_")[1])
     still = pack.get("c_concat")

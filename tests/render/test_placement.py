@@ -56,8 +56,6 @@ def test_two_cards_make_the_take_of_one(kind: str, order_for: OrderFor, tmp_path
     order = replace(order_for(kind, folder=tmp_path / "b"), placement=ELSEWHERE)
     assert _hashes(_render(order, backend)) == expected
     model: Any = backend._model
-    places = {
-        name: next(part.parameters()).device.index for name, part in model.components.items()
-    }
+    places = {name: next(part.parameters()).device.index for name, part in model.components.items()}
     expected_places = {"transformer": 0, "transformer_2": 1, "text_encoder": 1, "vae": 1}
     assert places == {name: expected_places[name] for name in places}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from render.turns import Turns
 
 
@@ -34,10 +36,12 @@ def test_the_card_goes_to_who_waits_longest() -> None:
 def test_an_error_frees_the_card() -> None:
     """A take that fails leaves the card to the next."""
     turns = Turns()
-    try:
+
+    def fail() -> None:
         with turns:
-            raise RuntimeError
-    except RuntimeError:
-        pass
+            raise RuntimeError("the take failed")
+
+    with pytest.raises(RuntimeError):
+        fail()
     with turns:
         pass
