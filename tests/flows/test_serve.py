@@ -37,8 +37,10 @@ class Serve:
         self.output = (root / "serve.log").open("ab")
         self.port = int(settings.pop("RUSHES_PREFECT_PORT", free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
+        # Another test's server may be named there: this one starts its own.
+        own = {k: v for k, v in environment.items() if not k.startswith("PREFECT_")}
         environment = {
-            **environment,
+            **own,
             **settings,
             "RUSHES_PREFECT_PORT": str(self.port),
             "RUSHES_DEVICE": "cpu",

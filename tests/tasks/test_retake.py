@@ -109,7 +109,7 @@ def test_no_dial_is_ever_turned_back(
 
 @given(st.sampled_from(list(FailureClass)), recipes, st.integers(0, 2))
 @settings(deadline=None, max_examples=80)
-def test_a_blamed_stage_is_the_only_one_whose_dials_turn(
+def test_the_stages_before_a_blamed_one_keep_their_dials(
     failure: FailureClass, start: Recipe, blamed: int
 ) -> None:
     """Every stage before the blamed one keeps its dials; a retake with the seed kept so starts
@@ -125,7 +125,8 @@ def test_a_blamed_stage_is_the_only_one_whose_dials_turn(
         for index, (old, new) in enumerate(zip(start.stages, step.recipe.stages, strict=False))
         if any(getattr(old, name) != getattr(new, name) for name in DIALS)
     ]
-    assert changed in ([], [blamed])
+    assert all(index >= blamed for index in changed)
+    assert not changed or changed[0] == blamed
 
 
 @pytest.mark.parametrize(
