@@ -204,6 +204,8 @@ class _Service:
             return
         if await nights.paused() or await nights.is_another(found.flow_run_id):
             return
+        if found.flow_run_id is not None and await nights.was_cancelled():
+            return  # cancelled since the last look: the next one closes it
         self._answered.add(found.mark)
         if found.since is not None and await nights.ran_since(found.since):
             return
