@@ -1,7 +1,8 @@
-"""A tiny LTX-2 with random weights: the real classes, a whole folder as diffusers writes it."""
+"""A tiny LTX-2 with random weights, and a clip for it: the real classes, whole folders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, PreTrainedTokenizerFast
 
+from manifests.stage import Recipe, Stage, StageKind
+from render.order import ModelRef
+
 KINDS = ("ltx-2.0", "ltx-2.3")
 """2.0 projects the caption in the transformer; 2.3 in the connectors, with gated attention and
 cross-attention that is told the noise level."""
 
 CHANNELS, SOUND_CHANNELS, MEL_BINS = 4, 2, 8
 TEXT, TEXT_LAYERS = 16, 2
+SIZE = {"width": 96, "height": 64, "frames": 9}
+PROMPT, NEGATIVE, SEED, FPS = "slow pan left", "blurry", 11, 25.0
 WORDS = ["<pad>", "<eos>", "<bos>", "<unk>", "pan", "left", "right", "slow", "zoom", "blurry"]
+
+Tiny = Callable[[str], Path]
+"""The fixture `tiny_ltx2`: the folder of a kind."""
 
 
 def build_tiny_ltx2(folder: Path, kind: str) -> Path:
@@ -158,3 +167,29 @@ def _vocoder() -> LTX2Vocoder:
         resnet_kernel_sizes=[3],
         resnet_dilations=[[1, 3, 5]],
     )
+
+
+def ref_tiny(folder: Path) -> ModelRef:
+    """The model of a folder."""
+    return ModelRef(name="tiny", family="ltx2", location=str(folder))
+
+
+def recipe_tiny(**changes: Any) -> Recipe:
+    """Two re-noise stages of 3 and 2 steps, 9 frames of 96 x 64; keywords change it."""
+    renoise = StageKind.RENOISE
+    values: dict[str, Any] = {
+        "preset": "test/two-stage",
+        "family": "ltx2",
+        "model": "tiny",
+        "model_id": "tiny",
+        "prompt": PROMPT,
+        "negative": NEGATIVE,
+        **SIZE,
+        "fps": FPS,
+        "seed": SEED,
+        "stages": (
+            Stage(kind=renoise, steps=3, cfg=3.0, shift=5.0),
+            Stage(kind=renoise, steps=2, cfg=2.0, shift=5.0, denoise=0.5, seed_offset=1),
+        ),
+    }
+    return Recipe(**{**values, **changes})

@@ -197,6 +197,27 @@ def order_for(
     return make
 
 
+@pytest.fixture
+def ltx2_order(
+    tiny_ltx2: Callable[[str], Path], still: Path, tmp_path: Path
+) -> Callable[..., RenderOrder]:
+    """An order of two re-noise stages, 9 frames of 96 x 64, with a still unless it says None."""
+    from tiny_ltx2 import recipe_tiny, ref_tiny
+
+    def make(*, source: Path | None = still, folder: str = "take", **changes: Any) -> RenderOrder:
+        return RenderOrder(
+            take_id="sheet/001/t1",
+            shot="001",
+            take=1,
+            recipe=recipe_tiny(source_sha256=sha256_file(source) if source else None, **changes),
+            model=ref_tiny(tiny_ltx2("ltx-2.3")),
+            source=source,
+            folder=tmp_path / folder,
+        )
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def comfyui() -> Path:
     """Folder of the data recorded from a running ComfyUI."""
