@@ -15,13 +15,12 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from plain_render import load_plain
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
 from render.families.animatediff import AnimateDiffModel
-from render.families.base import LoadRequest
-from render.families.registry import load_model
 from render.order import ModelRef
 
 TEXT, TOKENS, FRAMES = 16, 8, 12
@@ -147,15 +146,7 @@ def ref_tiny(root: Path, kind: str = "image") -> ModelRef:
 
 def load_tiny(ref: ModelRef, **changes: Any) -> AnimateDiffModel:
     """In float32 on the CPU; keywords change the request."""
-    values: dict[str, Any] = {
-        "precision": "float32",
-        "vae_precision": "float32",
-        "device": "cpu",
-        "image_to_video": False,
-        "boundary": None,
-        **changes,
-    }
-    model = load_model(LoadRequest(model=ref, **values))
+    model = load_plain(ref, **changes)
     assert isinstance(model, AnimateDiffModel)
     return model
 

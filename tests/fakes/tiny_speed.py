@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from plain_render import load_plain
 from torch import Tensor
 
 from manifests.stage import Expert
-from render.families.base import LoadedModel, LoadRequest, Position
-from render.families.registry import load_model
+from render.families.base import LoadedModel, Position
 from render.order import ModelRef
 from render.speed_compile import FailureMemory
 from render.speed_levers import Accelerator
@@ -36,16 +36,7 @@ class Failing(Counting):
 
 def load_tiny_wan(ref: ModelRef, *, precision: str = "float32") -> LoadedModel:
     """The model of a folder, on the CPU."""
-    return load_model(
-        LoadRequest(
-            model=ref,
-            precision=precision,
-            vae_precision="float32",
-            device="cpu",
-            image_to_video=False,
-            boundary=None,
-        )
-    )
+    return load_plain(ref, precision=precision)
 
 
 def velocity_of(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain_render import latents_of, render
 from safetensors.torch import load_file, save_file
 from tiny_animatediff import (
     COUNT,
@@ -43,7 +44,7 @@ from render.families.base import Position
 from render.families.registry import measure_footprint
 from render.footprint import Footprint, FootprintOrder
 from render.memory import module_bytes
-from render.order import ModelRef, Receipt, RenderOrder
+from render.order import ModelRef, RenderOrder
 from render.sampling import draw_noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,10 +67,6 @@ def order_for(tiny_animatediff: Path, tmp_path: Path) -> Callable[..., RenderOrd
         )
 
     return make
-
-
-def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Receipt:
-    return (backend or DiffusersBackend()).render(order, tell=lambda progress: None)
 
 
 # ---------------------------------------------------------------------- what it is told
@@ -229,10 +226,6 @@ def _motion_lora(path: Path) -> Lora:
     )
 
 
-def _hashes(receipt: Receipt) -> list[str]:
-    return [stage.latents_sha256 for stage in receipt.stages]
-
-
 @pytest.mark.slow
 def test_loras_change_the_stages_that_name_them(
     order_for: Callable[..., RenderOrder], tmp_path: Path
@@ -244,22 +237,22 @@ def test_loras_change_the_stages_that_name_them(
         _motion_lora(tmp_path / "m.safetensors"),
     )
     backend = DiffusersBackend()
-    bare = _hashes(_render(order_for(folder=tmp_path / "a"), backend))
-    moved = _render(
+    bare = latents_of(render(order_for(folder=tmp_path / "a"), backend))
+    moved = render(
         order_for(folder=tmp_path / "b", stages=(first, replace(second, loras=(motion,)))), backend
     )
-    both = _render(
+    both = render(
         order_for(
             folder=tmp_path / "c",
             stages=(replace(first, loras=(style,)), replace(second, loras=(style, motion))),
         ),
         backend,
     )
-    again = _hashes(_render(order_for(folder=tmp_path / "d"), backend))
+    again = latents_of(render(order_for(folder=tmp_path / "d"), backend))
     assert again == bare
-    assert _hashes(moved)[0] == bare[0]
-    assert _hashes(moved)[1] != bare[1]
-    assert _hashes(both)[0] != bare[0]
+    assert latents_of(moved)[0] == bare[0]
+    assert latents_of(moved)[1] != bare[1]
+    assert latents_of(both)[0] != bare[0]
 
 
 @pytest.mark.slow
@@ -269,11 +262,11 @@ def test_what_a_lora_holds_for_the_text_is_said_to_be_left_out(
     """The text is encoded once for all stages: the receipt says so; text alone is refused."""
     stage = recipe_tiny().stages[0]
     mixed = _style_lora(tmp_path / "mixed.safetensors", text=True)
-    receipt = _render(order_for(stages=(replace(stage, loras=(mixed,)),)))
+    receipt = render(order_for(stages=(replace(stage, loras=(mixed,)),)))
     assert any("mixed.safetensors: its weights for the text encoder" in n for n in receipt.notes)
     only = _lora(tmp_path / "only.safetensors", {"lora_te_x.lora_down.weight": torch.ones(1, 1)})
     with pytest.raises(ModelUnavailable, match="for the text encoder alone"):
-        _render(order_for(folder=tmp_path / "b", stages=(replace(stage, loras=(only,)),)))
+        render(order_for(folder=tmp_path / "b", stages=(replace(stage, loras=(only,)),)))
 
 
 # ---------------------------------------------------------------------- whole takes
@@ -282,7 +275,7 @@ def test_what_a_lora_holds_for_the_text_is_said_to_be_left_out(
 def test_a_take_is_rendered_to_a_clip(order_for: Callable[..., RenderOrder]) -> None:
     """Two stages at the levels the plan shows, one frame of the clip for each latent."""
     order = order_for()
-    receipt = _render(order)
+    receipt = render(order)
     assert [stage.start_sigma for stage in receipt.stages] == [
         start_sigma(stage) for stage in order.recipe.stages
     ]
@@ -303,8 +296,8 @@ def test_a_schedule_in_parts_is_the_schedule_in_one(
     whole = replace(recipe_tiny().stages[0], kind=StageKind.SPLIT, steps=4, sampler=sampler)
     first = replace(whole, end_step=2, leftover_noise=True)
     rest = replace(whole, start_step=2, add_noise=False)
-    one = _hashes(_render(order_for(folder=tmp_path / "one", stages=(whole,))))
-    parts = _hashes(_render(order_for(folder=tmp_path / "parts", stages=(first, rest))))
+    one = latents_of(render(order_for(folder=tmp_path / "one", stages=(whole,))))
+    parts = latents_of(render(order_for(folder=tmp_path / "parts", stages=(first, rest))))
     assert parts[-1] == one[-1]
 
 
@@ -314,9 +307,9 @@ def test_the_betas_decide_the_levels_and_the_picture(
 ) -> None:
     """Stable Diffusion's own betas are other levels than the motion modules'."""
     stages = tuple(replace(stage, noise=Noise.EPS) for stage in recipe_tiny().stages)
-    own = _render(order_for(folder=tmp_path / "a", stages=stages))
+    own = render(order_for(folder=tmp_path / "a", stages=stages))
     assert own.stages[0].start_sigma == pytest.approx(14.6146, abs=1e-3)
-    assert _hashes(own) != _hashes(_render(order_for(folder=tmp_path / "b")))
+    assert latents_of(own) != latents_of(render(order_for(folder=tmp_path / "b")))
 
 
 # ---------------------------------------------------------------------- memory

@@ -15,12 +15,13 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from plain_render import plain_request
 from safetensors.torch import load_file
 from torch import Tensor
 
 from manifests.schedules import stage_sigmas
 from manifests.stage import Expert, Recipe, Sampler, Schedule, Stage, StageKind
-from render.families.base import Conditioning, ImageCondition, LoadRequest, Position
+from render.families.base import Conditioning, ImageCondition, Position
 from render.families.wan import WanModel
 from render.order import ModelRef
 from render.sampling import Latents, draw_noise, run_chain_stage
@@ -104,14 +105,8 @@ def _model(comfyui: Path, kind: str) -> RecordingWan:
         transformer=part("high"),
         transformer_2=part("low"),
     )
-    request = LoadRequest(
-        model=ModelRef(name="tiny", family="wan", location="unused"),
-        precision="float32",
-        vae_precision="float32",
-        device="cpu",
-        image_to_video=kind == "i2v",
-        boundary=None,
-    )
+    ref = ModelRef(name="tiny", family="wan", location="unused")
+    request = plain_request(ref, image_to_video=kind == "i2v")
     return RecordingWan(pipe, request, boundary=None)
 
 

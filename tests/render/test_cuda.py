@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import hashes
 from safetensors.torch import load_file, save_file
 
 from manifests.files import sha256_file
@@ -30,10 +31,6 @@ def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Rece
     return (backend or DiffusersBackend()).render(on_card, tell=lambda progress: None)
 
 
-def _hashes(receipt: Receipt) -> list[str]:
-    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
-
-
 def _parts(backend: DiffusersBackend) -> Any:
     model: Any = backend._model
     return model._pipe
@@ -43,7 +40,7 @@ def _parts(backend: DiffusersBackend) -> Any:
 def test_a_card_gives_the_same_bytes(kind: str, order_for: OrderFor, tmp_path: Path) -> None:
     """Two takes of one order are equal on one card, and near the CPU's."""
     one, two = (_render(order_for(kind, folder=tmp_path / name)) for name in ("a", "b"))
-    assert _hashes(one) == _hashes(two)
+    assert hashes(one) == hashes(two)
     assert one.device.startswith("cuda:0 ")
     assert one.peak_memory > 0
     on_cpu = DiffusersBackend().render(
@@ -71,7 +68,7 @@ def test_a_take_killed_on_a_card_goes_on_bit_for_bit(order_for: OrderFor, tmp_pa
     assert next(p.step for p in told if p.phase == "stage") == 1
     assert receipt.reused == ("prompt", "still")
     assert receipt.notes == ()
-    assert _hashes(receipt) == _hashes(_render(order_for("i2v-2.2", folder=tmp_path / "whole")))
+    assert hashes(receipt) == hashes(_render(order_for("i2v-2.2", folder=tmp_path / "whole")))
 
 
 def test_the_encoders_leave_the_card(order_for: OrderFor) -> None:
@@ -100,7 +97,7 @@ def test_the_idle_expert_leaves_when_room_is_short(
     monkeypatch.setattr(memory, "HEADROOM_LEAST", 0)
     monkeypatch.setattr(memory, "HEADROOM_SHARE", 0.0)
     tight = _render(order_for("t2v-2.2", folder=tmp_path / "tight"), backend)
-    assert _hashes(tight) == _hashes(roomy)
+    assert hashes(tight) == hashes(roomy)
     experts = (_parts(backend).transformer, _parts(backend).transformer_2)
     assert sum(next(net.parameters()).device.type == "cuda" for net in experts) <= 1
 
@@ -115,7 +112,7 @@ def test_what_does_not_fit_is_streamed(
     backend = DiffusersBackend()
     tight = _render(order_for(kind, folder=tmp_path / "tight"), backend)
     again = _render(order_for(kind, folder=tmp_path / "again"), backend)
-    assert _hashes(tight) == _hashes(again) == _hashes(roomy)
+    assert hashes(tight) == hashes(again) == hashes(roomy)
     assert next(_parts(backend).transformer.blocks[0].parameters()).device.type == "cpu"
 
 
@@ -135,9 +132,9 @@ def test_a_lora_on_a_card_leaves_no_trace(
     lora = Lora(path=str(path), sha256=sha256_file(path))
     backend, bare = DiffusersBackend(), order_for(folder=tmp_path / "a")
     stages = tuple(replace(stage, loras=(lora,)) for stage in bare.recipe.stages)
-    before = _hashes(_render(bare, backend))
-    styled = _hashes(_render(order_for(folder=tmp_path / "b", stages=stages), backend))
-    after = _hashes(_render(order_for(folder=tmp_path / "c"), backend))
+    before = hashes(_render(bare, backend))
+    styled = hashes(_render(order_for(folder=tmp_path / "b", stages=stages), backend))
+    after = hashes(_render(order_for(folder=tmp_path / "c"), backend))
     assert not set(before) & set(styled)
     assert after == before
 
@@ -168,11 +165,11 @@ def test_a_take_steps_down_the_ladder_and_is_the_same(
     backend = DiffusersBackend()
     tight = _render(order_for(kind, folder=tmp_path / "tight"), backend)
     assert tight.rungs == ("cache", "alone", "swap")
-    assert _hashes(tight) == _hashes(roomy)
+    assert hashes(tight) == hashes(roomy)
     again = _render(order_for(kind, folder=tmp_path / "again"), backend)
     assert again.rungs == tight.rungs
     assert not any("out of memory" in note for note in again.notes)
-    assert _hashes(again) == _hashes(roomy)
+    assert hashes(again) == hashes(roomy)
     small = _render(order_for(kind, folder=tmp_path / "s", width=48, height=48), backend)
     assert small.rungs == ()
     assert next(_parts(backend).transformer.blocks[0].parameters()).device.type == "cuda"
@@ -183,7 +180,7 @@ def test_a_full_card_is_out_of_memory_and_then_well_again(
 ) -> None:
     """Running out is named; with memory again, the same backend renders the take."""
     backend = DiffusersBackend()
-    expected = _hashes(_render(order_for(folder=tmp_path / "a"), backend))
+    expected = hashes(_render(order_for(folder=tmp_path / "a"), backend))
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1) / total)
@@ -194,5 +191,5 @@ def test_a_full_card_is_out_of_memory_and_then_well_again(
         assert raised.value.rungs[:2] == ("cache", "alone"), "the ladder was gone down"
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert _hashes(_render(order_for(folder=tmp_path / "c"), backend)) == expected
+    assert hashes(_render(order_for(folder=tmp_path / "c"), backend)) == expected
     assert _render(order, backend).frames == 33

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import hashes, render
 from safetensors import safe_open
 
 from manifests.files import sha256_file
@@ -41,14 +42,6 @@ def _killed_at(phase: str, stage: int = 0, step: int = 0) -> Callable[[Progress]
     return tell
 
 
-def _render(order: RenderOrder) -> Receipt:
-    return DiffusersBackend().render(order, tell=_quiet)
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
-
-
 @pytest.mark.parametrize("kind", ["t2v-2.1", "i2v-2.1", "i2v-2.2"])
 def test_a_take_is_rendered(kind: str, order_for: OrderFor) -> None:
     """Clip, checkpoints and receipt lie in the take's folder and agree with the recipe."""
@@ -78,10 +71,10 @@ def test_a_take_is_rendered(kind: str, order_for: OrderFor) -> None:
 
 def test_the_same_order_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path) -> None:
     """Two processes' worth of backends give equal latents and equal clips; a new seed does not."""
-    one, two = (_render(order_for(folder=tmp_path / name)) for name in ("a", "b"))
-    other = _render(order_for(folder=tmp_path / "c", seed=12))
-    assert _hashes(one) == _hashes(two)
-    assert not set(_hashes(one)) & set(_hashes(other))
+    one, two = (render(order_for(folder=tmp_path / name)) for name in ("a", "b"))
+    other = render(order_for(folder=tmp_path / "c", seed=12))
+    assert hashes(one) == hashes(two)
+    assert not set(hashes(one)) & set(hashes(other))
 
 
 @pytest.mark.slow
@@ -91,11 +84,11 @@ def test_a_warm_backend_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path
     backend.render(order_for(folder=tmp_path / "a", seed=5, prompt="zoom"), tell=_quiet)
     warm = backend.render(order_for(folder=tmp_path / "b"), tell=_quiet)
     assert warm.load_seconds == 0.0
-    assert _hashes(warm) == _hashes(_render(order_for(folder=tmp_path / "c")))
+    assert hashes(warm) == hashes(render(order_for(folder=tmp_path / "c")))
     backend.close()
     again = backend.render(order_for(folder=tmp_path / "d"), tell=_quiet)
     assert again.load_seconds > 0.0
-    assert _hashes(again) == _hashes(warm)
+    assert hashes(again) == hashes(warm)
 
 
 @pytest.mark.slow
@@ -110,7 +103,7 @@ def test_one_model_is_held_at_a_time(order_for: OrderFor, tmp_path: Path) -> Non
 def test_a_finished_take_is_not_rendered_again(order_for: OrderFor) -> None:
     """The receipt that was written is returned at once, and nobody is told of any work."""
     order = order_for()
-    first = _render(order)
+    first = render(order)
 
     def never(progress: Progress) -> None:
         raise AssertionError(progress)
@@ -123,7 +116,7 @@ def test_a_finished_take_is_not_rendered_again(order_for: OrderFor) -> None:
 def test_a_damaged_finish_is_made_good(damage: str, order_for: OrderFor) -> None:
     """A clip or receipt that is not whole is written again from the checkpoints, and said so."""
     order = order_for()
-    first = _render(order)
+    first = render(order)
     clip, receipt = order.folder / "clip.mkv", order.folder / "receipt.json"
     match damage:
         case "clip changed":
@@ -132,8 +125,8 @@ def test_a_damaged_finish_is_made_good(damage: str, order_for: OrderFor) -> None
             clip.unlink()
         case _:
             receipt.write_text(receipt.read_text()[:40])
-    again = _render(order)
-    assert _hashes(again) == _hashes(first)
+    again = render(order)
+    assert hashes(again) == hashes(first)
     assert all(stage.resumed for stage in again.stages)
     assert len(again.notes) == 1
     assert clip.name in again.notes[0] or receipt.name in again.notes[0]
@@ -164,7 +157,7 @@ def test_a_killed_take_goes_on(
     ran = {p.stage for p in told if p.phase == "stage"}
     assert ran == {k + 1 for k, was in enumerate(resumed) if not was}
     assert all(s.seconds == 0.0 for s in receipt.stages if s.resumed)
-    assert _hashes(receipt) == _hashes(_render(replace(order, folder=tmp_path / "whole")))
+    assert hashes(receipt) == hashes(render(replace(order, folder=tmp_path / "whole")))
 
 
 def test_a_killed_split_goes_on_with_its_history(order_for: OrderFor, tmp_path: Path) -> None:
@@ -185,18 +178,18 @@ def test_a_killed_split_goes_on_with_its_history(order_for: OrderFor, tmp_path: 
         DiffusersBackend().render(order, tell=_killed_at("stage", 2, 1))
     with safe_open(order.folder / "stage-1.safetensors", framework="pt") as file:
         assert set(file.keys()) == {"latents", "history.x0", "history.sigma"}
-    resumed = _render(order)
+    resumed = render(order)
     assert resumed.stages[0].resumed
     whole = order_for("t2v-2.2", folder=tmp_path / "whole", stages=(Stage(**common),))
-    assert resumed.stages[1].latents_sha256 == _render(whole).stages[0].latents_sha256
+    assert resumed.stages[1].latents_sha256 == render(whole).stages[0].latents_sha256
 
 
 def test_a_retake_of_stage_two_keeps_stage_one(order_for: OrderFor) -> None:
     """A recipe that differs only in stage 2 starts from stage 1's checkpoint."""
     order = order_for()
-    first = _render(order)
+    first = render(order)
     stages = (order.recipe.stages[0], replace(order.recipe.stages[1], denoise=0.3))
-    second = _render(order_for(stages=stages))
+    second = render(order_for(stages=stages))
     assert [stage.resumed for stage in second.stages] == [True, False]
     assert second.stages[0].latents_sha256 == first.stages[0].latents_sha256
     assert second.clip_sha256 != first.clip_sha256
@@ -212,7 +205,7 @@ def test_leftovers_of_a_killed_write_are_removed(order_for: OrderFor) -> None:
     order.folder.mkdir(parents=True)
     leftover = order.folder / ".clip.4242.0badcafe.mkv"
     leftover.write_bytes(b"half")
-    _render(order)
+    render(order)
     assert not leftover.exists()
 
 
@@ -220,7 +213,7 @@ def test_every_stage_and_cfg_shows(order_for: OrderFor, tmp_path: Path) -> None:
     """The clip is made of all stages: it changes with the second stage's CFG."""
     one = order_for()
     two = (one.recipe.stages[0], replace(one.recipe.stages[1], cfg=1.0))
-    first, second = _render(one), _render(order_for(folder=tmp_path / "b", stages=two))
+    first, second = render(one), render(order_for(folder=tmp_path / "b", stages=two))
     assert first.stages[0].latents_sha256 == second.stages[0].latents_sha256
     assert first.clip_sha256 != second.clip_sha256
 
@@ -230,7 +223,7 @@ def test_without_guidance_the_negative_is_never_read(order_for: OrderFor, tmp_pa
     """At CFG 1 the negative prompt decides no pixel."""
     stages = (Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),)
     clips = {
-        _render(order_for(folder=tmp_path / negative, negative=negative, stages=stages)).clip_sha256
+        render(order_for(folder=tmp_path / negative, negative=negative, stages=stages)).clip_sha256
         for negative in ("blurry", "zoom")
     }
     assert len(clips) == 1
@@ -245,7 +238,7 @@ def test_nan_weights_fail_as_a_picture(
     order = order_for()
     broken = replace(order, model=replace(order.model, location=str(folder)))
     with pytest.raises(NonFinite, match="stage 1 of 2, step 3 of 3"):
-        _render(broken)
+        render(broken)
     assert list(order.folder.iterdir()) == []
 
 
@@ -258,7 +251,7 @@ def test_nan_in_the_vae_names_the_remedy(
     order = order_for("t2v-2.1")
     broken = replace(order, model=replace(order.model, location=str(folder)))
     with pytest.raises(NonFinite, match="vae_precision: float32"):
-        _render(broken)
+        render(broken)
     kept = sorted(path.name for path in order.folder.iterdir())
     assert kept == ["stage-1.safetensors", "stage-2.safetensors"]
 
@@ -273,8 +266,8 @@ def test_a_changed_source_is_rendered_and_noted(order_for: OrderFor, tmp_path: P
 
     with Image.open(order.source) as still:
         ImageOps.invert(still).save(other)
-    first = _render(order)
-    receipt = _render(replace(order, source=other, folder=tmp_path / "b"))
+    first = render(order)
+    receipt = render(replace(order, source=other, folder=tmp_path / "b"))
     planned, found = order.recipe.source_sha256, sha256_file(other)
     assert planned is not None
     assert receipt.notes == (
@@ -283,7 +276,7 @@ def test_a_changed_source_is_rendered_and_noted(order_for: OrderFor, tmp_path: P
     assert receipt.clip_sha256 != first.clip_sha256
     # Latents of the old still are not gone on from, though the recipe is the same.
     (order.folder / "receipt.json").unlink()
-    again = _render(replace(order, source=other))
+    again = render(replace(order, source=other))
     assert not any(stage.resumed for stage in again.stages)
     assert again.clip_sha256 == receipt.clip_sha256
 
@@ -303,7 +296,7 @@ def test_an_unreadable_source_is_named(fault: str, order_for: OrderFor, tmp_path
         case _:
             order = replace(order, source=None)
     with pytest.raises(SourceUnreadable, match=r"run again|plan the shot again"):
-        _render(order)
+        render(order)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +313,7 @@ def test_what_the_model_cannot_do_is_refused(
 ) -> None:
     """A size, a length, experts or a precision that the model lacks is refused before sampling."""
     with pytest.raises(ModelUnavailable, match=said):
-        _render(order_for(**changes))
+        render(order_for(**changes))
 
 
 @pytest.mark.parametrize(("device", "said"), [("gpu", "unknown"), ("cuda:7", "not there")])
@@ -329,7 +322,7 @@ def test_a_device_that_is_not_there_is_refused(device: str, said: str, order_for
     if device.startswith("cuda") and torch.cuda.is_available():
         pytest.skip("this machine has a card")
     with pytest.raises(ModelUnavailable, match=said):
-        _render(replace(order_for(), device=device))
+        render(replace(order_for(), device=device))
 
 
 def _copy(folder: Path, to: Path) -> Path:

@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
+from plain_render import render, write_lora
 
 from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
 from manifests.stage import Expert, Recipe, Stage, StageKind
-from render.diffusers_backend import DiffusersBackend
 from render.order import ModelRef, Receipt, RenderOrder
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -23,23 +21,12 @@ LORAS = ("wan22-lightning-high", "wan22-lightning-low")
 @pytest.fixture
 def studio(tmp_path: Path, tiny_wan: Callable[[str], Path]) -> Studio:
     """A studio with a text-to-video model of two experts that change at 0.8, and two LoRAs."""
+    (tmp_path / "loras").mkdir()
     for seed, name in enumerate(LORAS):
-        _lora(tmp_path / "loras" / f"{name}.safetensors", seed)
+        path = tmp_path / "loras" / f"{name}.safetensors"
+        write_lora(path, "transformer.blocks.0.attn1.to_q", width=24, seed=seed)
     spec = {"family": "wan", "location": str(tiny_wan("t2v-2.2")), "precision": "float32"}
     return load_studio(tmp_path, models={"tiny": spec}, default_model="tiny")
-
-
-def _lora(path: Path, seed: int, dim: int = 24) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    layer = "transformer.blocks.0.attn1.to_q"
-    path.parent.mkdir(exist_ok=True)
-    save_file(
-        {
-            f"{layer}.lora_A.weight": torch.randn(4, dim, generator=generator),
-            f"{layer}.lora_B.weight": torch.randn(dim, 4, generator=generator),
-        },
-        path,
-    )
 
 
 def _recipe(studio: Studio, preset: str) -> Recipe:
@@ -60,7 +47,7 @@ def _render(studio: Studio, recipe: Recipe, folder: str) -> Receipt:
         source=None,
         folder=studio.root / folder,
     )
-    return DiffusersBackend().render(order, tell=lambda progress: None)
+    return render(order)
 
 
 def test_one_schedule_over_two_experts_is_the_model_left_to_itself(studio: Studio) -> None:

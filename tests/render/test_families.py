@@ -11,27 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import latents_of, render, write_lora
 from safetensors.torch import load_file, save_file
 
-from manifests.files import sha256_file
 from manifests.stage import Expert, Lora, Stage, StageKind
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
 from render.families.registry import FAMILIES
-from render.order import Receipt, RenderOrder
+from render.order import RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-DIM = 24
-
-
-def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Receipt:
-    return (backend or DiffusersBackend()).render(order, tell=lambda progress: None)
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [stage.latents_sha256 for stage in receipt.stages]
+LAYER, WIDTH = "blocks.0.attn1.to_q", 24
+STYLED = f"transformer.{LAYER}"
 
 
 def _at(order: RenderOrder, location: Path) -> RenderOrder:
@@ -54,13 +47,13 @@ def test_an_unknown_family_is_refused(order_for: OrderFor) -> None:
     """A family that is not registered is named with those that are."""
     order = order_for()
     with pytest.raises(ModelUnavailable, match=r"no family 'ltx'; write one of .*pocket, wan"):
-        _render(replace(order, model=replace(order.model, family="ltx")))
+        render(replace(order, model=replace(order.model, family="ltx")))
 
 
 def test_a_missing_folder_is_named(order_for: OrderFor, tmp_path: Path) -> None:
     """A model that is not there is refused with its path."""
     with pytest.raises(ModelUnavailable, match=f"no folder {tmp_path / 'absent'}"):
-        _render(_at(order_for(), tmp_path / "absent"))
+        render(_at(order_for(), tmp_path / "absent"))
 
 
 def test_a_hub_model_that_is_not_here_is_not_fetched(order_for: OrderFor) -> None:
@@ -68,7 +61,7 @@ def test_a_hub_model_that_is_not_here_is_not_fetched(order_for: OrderFor) -> Non
     order = order_for()
     hub = replace(order.model, location="nobody/no-such-model", offline=True)
     with pytest.raises(ModelUnavailable, match="download it on this machine first"):
-        _render(replace(order, model=hub))
+        render(replace(order, model=hub))
 
 
 def _cut(path: Path) -> None:
@@ -114,7 +107,7 @@ def test_a_spoilt_folder_is_refused_by_name(
     """What is missing, cut or of the wrong kind is refused by path: never random weights."""
     spoil(damaged / file)
     with pytest.raises(ModelUnavailable, match=said) as refusal:
-        _render(_at(order_for(), damaged))
+        render(_at(order_for(), damaged))
     assert str(damaged) in str(refusal.value)
 
 
@@ -124,7 +117,7 @@ def test_pickled_weights_are_never_read(damaged: Path, order_for: OrderFor) -> N
     torch.save(load_file(path), path.with_name("diffusion_pytorch_model.bin"))
     path.unlink()
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):
-        _render(_at(order_for(), damaged))
+        render(_at(order_for(), damaged))
 
 
 def test_code_that_a_model_brings_is_never_run(
@@ -137,7 +130,7 @@ def test_code_that_a_model_brings_is_never_run(
     (damaged / "model_index.json").write_text(json.dumps(index))
     (damaged / "vae" / "own.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Own: pass\n")
     with pytest.raises(ModelUnavailable, match="cannot be loaded"):
-        _render(_at(order_for(), damaged))
+        render(_at(order_for(), damaged))
     assert not ran.exists()
 
 
@@ -153,14 +146,14 @@ def test_a_task_the_model_cannot_do_is_refused(
 ) -> None:
     """A still for a text model, or none for an image model, is refused with the remedy."""
     with pytest.raises(ModelUnavailable, match=said):
-        _render(_at(order_for(kind), tiny_wan(model)))
+        render(_at(order_for(kind), tiny_wan(model)))
 
 
 def test_an_expert_that_is_not_there_is_refused(order_for: OrderFor) -> None:
     """Asking one transformer for its low-noise expert fails before the first step."""
     low = Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0, expert=Expert.LOW)
     with pytest.raises(ModelUnavailable, match="stage 1 asks for the low-noise expert"):
-        _render(order_for(stages=(low,)))
+        render(order_for(stages=(low,)))
 
 
 @pytest.mark.slow
@@ -172,18 +165,18 @@ def test_a_stage_runs_the_expert_it_names(
     named = Stage(kind=StageKind.RENOISE, steps=3, cfg=1.0, shift=5.0, expert=expert)
     auto = replace(named, expert=Expert.AUTO)
     beyond = 0.0 if expert is Expert.HIGH else 1.5
-    one = _render(order_for("t2v-2.2", stages=(named,), folder=tmp_path / "a"))
-    two = _render(order_for("t2v-2.2", stages=(auto,), folder=tmp_path / "b", boundary=beyond))
-    split = _render(order_for("t2v-2.2", stages=(auto,), folder=tmp_path / "c"))
-    assert _hashes(one) == _hashes(two)
-    assert _hashes(one) != _hashes(split)
+    one = render(order_for("t2v-2.2", stages=(named,), folder=tmp_path / "a"))
+    two = render(order_for("t2v-2.2", stages=(auto,), folder=tmp_path / "b", boundary=beyond))
+    split = render(order_for("t2v-2.2", stages=(auto,), folder=tmp_path / "c"))
+    assert latents_of(one) == latents_of(two)
+    assert latents_of(one) != latents_of(split)
 
 
 @pytest.mark.slow
 def test_low_precision_stays_near(order_for: OrderFor, tmp_path: Path) -> None:
     """bfloat16 weights give other bits of the same take; latents stay float32."""
-    full = _render(order_for(folder=tmp_path / "a"))
-    half = _render(order_for(folder=tmp_path / "b", precision="bfloat16"))
+    full = render(order_for(folder=tmp_path / "a"))
+    half = render(order_for(folder=tmp_path / "b", precision="bfloat16"))
     one, two = (load_file(receipt.stages[0].latents)["latents"] for receipt in (full, half))
     assert two.dtype == torch.float32
     assert not torch.equal(one, two)
@@ -191,19 +184,6 @@ def test_low_precision_stays_near(order_for: OrderFor, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------- LoRAs
-
-
-def _lora(path: Path, *, prefix: str = "transformer", dim: int = DIM, seed: int = 0) -> Lora:
-    generator = torch.Generator().manual_seed(seed)
-    layer = f"{prefix}.blocks.0.attn1.to_q"
-    save_file(
-        {
-            f"{layer}.lora_A.weight": torch.randn(4, dim, generator=generator),
-            f"{layer}.lora_B.weight": torch.randn(dim, 4, generator=generator),
-        },
-        path,
-    )
-    return Lora(path=str(path), sha256=sha256_file(path), strength=0.8)
 
 
 def _with(order: RenderOrder, *loras: tuple[Lora, ...], folder: Path) -> RenderOrder:
@@ -219,10 +199,10 @@ def test_a_lora_changes_the_take_and_leaves_no_trace(
 ) -> None:
     """With a LoRA the latents differ; without it, on the same warm model, they are as before."""
     bare, backend = order_for(kind, folder=tmp_path / "a"), DiffusersBackend()
-    lora = _lora(tmp_path / "motion.safetensors")
-    before = _hashes(_render(bare, backend))
-    styled = _hashes(_render(_with(bare, (lora,), (lora,), folder=tmp_path / "b"), backend))
-    after = _hashes(_render(replace(bare, folder=tmp_path / "c"), backend))
+    lora = write_lora(tmp_path / "motion.safetensors", STYLED, width=WIDTH)
+    before = latents_of(render(bare, backend))
+    styled = latents_of(render(_with(bare, (lora,), (lora,), folder=tmp_path / "b"), backend))
+    after = latents_of(render(replace(bare, folder=tmp_path / "c"), backend))
     assert not set(before) & set(styled)
     assert after == before
 
@@ -231,10 +211,10 @@ def test_a_lora_changes_the_take_and_leaves_no_trace(
 def test_loras_switch_by_stage(order_for: OrderFor, tmp_path: Path) -> None:
     """A LoRA of stage 2 alone leaves stage 1's latents bit-identical."""
     bare, backend = order_for(folder=tmp_path / "a"), DiffusersBackend()
-    lora = _lora(tmp_path / "motion.safetensors")
-    plain = _hashes(_render(bare, backend))
-    second = _hashes(_render(_with(bare, (), (lora,), folder=tmp_path / "b"), backend))
-    first = _hashes(_render(_with(bare, (lora,), (), folder=tmp_path / "c"), backend))
+    lora = write_lora(tmp_path / "motion.safetensors", STYLED, width=WIDTH)
+    plain = latents_of(render(bare, backend))
+    second = latents_of(render(_with(bare, (), (lora,), folder=tmp_path / "b"), backend))
+    first = latents_of(render(_with(bare, (lora,), (), folder=tmp_path / "c"), backend))
     assert second[0] == plain[0]
     assert second[1] != plain[1]
     assert first[0] != plain[0]
@@ -244,10 +224,10 @@ def test_loras_switch_by_stage(order_for: OrderFor, tmp_path: Path) -> None:
 def test_two_loras_and_their_strengths_add_up(order_for: OrderFor, tmp_path: Path) -> None:
     """Two LoRAs together are neither of them; their order does not matter, their strength does."""
     bare, backend = order_for(folder=tmp_path / "bare"), DiffusersBackend()
-    one = _lora(tmp_path / "one.safetensors")
-    two = _lora(tmp_path / "two.safetensors", seed=1)
+    one = write_lora(tmp_path / "one.safetensors", STYLED, width=WIDTH)
+    two = write_lora(tmp_path / "two.safetensors", STYLED, width=WIDTH, seed=1)
     takes = {
-        name: _hashes(_render(_with(bare, loras, (), folder=tmp_path / name), backend))[0]
+        name: latents_of(render(_with(bare, loras, (), folder=tmp_path / name), backend))[0]
         for name, loras in {
             "one": (one,),
             "two": (two,),
@@ -266,20 +246,17 @@ def test_a_lora_that_does_not_fit_is_refused_by_name(
 ) -> None:
     """Wrong key prefix, wrong shape, changed, damaged or missing: refused, the model unharmed."""
     bare, backend = order_for(folder=tmp_path / "a"), DiffusersBackend()
-    plain = _hashes(_render(bare, backend))
+    plain = latents_of(render(bare, backend))
     path = tmp_path / "motion.safetensors"
-    lora = _lora(
-        path,
-        prefix="unet" if fault == "prefix" else "transformer",
-        dim=10 if fault == "shape" else DIM,
-    )
+    prefix = "unet" if fault == "prefix" else "transformer"
+    lora = write_lora(path, f"{prefix}.{LAYER}", width=10 if fault == "shape" else WIDTH)
     match fault:
         case "changed":
-            _lora(path, seed=9)
+            write_lora(path, STYLED, width=WIDTH, seed=9)
         case "cut":
             _cut(path)
         case "gone":
             path.unlink()
     with pytest.raises(ModelUnavailable, match=r"LoRA .*motion.safetensors"):
-        _render(_with(bare, (lora,), (), folder=tmp_path / "b"), backend)
-    assert _hashes(_render(replace(bare, folder=tmp_path / "c"), backend)) == plain
+        render(_with(bare, (lora,), (), folder=tmp_path / "b"), backend)
+    assert latents_of(render(replace(bare, folder=tmp_path / "c"), backend)) == plain

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plain_render import load_plain
 from tiny_animatediff import build_tiny_animatediff
 from torch import Tensor, nn
 
@@ -19,8 +20,8 @@ from manifests.families import FAMILIES as DESCRIBED
 from manifests.source import open_source
 from manifests.stage import Expert, Noise, Recipe, Stage, StageKind
 from manifests.still import prepare_still
-from render.families.base import ImageCondition, LoadedModel, LoadRequest, Position
-from render.families.registry import FAMILIES, load_model
+from render.families.base import ImageCondition, LoadedModel, Position
+from render.families.registry import FAMILIES
 from render.order import ModelRef
 from render.sampling import draw_noise
 
@@ -120,16 +121,8 @@ def folder(
 
 
 def _load(case: Case, folder: ModelRef) -> LoadedModel:
-    model = load_model(
-        LoadRequest(
-            model=folder,
-            precision="float32",
-            vae_precision="float32",
-            device="cpu",
-            image_to_video=case.still,
-            boundary=0.8 if case.kind == "i2v-2.2" else None,
-        )
-    )
+    boundary = 0.8 if case.kind == "i2v-2.2" else None
+    model = load_plain(folder, image_to_video=case.still, boundary=boundary)
     model.check(case.recipe)
     return model
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_render import load_plain
 
 from manifests.stage import Concession
 from render.errors import ModelUnavailable
-from render.families.base import LoadRequest
-from render.families.registry import load_model, measure_footprint
+from render.families.registry import measure_footprint
 from render.footprint import FIT_SHARE, Footprint, FootprintOrder, Part, Work, card_peak, fit
 from render.ladder import Phase, Rung, allowed_rungs
 from render.memory import module_bytes
@@ -46,16 +46,8 @@ def test_weights_are_counted_as_the_loader_stores_them(
     folder = tiny_wan(kind)
     found = measure_footprint(_order(folder))
     assert found is not None
-    model = load_model(
-        LoadRequest(
-            model=ModelRef(name="tiny", family="wan", location=str(folder)),
-            precision="float32",
-            vae_precision="float32",
-            device="cpu",
-            image_to_video="i2v" in kind,
-            boundary=None,
-        )
-    )
+    ref = ModelRef(name="tiny", family="wan", location=str(folder))
+    model = load_plain(ref, image_to_video="i2v" in kind)
     for name, module in model.components.items():
         tensors = len([*module.parameters(), *module.buffers()])
         counted = found.parts[name].whole

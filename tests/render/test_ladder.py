@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_render import hashes, render
 
 from manifests.stage import Concession
 from render import diffusers_backend
@@ -29,7 +30,7 @@ from render.ladder import (
     pixel_rungs,
     rung_words,
 )
-from render.order import Receipt, RenderOrder
+from render.order import RenderOrder
 
 OrderFor = Callable[..., RenderOrder]
 EXACT = (Rung.CACHE, Rung.ALONE, Rung.SWAP)
@@ -126,16 +127,8 @@ def short(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> ShortOfMemory:
     return ShortOfMemory(monkeypatch)
 
 
-def _render(order: RenderOrder, backend: DiffusersBackend | None = None) -> Receipt:
-    return (backend or DiffusersBackend()).render(order, tell=lambda progress: None)
-
-
 def _conceding(order: RenderOrder, *conceded: Concession) -> RenderOrder:
     return replace(order, recipe=replace(order.recipe, concessions=conceded))
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
 
 
 @pytest.mark.slow
@@ -143,10 +136,10 @@ def test_a_freed_cache_changes_no_bit_and_costs_no_stage(
     short: ShortOfMemory, order_for: OrderFor, tmp_path: Path
 ) -> None:
     """The decode runs out once: the take goes on behind its last stage and is the same."""
-    expected = _hashes(_render(order_for(folder=tmp_path / "a")))
+    expected = hashes(render(order_for(folder=tmp_path / "a")))
     short.times("decode", 1)
-    receipt = _render(order_for(folder=tmp_path / "b"))
-    assert _hashes(receipt) == expected
+    receipt = render(order_for(folder=tmp_path / "b"))
+    assert hashes(receipt) == expected
     assert receipt.rungs == ("cache",)
     assert "out of memory in decode: caches freed before each phase from there on" in receipt.notes
     assert all(stage.resumed for stage in receipt.stages)
@@ -161,13 +154,13 @@ def test_the_decode_is_tiled_only_where_that_is_conceded(
     short.until("decode", lambda model: model.components["vae"].use_tiling)
     backend, order = DiffusersBackend(), order_for(folder=tmp_path / "a")
     with pytest.raises(OutOfMemory, match="sheet/001/t1: out of memory on cpu in decode") as raised:
-        _render(order, backend)
+        render(order, backend)
     assert (raised.value.phase, raised.value.rungs) == ("decode", ("cache",))
-    receipt = _render(_conceding(order, Concession.TILING), backend)
+    receipt = render(_conceding(order, Concession.TILING), backend)
     assert receipt.rungs == ("cache", "tiling")
     assert all(stage.resumed for stage in receipt.stages)
     refused = len(short.refused)
-    again = _render(
+    again = render(
         _conceding(order_for(folder=tmp_path / "b", seed=12), Concession.TILING), backend
     )
     assert again.rungs == ("cache", "tiling")
@@ -181,11 +174,11 @@ def test_a_rung_that_the_order_names_is_begun_with(
     short: ShortOfMemory, order_for: OrderFor, tmp_path: Path
 ) -> None:
     """What earlier nights needed on this card comes with the order; other cards' rungs do not."""
-    probe = _render(order_for(folder=tmp_path / "a"))
+    probe = render(order_for(folder=tmp_path / "a"))
     short.until("decode", lambda model: model.components["vae"].use_tiling)
     order = _conceding(order_for(folder=tmp_path / "b"), Concession.TILING)
     known = {probe.device: ("tiling",), "cuda:0 another card": ("fp8",)}
-    assert _render(replace(order, rungs=known)).rungs == ("tiling",)
+    assert render(replace(order, rungs=known)).rungs == ("tiling",)
     assert not short.refused
 
 
@@ -196,7 +189,7 @@ def test_weights_in_8_bits_leave_other_latents_and_no_trace(
     """The model is loaded anew for it and anew to leave it; what it computed is no exact take's,
     and an exact take never goes on from it."""
     backend = DiffusersBackend()
-    exact = _hashes(_render(order_for(folder=tmp_path / "a"), backend))
+    exact = hashes(render(order_for(folder=tmp_path / "a"), backend))
     stored = torch.float8_e4m3fn
 
     def is_narrow(model: Any) -> bool:
@@ -205,13 +198,13 @@ def test_weights_in_8_bits_leave_other_latents_and_no_trace(
     short.until("velocity", is_narrow)
     order = _conceding(order_for(folder=tmp_path / "b"), Concession.FP8)
     backend.close()
-    receipt = _render(order, backend)
+    receipt = render(order, backend)
     assert receipt.rungs == ("cache", "fp8")
-    assert not set(_hashes(receipt)) & set(exact)
+    assert not set(hashes(receipt)) & set(exact)
     short.until("velocity", lambda model: True)
     (order.folder / "receipt.json").unlink()
     plain = replace(order, recipe=replace(order.recipe, concessions=()))
-    assert _hashes(_render(plain, backend)) == exact
+    assert hashes(render(plain, backend)) == exact
 
 
 @pytest.mark.slow
@@ -225,4 +218,4 @@ def test_what_no_rung_reaches_is_raised_as_it_came(
 
     short.until("decode", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        _render(order_for())
+        render(order_for())

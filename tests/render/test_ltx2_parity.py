@@ -11,6 +11,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline, LTX2Pipeline
 from PIL import Image
 from plain_render import load_plain
+from stock_run import run_stock
 from tiny_ltx2 import FPS, NEGATIVE, PROMPT, SEED, SIZE, Tiny, recipe_tiny, ref_tiny
 
 from manifests.schedules import sigmas
@@ -55,15 +56,9 @@ def _stock(
 ) -> tuple[torch.Tensor, Any]:
     """Latents (1, C, T, h, w) after the last step and frames, by guidance on the text alone."""
     pipe = pipeline.from_pretrained(folder)
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)  # levels as they are given
-    pipe.set_progress_bar_config(disable=True)
-    latents: list[torch.Tensor] = []
-
-    def keep(_pipe: Any, _step: int, _t: Any, kept: dict[str, Any]) -> dict[str, Any]:
-        latents.append(kept["latents"])
-        return kept
-
-    frames = pipe(
+    latents, frames = run_stock(
+        pipe,
+        FlowMatchEulerDiscreteScheduler(shift=1.0),  # levels as they are given
         prompt=PROMPT,
         negative_prompt=NEGATIVE,
         height=SIZE["height"],
@@ -82,12 +77,11 @@ def _stock(
         audio_guidance_rescale=0.0,
         use_cross_timestep=newer,
         generator=torch.Generator().manual_seed(SEED),
-        callback_on_step_end=keep,
         output_type="np",
         **({} if image is None else {"image": image}),
-    ).frames[0]
+    )
     shape = (2, SIZE["height"] // 32, SIZE["width"] // 32)
-    return pipe._unpack_latents(latents[-1], *shape), frames
+    return pipe._unpack_latents(latents, *shape), frames
 
 
 def _ours(folder: Path, image: Image.Image | None, *, cfg: float) -> tuple[torch.Tensor, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plain_render import render
 from toy_family import DESCRIBED, TOY, WEIGHTS, build_toy
 
 from manifests.families import FAMILIES as DESCRIPTIONS
@@ -14,7 +15,7 @@ from qc.video import Video
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
 from render.families.registry import FAMILIES
-from render.order import ModelRef, Receipt, RenderOrder
+from render.order import ModelRef, RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,18 +65,14 @@ def _order(studio: Studio, take: str) -> RenderOrder:
     )
 
 
-def _render(order: RenderOrder, backend: DiffusersBackend) -> Receipt:
-    return backend.render(order, tell=lambda progress: None)
-
-
 def test_a_family_of_ones_own_renders_from_a_sheet(studio: Studio) -> None:
     """Sheet, preset, stages, checkpoints, store, decode and clip; again, it is the same take."""
     backend = DiffusersBackend(families={**FAMILIES, "toy": TOY})
-    first = _render(_order(studio, "t1"), backend)
+    first = render(_order(studio, "t1"), backend)
     assert [stage.steps for stage in first.stages] == [3, 2]
     with Video(first.clip) as clip:
         assert sum(1 for _ in clip.frames()) == 5
-    again = _render(_order(studio, "t2"), backend)
+    again = render(_order(studio, "t2"), backend)
     assert again.clip_sha256 == first.clip_sha256
     assert len(again.reused) >= 2
 
@@ -83,7 +80,7 @@ def test_a_family_of_ones_own_renders_from_a_sheet(studio: Studio) -> None:
 def test_without_its_line_a_family_is_refused_by_name(studio: Studio) -> None:
     """The registry that ships does not know it, and says which it knows."""
     with pytest.raises(ModelUnavailable, match=r"no family 'toy'; write one of animatediff"):
-        _render(_order(studio, "t1"), DiffusersBackend())
+        render(_order(studio, "t1"), DiffusersBackend())
 
 
 def test_its_folder_is_checked_as_any_other(studio: Studio) -> None:

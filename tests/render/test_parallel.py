@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import render
 from safetensors.torch import load_file
 
 from manifests.stage import Sampler, Stage, StageKind
@@ -24,10 +25,6 @@ from render.order import Gang, Receipt, RenderOrder
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
 ROOT = Path(__file__).parents[2]
-
-
-def _render(order: RenderOrder, backend: DiffusersBackend) -> Receipt:
-    return backend.render(order, tell=lambda progress: None)
 
 
 @contextmanager
@@ -69,14 +66,14 @@ def test_two_ranks_make_the_take_of_one(order_for: OrderFor, tmp_path: Path) -> 
     )
     alone = order_for("i2v-2.2", folder=tmp_path / "alone", stages=stages)
     backend = DiffusersBackend()
-    expected = _latents(_render(alone, backend))
+    expected = _latents(render(alone, backend))
     order = _gang(replace(alone, folder=tmp_path / "together"), tmp_path)
     with _second_rank(order, tmp_path) as other:
-        receipt = _render(order, backend)
+        receipt = render(order, backend)
         assert other.wait(timeout=60) == 0
     for mine, theirs in zip(_latents(receipt), expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=2e-5)
-    again = _render(replace(alone, folder=tmp_path / "again"), backend)
+    again = render(replace(alone, folder=tmp_path / "again"), backend)
     assert all(map(torch.equal, _latents(again), expected))
     assert not receipt.notes
 
@@ -89,7 +86,7 @@ def test_a_rank_that_dies_ends_the_take_by_name(order_for: OrderFor, tmp_path: P
         _second_rank(order, tmp_path, "die"),
         pytest.raises(WorkerLost, match="rank 0 of 2 cards: another rank of the take was lost"),
     ):
-        _render(order, DiffusersBackend())
+        render(order, DiffusersBackend())
 
 
 def test_tokens_that_cannot_be_shared_are_rendered_by_the_leader_alone(
@@ -98,12 +95,12 @@ def test_tokens_that_cannot_be_shared_are_rendered_by_the_leader_alone(
     """Three tokens and two cards: the receipt says why, and nobody is waited for."""
     backend = DiffusersBackend()
     order = order_for("t2v-2.1", folder=tmp_path / "a", width=16, height=16, frames=9)
-    receipt = _render(_gang(order, tmp_path), backend)
+    receipt = render(_gang(order, tmp_path), backend)
     assert receipt.notes == ("gpus 2: rendered on one card (3 tokens cannot be shared by 2 cards)",)
     backend.lend(replace(_gang(order, tmp_path), folder=tmp_path / "b"))
 
 
 def test_a_machine_with_one_card_says_so(order_for: OrderFor) -> None:
     """More cards asked for than there are: rendered, with a note."""
-    receipt = _render(replace(order_for("t2v-2.1"), gpus=2), DiffusersBackend())
+    receipt = render(replace(order_for("t2v-2.1"), gpus=2), DiffusersBackend())
     assert receipt.notes == ("gpus 2: this machine renders with one card",)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import hashes
 
 from render.diffusers_backend import DiffusersBackend
 from render.order import Placement, Receipt, RenderOrder
@@ -20,10 +21,6 @@ ELSEWHERE = Placement(text_encoder="cuda:1", low_expert="cuda:1", vae="cuda:1")
 
 def _render(order: RenderOrder, backend: DiffusersBackend) -> Receipt:
     return backend.render(replace(order, device="cuda:0"), tell=lambda progress: None)
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
 
 
 def test_a_part_that_is_not_named_lies_where_the_take_renders() -> None:
@@ -51,10 +48,10 @@ def test_a_part_is_sent_home_only_from_the_card_that_renders() -> None:
 def test_two_cards_make_the_take_of_one(kind: str, order_for: OrderFor, tmp_path: Path) -> None:
     """Encoders, second expert and VAE on another card of the same kind: every bit is equal, and
     each part is where it was placed."""
-    expected = _hashes(_render(order_for(kind, folder=tmp_path / "a"), DiffusersBackend()))
+    expected = hashes(_render(order_for(kind, folder=tmp_path / "a"), DiffusersBackend()))
     backend = DiffusersBackend()
     order = replace(order_for(kind, folder=tmp_path / "b"), placement=ELSEWHERE)
-    assert _hashes(_render(order, backend)) == expected
+    assert hashes(_render(order, backend)) == expected
     model: Any = backend._model
     places = {name: next(part.parameters()).device.index for name, part in model.components.items()}
     expected_places = {"transformer": 0, "transformer_2": 1, "text_encoder": 1, "vae": 1}

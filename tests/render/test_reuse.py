@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_render import hashes, render
 from safetensors.torch import load_file, save_file
 
 from manifests.stage import Speed
@@ -19,19 +20,10 @@ from render.checkpoint import load_checkpoint
 from render.diffusers_backend import DiffusersBackend
 from render.errors import NonFinite, NonFiniteFrames
 from render.midway import NAME, Cadence
-from render.order import Receipt, RenderOrder
+from render.order import RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
-
-
-def _render(order: RenderOrder) -> Receipt:
-    """By a worker that knows nothing yet."""
-    return DiffusersBackend().render(order, tell=lambda _progress: None)
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [*(stage.latents_sha256 for stage in receipt.stages), receipt.clip_sha256]
 
 
 def _retake(order: RenderOrder, **second_stage: Any) -> RenderOrder:
@@ -52,12 +44,12 @@ def test_another_shot_of_the_same_recipe_is_only_decoded(
     stored: RenderOrder, tmp_path: Path
 ) -> None:
     """Every stage comes from the store, into a folder that is complete in itself."""
-    first = _render(stored)
+    first = render(stored)
     assert first.reused == ()
     other = replace(stored, take_id="sheet/002/t1", shot="002", folder=tmp_path / "other")
     told: list[Progress] = []
     second = DiffusersBackend().render(other, tell=told.append)
-    assert _hashes(second) == _hashes(first)
+    assert hashes(second) == hashes(first)
     assert second.reused == ("stage 1", "stage 2", "still")
     assert [stage.resumed for stage in second.stages] == [True, True]
     assert "stage" not in {progress.phase for progress in told}
@@ -72,16 +64,16 @@ def test_a_retake_starts_from_the_stages_that_it_shares(
     stored: RenderOrder, tmp_path: Path
 ) -> None:
     """Stage 2 of the retake is computed from stage 1 of the take before, to the same bits."""
-    first = _render(stored)
+    first = render(stored)
     retake = _retake(stored, denoise=0.3)
-    second = _render(retake)
+    second = render(retake)
     assert second.reused == ("stage 1", "prompt", "still")
     assert [stage.resumed for stage in second.stages] == [True, False]
     assert second.stages[0].latents_sha256 == first.stages[0].latents_sha256
     assert second.stages[0].latents.exists()
-    alone = _render(replace(retake, store=None, folder=tmp_path / "alone"))
+    alone = render(replace(retake, store=None, folder=tmp_path / "alone"))
     assert alone.reused == ()
-    assert _hashes(second) == _hashes(alone)
+    assert hashes(second) == hashes(alone)
     assert second.clip_sha256 != first.clip_sha256
 
 
@@ -89,7 +81,7 @@ def test_with_another_seed_no_encoder_runs(
     stored: RenderOrder, tiny_wan: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Prompt and still come from the store: encoders that would give NaN are not asked."""
-    _render(stored)
+    render(stored)
     folder = shutil.copytree(tiny_wan("i2v-2.1"), tmp_path / "spoilt")
     weights = folder / "text_encoder" / "model.safetensors"
     spoilt = {name: torch.full_like(x, torch.nan) for name, x in load_file(weights).items()}
@@ -97,14 +89,14 @@ def test_with_another_seed_no_encoder_runs(
     model = replace(stored.model, location=str(folder))
     seeded = replace(stored.recipe, seed=12)
     other = replace(stored, recipe=seeded, model=model, folder=tmp_path / "other")
-    assert _render(other).reused == ("prompt", "still")
+    assert render(other).reused == ("prompt", "still")
     with pytest.raises(NonFinite):
-        _render(replace(other, store=None, folder=tmp_path / "alone"))
+        render(replace(other, store=None, folder=tmp_path / "alone"))
 
 
 def test_a_damaged_entry_is_computed_again(stored: RenderOrder, tmp_path: Path) -> None:
     """A flipped bit in the store changes no pixel: the entry is removed, named, made anew."""
-    first = _render(stored)
+    first = render(stored)
     assert stored.store is not None
     for path in stored.store.rglob("*.safetensors"):
         data = bytearray(path.read_bytes())
@@ -112,32 +104,32 @@ def test_a_damaged_entry_is_computed_again(stored: RenderOrder, tmp_path: Path) 
         path.unlink()  # the take has the same file under another name
         path.write_bytes(data)
     other = replace(stored, folder=tmp_path / "other")
-    second = _render(other)
+    second = render(other)
     assert second.reused == ()
-    assert _hashes(second) == _hashes(first)
+    assert hashes(second) == hashes(first)
     # Two stages, two texts, one still.
     assert [note.count("removed, computed again") for note in second.notes] == [1] * 5
-    third = _render(replace(other, folder=tmp_path / "third"))
+    third = render(replace(other, folder=tmp_path / "third"))
     assert third.reused == ("stage 1", "stage 2", "still")
     assert third.notes == ()
 
 
 def test_a_stage_that_left_the_store_is_named(stored: RenderOrder, tmp_path: Path) -> None:
     """With the end of stage 2 alone, the take is decoded and says what its folder lacks."""
-    first = _render(stored)
+    first = render(stored)
     assert stored.store is not None
     for path in (stored.store / "stage").rglob("*.safetensors"):
         if path.samefile(first.stages[0].latents):
             path.unlink()
-    second = _render(replace(stored, folder=tmp_path / "other"))
-    assert _hashes(second) == _hashes(first)
+    second = render(replace(stored, folder=tmp_path / "other"))
+    assert hashes(second) == hashes(first)
     assert second.notes == ("stage 1 is in the store no more: only its end is known",)
 
 
 @pytest.mark.slow
 def test_what_is_found_belongs_to_the_very_same_work(stored: RenderOrder, tmp_path: Path) -> None:
     """Another text, size, length or precision finds neither stages nor encodings of this one."""
-    _render(stored)
+    render(stored)
     changes: list[dict[str, Any]] = [
         {"model_id": "another"},
         {"precision": "bfloat16"},
@@ -145,11 +137,11 @@ def test_what_is_found_belongs_to_the_very_same_work(stored: RenderOrder, tmp_pa
     ]
     for k, change in enumerate(changes):
         recipe = replace(stored.recipe, **change)
-        receipt = _render(replace(stored, recipe=recipe, folder=tmp_path / str(k)))
+        receipt = render(replace(stored, recipe=recipe, folder=tmp_path / str(k)))
         assert receipt.reused == (), change
     for k, change in enumerate([{"frames": 9}, {"width": 48}, {"vae_precision": "bfloat16"}]):
         recipe = replace(stored.recipe, **change)
-        receipt = _render(replace(stored, recipe=recipe, folder=tmp_path / f"size {k}"))
+        receipt = render(replace(stored, recipe=recipe, folder=tmp_path / f"size {k}"))
         assert receipt.reused == ("prompt",), change
 
 
@@ -157,11 +149,11 @@ def test_a_full_disk_costs_the_store_and_not_the_take(stored: RenderOrder, tmp_p
     """A store that cannot be written is one note; the take is what it would be without."""
     blocked = tmp_path / "blocked"
     blocked.write_text("in the way")
-    receipt = _render(replace(stored, store=blocked))
+    receipt = render(replace(stored, store=blocked))
     notes = [note for note in receipt.notes if "cannot be written" in note]
     assert len(notes) == 1
-    alone = _render(replace(stored, store=None, folder=tmp_path / "alone"))
-    assert _hashes(receipt) == _hashes(alone)
+    alone = render(replace(stored, store=None, folder=tmp_path / "alone"))
+    assert hashes(receipt) == hashes(alone)
 
 
 @pytest.mark.parametrize(("speed", "kept"), [(Speed.EXACT, True), (Speed.TURBO, False)])
@@ -185,7 +177,7 @@ def test_with_step_caches_a_stage_is_kept_at_its_end_only(
 
 def test_a_checkpoint_in_the_store_is_a_checkpoint(stored: RenderOrder) -> None:
     """The store's file of a stage is the take's own: one file on the disk, read alike."""
-    receipt = _render(stored)
+    receipt = render(stored)
     assert stored.store is not None
     entries = list((stored.store / "stage").rglob("*.safetensors"))
     assert len(entries) == 2
@@ -211,7 +203,7 @@ def test_a_decode_that_broke_costs_no_stage(
         order, model=replace(order.model, location=str(folder)), store=tmp_path / "store"
     )
     with pytest.raises(NonFiniteFrames, match="decode: frame 0 or later"):
-        _render(order)
+        render(order)
     recipe = replace(order.recipe, vae_precision="float32")
-    receipt = _render(replace(order, recipe=recipe, folder=tmp_path / "t2"))
+    receipt = render(replace(order, recipe=recipe, folder=tmp_path / "t2"))
     assert receipt.reused == ("stage 1", "stage 2")

@@ -16,13 +16,14 @@ from diffusers import (
     WanPipeline,
 )
 from PIL import Image
+from plain_render import load_plain
+from stock_run import run_stock
 
 from manifests.schedules import sigmas
 from manifests.source import open_source
 from manifests.stage import Sampler, Schedule
 from manifests.still import prepare_still
-from render.families.base import Conditioning, LoadRequest
-from render.families.registry import load_model
+from render.families.base import Conditioning
 from render.families.wan import WanModel, decode_stream
 from render.order import ModelRef
 from render.sampling import draw_noise, run_stage
@@ -79,16 +80,8 @@ SCHEDULERS: dict[str, tuple[Sampler, Callable[[], Any]]] = {
 
 
 def _load(folder: Path, *, image_to_video: bool) -> WanModel:
-    model = load_model(
-        LoadRequest(
-            model=ModelRef(name="tiny", family="wan", location=str(folder)),
-            precision="float32",
-            vae_precision="float32",
-            device="cpu",
-            image_to_video=image_to_video,
-            boundary=None,
-        )
-    )
+    ref = ModelRef(name="tiny", family="wan", location=str(folder))
+    model = load_plain(ref, image_to_video=image_to_video)
     assert isinstance(model, WanModel)
     return model
 
@@ -98,16 +91,9 @@ def _stock(
 ) -> tuple[torch.Tensor, Any]:
     """Latents after the last step, and the frames, of the stock pipeline."""
     pipeline = WanPipeline if image is None else WanImageToVideoPipeline
-    pipe = pipeline.from_pretrained(folder)
-    pipe.scheduler = scheduler
-    pipe.set_progress_bar_config(disable=True)
-    latents: list[torch.Tensor] = []
-
-    def keep(_pipe: Any, _step: int, _t: Any, kept: dict[str, Any]) -> dict[str, Any]:
-        latents.append(kept["latents"])
-        return kept
-
-    frames = pipe(
+    return run_stock(
+        pipeline.from_pretrained(folder),
+        scheduler,
         prompt=PROMPT,
         negative_prompt=NEGATIVE,
         height=32,
@@ -116,10 +102,8 @@ def _stock(
         num_inference_steps=STEPS,
         guidance_scale=cfg,
         generator=torch.Generator().manual_seed(SEED),
-        callback_on_step_end=keep,
         **({} if image is None else {"image": image}),
-    ).frames[0]
-    return latents[-1], frames
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import gguf
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from packed_wan import PARTS, WEIGHTS, bare, original, pack, widen
+from plain_render import latents_of, load_plain, render
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,39 +23,13 @@ from manifests.stage import Lora, Stage, StageKind
 from manifests.wan_names import PREFIX, original_name, wan_shapes
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
-from render.families.base import LoadRequest
-from render.families.registry import load_model, measure_footprint
+from render.families.registry import measure_footprint
 from render.footprint import FootprintOrder
 from render.memory import module_bytes
 from render.order import ModelRef, Receipt, RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OrderFor = Callable[..., RenderOrder]
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-PARTS = ("transformer", "transformer_2")
-WIDE = {"num_attention_heads": 2, "attention_head_dim": 16, "ffn_dim": 64, "num_layers": 3}
-"""32 wide, the least that GGUF packs."""
-
-
-def _render(order: RenderOrder) -> Receipt:
-    return DiffusersBackend().render(order, tell=lambda progress: None)
-
-
-def _hashes(receipt: Receipt) -> list[str]:
-    return [stage.latents_sha256 for stage in receipt.stages]
-
-
-def _original(folder: Path, part: str = "transformer", prefix: str = "") -> dict[str, Tensor]:
-    weights = load_file(folder / part / WEIGHTS)
-    return {prefix + original_name(name): weight for name, weight in weights.items()}
-
-
-def _bare(folder: Path, to: Path) -> Path:
-    """A copy of a model whose transformers have settings alone."""
-    shutil.copytree(folder, to)
-    for part in PARTS:
-        (to / part / WEIGHTS).unlink(missing_ok=True)
-    return to
 
 
 def _from(order: RenderOrder, base: Path, **files: Path) -> RenderOrder:
@@ -77,9 +53,9 @@ def one_stage(order_for: OrderFor, tmp_path: Path) -> OrderFor:
 def _file(folder: Path, naming: str, file: Path, part: str = "transformer") -> Path:
     match naming:
         case "makers":
-            save_file(_original(folder, part), file)
+            save_file(original(folder, part), file)
         case "comfyui":
-            save_file(_original(folder, part, prefix=PREFIX), file)
+            save_file(original(folder, part, prefix=PREFIX), file)
         case "diffusers":
             shutil.copy(folder / part / WEIGHTS, file)
     return file
@@ -88,18 +64,7 @@ def _file(folder: Path, naming: str, file: Path, part: str = "transformer") -> P
 def _loaded(location: Path, precision: str, **files: Path) -> Any:
     named = {part: str(file) for part, file in files.items()}
     ref = ModelRef(name="tiny", family="wan", location=str(location), **named)
-    return load_model(_request(ref, precision)).components["transformer"]
-
-
-def _request(ref: ModelRef, precision: str) -> LoadRequest:
-    return LoadRequest(
-        model=ref,
-        precision=precision,
-        vae_precision="float32",
-        device="cpu",
-        image_to_video=False,
-        boundary=None,
-    )
+    return load_plain(ref, precision=precision).components["transformer"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -111,7 +76,7 @@ def test_weights_of_a_file_are_its_folders(
     folder = tiny_wan("t2v-2.1")
     file = _file(folder, naming, tmp_path / "one.safetensors")
     own = _loaded(folder, precision).state_dict()
-    found = _loaded(_bare(folder, tmp_path / "base"), precision, transformer=file).state_dict()
+    found = _loaded(bare(folder, tmp_path / "base"), precision, transformer=file).state_dict()
     assert {name: weight.dtype for name, weight in found.items()} == {
         name: weight.dtype for name, weight in own.items()
     }
@@ -123,7 +88,7 @@ def test_a_file_in_8_bits_without_scales_is_widened(
 ) -> None:
     """Its values are the weights, each widened to the precision that computes."""
     folder = tiny_wan("t2v-2.1")
-    narrow = {name: w.to(torch.float8_e4m3fn) for name, w in _original(folder).items()}
+    narrow = {name: w.to(torch.float8_e4m3fn) for name, w in original(folder).items()}
     save_file(narrow, tmp_path / "narrow.safetensors")
     found = _loaded(folder, "bfloat16", transformer=tmp_path / "narrow.safetensors").state_dict()
     own = _loaded(folder, "bfloat16").state_dict()
@@ -142,11 +107,11 @@ def test_a_take_from_a_file_is_its_folders(
     """
     folder = tiny_wan("t2v-2.1")
     file = _file(folder, naming, tmp_path / "one.safetensors")
-    base = _bare(folder, tmp_path / "base")
-    found = _render(_from(one_stage("t2v-2.1"), base, transformer=file))
-    own = _render(one_stage("t2v-2.1"))
+    base = bare(folder, tmp_path / "base")
+    found = render(_from(one_stage("t2v-2.1"), base, transformer=file))
+    own = render(one_stage("t2v-2.1"))
     torch.testing.assert_close(_latents(found), _latents(own), rtol=0, atol=1e-5)
-    assert naming != "diffusers" or _hashes(found) == _hashes(own)
+    assert naming != "diffusers" or latents_of(found) == latents_of(own)
 
 
 @pytest.mark.slow
@@ -179,11 +144,11 @@ def test_two_files_are_two_experts(
     files = {
         part: _file(folder, "diffusers", tmp_path / f"{part}.safetensors", part) for part in PARTS
     }
-    base = _bare(folder, tmp_path / "base")
-    own = _hashes(_render(one_stage("i2v-2.2", boundary=0.8)))
-    assert _hashes(_render(_from(one_stage("i2v-2.2", boundary=0.8), base, **files))) == own
+    base = bare(folder, tmp_path / "base")
+    own = latents_of(render(one_stage("i2v-2.2", boundary=0.8)))
+    assert latents_of(render(_from(one_stage("i2v-2.2", boundary=0.8), base, **files))) == own
     swapped = dict(zip(PARTS, reversed(files.values()), strict=True))
-    assert _hashes(_render(_from(one_stage("i2v-2.2", boundary=0.8), base, **swapped))) != own
+    assert latents_of(render(_from(one_stage("i2v-2.2", boundary=0.8), base, **swapped))) != own
 
 
 @pytest.mark.slow
@@ -194,8 +159,8 @@ def test_one_expert_may_come_from_a_file(
     folder = tiny_wan("i2v-2.2")
     file = _file(folder, "diffusers", tmp_path / "low.safetensors", "transformer_2")
     order = one_stage("i2v-2.2", boundary=0.8)
-    found = _render(_from(order, folder, transformer_2=file))
-    assert _hashes(found) == _hashes(_render(one_stage("i2v-2.2", boundary=0.8)))
+    found = render(_from(order, folder, transformer_2=file))
+    assert latents_of(found) == latents_of(render(one_stage("i2v-2.2", boundary=0.8)))
 
 
 # ---------------------------------------------------------------------------- GGUF
@@ -204,31 +169,7 @@ def test_one_expert_may_come_from_a_file(
 @pytest.fixture(scope="session")
 def wide(tiny_wan: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny t2v model with a transformer wide enough to be packed, exact in float16."""
-    folder = tmp_path_factory.mktemp("wide") / "model"
-    shutil.copytree(tiny_wan("t2v-2.1"), folder)
-    torch.manual_seed(5)
-    config = WanTransformer3DModel.load_config(folder / "transformer")
-    net: Any = WanTransformer3DModel.from_config({**config, **WIDE})
-    for weight in net.parameters():
-        weight.data = weight.data.half().float()
-    net.save_pretrained(folder / "transformer")
-    return folder
-
-
-def _packed(folder: Path, file: Path, kind: gguf.GGMLQuantizationType) -> Path:
-    """The transformer of `folder` as GGUF in the makers' names, matrices packed."""
-    writer = gguf.GGUFWriter(file, "wan")
-    for name, weight in _original(folder).items():
-        values = weight.float().numpy()
-        if values.ndim == 2 and values.shape[1] % 32 == 0:
-            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
+    return widen(tiny_wan("t2v-2.1"), tmp_path_factory.mktemp("wide") / "model")
 
 
 def _latents(receipt: Receipt) -> Tensor:
@@ -254,10 +195,10 @@ def test_a_gguf_file_is_near_its_folder(
     """Equal to the last bits where nothing is packed; in 8 bits within 2 % of the latents' spread,
     in 4 within 30 %."""
     order = one_stage("t2v-2.1")
-    own = _latents(_render(_from(order, wide)))
-    file = _packed(wide, tmp_path / "packed.gguf", kind)
-    base = _bare(wide, tmp_path / "base")
-    found = _latents(_render(_from(one_stage("t2v-2.1"), base, transformer=file)))
+    own = _latents(render(_from(order, wide)))
+    file = pack(wide, tmp_path / "packed.gguf", kind)
+    base = bare(wide, tmp_path / "base")
+    found = _latents(render(_from(one_stage("t2v-2.1"), base, transformer=file)))
     distance = float((found - own).square().mean().sqrt() / own.std())
     assert apart / 300 * (apart > 1e-6) < distance < apart
 
@@ -267,7 +208,7 @@ def test_a_lora_changes_a_packed_model_and_leaves_no_trace(
     one_stage: OrderFor, wide: Path, tmp_path: Path
 ) -> None:
     """On one warm backend: bare, with a LoRA, bare again."""
-    file = _packed(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q8_0)
+    file = pack(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q8_0)
     layer = "transformer.blocks.0.attn1.to_q"
     path = tmp_path / "motion.safetensors"
     save_file(
@@ -280,13 +221,13 @@ def test_a_lora_changes_a_packed_model_and_leaves_no_trace(
         order = _from(one_stage("t2v-2.1"), wide, transformer=file)
         stages = tuple(replace(stage, loras=loras) for stage in order.recipe.stages)
         order = replace(order, recipe=replace(order.recipe, stages=stages))
-        takes.append(_hashes(backend.render(order, tell=lambda progress: None)))
+        takes.append(latents_of(backend.render(order, tell=lambda progress: None)))
     assert takes[0] == takes[2] != takes[1]
 
 
 def test_the_memory_of_a_packed_model_is_that_of_its_file(wide: Path, tmp_path: Path) -> None:
     """To the byte what is loaded, and well below the unpacked one's."""
-    file = _packed(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
+    file = pack(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
     ref = ModelRef(name="tiny", family="wan", location=str(wide))
     order = FootprintOrder(
         model=replace(ref, transformer=str(file)),
@@ -309,9 +250,9 @@ def test_the_memory_of_a_packed_model_is_that_of_its_file(wide: Path, tmp_path: 
 
 def test_a_packed_model_is_not_stored_in_8_bits(wide: Path, tmp_path: Path) -> None:
     """That rung of the memory ladder leaves it as it is: it has fewer bits already."""
-    file = _packed(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
+    file = pack(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)
     ref = ModelRef(name="tiny", family="wan", location=str(wide), transformer=str(file))
-    model = load_model(_request(ref, "float32"))
+    model = load_plain(ref)
     before = {name: w.dtype for name, w in model.components["transformer"].state_dict().items()}
     model.store_in_8_bits()
     after = {name: w.dtype for name, w in model.components["transformer"].state_dict().items()}
@@ -327,7 +268,7 @@ def test_a_file_that_changed_since_the_check_is_refused_by_name(
 ) -> None:
     """Never random weights in place of missing ones, never a pickle under another name."""
     folder, file = tiny_wan("t2v-2.1"), tmp_path / "one.safetensors"
-    weights = _original(folder)
+    weights = original(folder)
     match fault:
         case "dropped":
             weights.pop("head.head.bias")
@@ -347,7 +288,7 @@ def test_a_file_that_changed_since_the_check_is_refused_by_name(
         "other": "has no place for",
     }
     with pytest.raises(ModelUnavailable, match=words[fault]):
-        _render(_from(one_stage("t2v-2.1"), folder, transformer=file))
+        render(_from(one_stage("t2v-2.1"), folder, transformer=file))
 
 
 @pytest.mark.parametrize("kind", ["t2v-2.1", "i2v-2.1", "ti2v-5b"])
@@ -389,5 +330,5 @@ def test_a_model_in_the_hubs_cache_renders_as_its_folder(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     order = one_stage("t2v-2.1")
     hub = replace(order.model, location="studio/tiny", revision=commit)
-    found = _render(replace(order, model=hub))
-    assert _hashes(found) == _hashes(_render(one_stage("t2v-2.1")))
+    found = render(replace(order, model=hub))
+    assert latents_of(found) == latents_of(render(one_stage("t2v-2.1")))
