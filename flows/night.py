@@ -11,10 +11,12 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 
+from flows.buttons import Buttons
 from flows.previews import BOARD, Board
 from flows.shot import shot_flow
 from flows.watch import Watcher, Watchers
@@ -117,7 +119,8 @@ async def night(
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
         desk = night_book.lay_desk(studio, ledger, pool, record, plan, hours=hours)
         stack.enter_context(at_desk(desk))
-        await _run_shots(desk, plan)
+        async with Buttons(desk, UUID(str(runtime.flow_run.id))).followed():
+            await _run_shots(desk, plan)
         counts = night_book.end(desk)
         page = await report_night()
     return {"night": record.id, "shots": counts, "refused": len(plan.refused), "report": page}
@@ -125,7 +128,7 @@ async def night(
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
     """Every job as a flow of its own, in the plan's order; so many at once keep the cards busy."""
-    lanes = Lanes(desk.pool.lanes, night=desk.night_id, control=desk.control)
+    lanes = Lanes(lambda: desk.pool.lanes, night=desk.night_id, control=desk.control)
     table, watcher = _Table(desk), WATCHER.get()
     await table.write()
     watcher.began(

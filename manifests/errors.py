@@ -2,6 +2,7 @@
 
 RushesError
 ├── BadInput             what was given cannot be used; carries every fault found
+├── DoorShut, DoorStuck  the folder belongs to another attempt (`manifests.door`)
 ├── render.errors        what goes wrong while pixels are made
 ├── qc.errors            what goes wrong while pixels are measured
 └── reports.errors       what goes wrong while the night is written down

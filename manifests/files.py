@@ -10,21 +10,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from manifests.door import naming_shut, way_to
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends well it becomes `path`, durably.
 
     The temporary file keeps the suffix of `path` (encoders choose a container by it). If the
-    block raises, it is removed and `path` is as it was. The parent folder is made.
+    block raises, it is removed and `path` is as it was. The parent folder is made. Where the work
+    in that folder has a door (`manifests.door`), the temporary name lies in it; raises DoorShut
+    once another attempt has the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    door = way_to(path)
+    name = f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}"
+    temporary = (door or path.parent) / name
     try:
-        yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
-        _fsync(path.parent)
+        with naming_shut(door):
+            yield temporary
+            _fsync(temporary)
+            temporary.replace(path)
+            _fsync(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.candidates import candidate_seeds
+from manifests.door import remove_through
 from manifests.files import link_or_copy, remove_leftovers, write_atomic
 from manifests.schedules import stage_sigmas
 from manifests.stage import Recipe
@@ -97,7 +98,7 @@ def _choose(
     _adopt(take, best.take)
     _write(take.order.folder, plans, take.looks)
     for one in found:
-        checkpoint_path(one.take.order.folder, 0).unlink(missing_ok=True)
+        remove_through(checkpoint_path(one.take.order.folder, 0))
     return None if best.receipt.resumed else best.receipt
 
 

@@ -5,7 +5,8 @@ RenderError (RushesError)
 │   ├── OutOfMemory       the card or the host ran out of memory
 │   ├── WorkerLost        the worker process died or stopped answering
 │   ├── Stuck             it told of no step for far longer than its steps take
-│   └── DiskFull          no space left where the take is written
+│   ├── DiskFull          no space left where the take is written
+│   └── Superseded        its folder was given to another attempt, or could not be given to this one
 ├── OutOfHours            the night's hours ended: it goes on in the next one
 ├── CardsBlocked          every card failed too often tonight for this kind of work
 ├── ModelUnavailable      the model cannot be loaded here: retrying does not help
@@ -60,6 +61,10 @@ class Stuck(MachineFailure):
 
 class DiskFull(MachineFailure):
     """No space is left where the take is written."""
+
+
+class Superseded(MachineFailure):
+    """The folder was given to another attempt, or an earlier one could not be kept out of it."""
 
 
 class OutOfHours(RenderError):

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from manifests.door import remove_through
 from render.errors import TensorFileDamaged
 from render.sampling import Midway, StepEnd
 from render.tensor_file import read_tensors, write_tensors
@@ -107,8 +107,7 @@ class Keeper:
 
     def forget(self) -> None:
         """The stage is kept whole now, or lost: forget what was kept of its middle."""
-        with suppress(FileNotFoundError):
-            self._path.unlink()
+        remove_through(self._path)
 
 
 def load_cut(folder: Path, *, plan: str, older: Sequence[str] = ()) -> tuple[Cut | None, str]:

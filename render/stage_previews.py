@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manifests.door import remove_through
 from render.backend import Progress, Tell
 from render.order import RenderOrder, StageReceipt
 from render.post.strip import chosen, write_strip
@@ -52,7 +53,7 @@ class StagePreviews:
         if k in self._threads:
             self._threads[k].join()  # of a try that ran out of memory behind this stage
         try:
-            path.unlink(missing_ok=True)
+            remove_through(path)
             if clean is None or factors is None:
                 return
             shown = sorted(chosen(clean.shape[2], COUNT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from manifests.door import remove_through
 from manifests.schedules import stage_sigmas
 from render.backend import Progress
 from render.candidates import choose
@@ -216,7 +217,7 @@ def _borrow(take: Take, k: int, plan: str) -> Checkpoint | None:
     try:
         return load_checkpoint(path, plan=plan)
     except (StaleCheckpoint, FileNotFoundError) as error:
-        path.unlink(missing_ok=True)
+        remove_through(path)
         take.store.drop(Kind.STAGE, plan, str(error))
         return None
 

@@ -2,7 +2,8 @@
 
 What a machine failure says about its card depends on its class. Memory that ran out says something
 about that model at that size; a worker that died, a card that faulted or a take that stood still
-says something about the card as a whole. A full disk and a failed picture say nothing about it.
+says something about the card as a whole. A full disk, a folder that belongs to another attempt and
+a failed picture say nothing about it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from manifests.stage import Recipe
-from render.errors import DiskFull, MachineFailure, OutOfMemory
+from render.errors import DiskFull, MachineFailure, OutOfMemory, Superseded
 
 MOST_FAILURES = 3
 """So many failures of one class, with no success between, take a card out."""
@@ -65,7 +66,7 @@ class Blocklist:
 
     def failed(self, card: int, *, take: str, work: Work, error: Exception) -> str | None:
         """A take failed on a card. In words, what the card is taken out for; None: for nothing."""
-        if not isinstance(error, MachineFailure) or isinstance(error, DiskFull):
+        if not isinstance(error, MachineFailure) or isinstance(error, DiskFull | Superseded):
             return None
         self._failed_on.setdefault(take, set()).add(card)
         # NOTE: a subclass that the pool makes for itself is told under the name that people know.

@@ -123,9 +123,10 @@ class Engine:
         if self._cluster is not None:
             await self._cluster.close()
 
-    def call(self, function: str, order: Any, *, post: Post) -> Call:
-        """Have the worker of `post` do `tasks.worker.<function>(order)`."""
-        future = self._client.submit(call, function, order, pure=False, resources={post.name: 1})
+    def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Call:
+        """Have the worker of `post` do `tasks.worker.<function>(order)`, writing through `door`."""
+        resources = {post.name: 1}
+        future = self._client.submit(call, function, order, door, pure=False, resources=resources)
         return Call(future, function)
 
     async def restart(self, name: str) -> None:

@@ -41,14 +41,16 @@ class Lanes:
 
     def __init__(
         self,
-        number: int,
+        number: int | Callable[[], int],
         *,
         night: str,
         control: Callable[[], Control],
         look_every: float = LOOK_EVERY,
     ) -> None:
-        """`control` reads what a person has said."""
-        self._free = number
+        """`number` of lanes, which may change in the night; `control` reads what a person has
+        said."""
+        self._number = number if callable(number) else lambda: number
+        self._taken = 0
         self._night = night
         self._control = control
         self._look_every = look_every
@@ -79,7 +81,7 @@ class Lanes:
 
     def _give_back(self, words: str | None) -> None:
         if words is None:
-            self._free += 1
+            self._taken -= 1
         self._serve()
 
     def _serve(self) -> None:
@@ -92,8 +94,8 @@ class Lanes:
                 waiting.granted.set_result(words)
         left = [waiting for waiting in self._waiting if not waiting.granted.done()]
         left.sort(key=lambda each: self._rank(each.place, control))
-        while self._free and left and not control.paused:
-            self._free -= 1
+        while self._taken < self._number() and left and not control.paused:
+            self._taken += 1
             left.pop(0).granted.set_result(None)
         self._waiting = left
 

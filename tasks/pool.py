@@ -27,6 +27,7 @@ from render.errors import (
 )
 from render.order import Delivery, FinishOrder, Gang, Placement, Receipt, RenderOrder, ScoreOrder
 from tasks.aboard import Aboard
+from tasks.attempts import attempt
 from tasks.blocklist import Blocklist, Work
 from tasks.crew import Post, crew_for
 from tasks.engine import Engine
@@ -337,11 +338,18 @@ class WorkerPool(Pool):
     async def _at(self, post: Post, function: str, order: Any, *, name: str, budget: float) -> Any:
         """One call of a certain worker, which is started anew between two if it grew."""
         kind = f"{function} {order.model.location}" if function == "render" else function
-        async with self._watchdogs[post.name].guarding(kind):
-            return await self._inside(post, function, order, name=name, budget=budget)
+        async with self._watchdogs[post.name].guarding(kind), attempt(function, order) as door:
+            return await self._inside(post, function, order, door, name=name, budget=budget)
 
     async def _inside(
-        self, post: Post, function: str, order: Any, *, name: str, budget: float
+        self,
+        post: Post,
+        function: str,
+        order: Any,
+        door: Path | None,
+        *,
+        name: str,
+        budget: float,
     ) -> Any:
         """One call, its budget counted from when it begins to work.
 
@@ -351,7 +359,7 @@ class WorkerPool(Pool):
         aboard.enter(name, budget=budget)
         if function == "render":
             self._pulses[name] = pulse
-        call = self._engine.call(function, order, post=post)
+        call = self._engine.call(function, order, post=post, door=door)
 
         def seconds_left() -> float:
             return min(aboard.seconds_left(name), pulse.seconds_left)

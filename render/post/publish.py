@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from manifests.door import naming_shut, way_to
 from render.errors import PublishUnsupported, VersionExists
 
 _NO_LINKS = frozenset(
@@ -36,19 +37,23 @@ def new_version(path: Path) -> Iterator[Path]:
     Raises:
         VersionExists: `path` is there, before the block or by the time it ends.
         PublishUnsupported: the file system can neither link nor rename without replacing.
+        DoorShut: another attempt has the folder by now (`manifests.door`).
     """
     if os.path.lexists(path):
         raise _exists(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    door = way_to(path)
+    name = f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}"
+    temporary = (door or path.parent) / name
     try:
-        yield temporary
-        _fsync(temporary)
-        try:
-            publish(temporary, path)
-        except FileExistsError:
-            raise _exists(path) from None
-        _fsync(path.parent)
+        with naming_shut(door):
+            yield temporary
+            _fsync(temporary)
+            try:
+                publish(temporary, path)
+            except FileExistsError:
+                raise _exists(path) from None
+            _fsync(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
