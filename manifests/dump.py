@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from manifests.csv_sheet import escape
+from manifests.deadline import Deadline
 from manifests.grade import GradeRef
-from manifests.loras import LoraRef, loras_text
+from manifests.loras import LoraRef
 from manifests.numbers import number_text
 from manifests.row import RowValues, ShotRow
 from manifests.sheet import COLUMNS
@@ -46,10 +47,12 @@ def _cells(row: RowValues) -> dict[str, str]:
     return {column: _text(said[column]) for column in COLUMNS if column in said}
 
 
-def _text(value: str | float | GradeRef | UpscaleRef | tuple[LoraRef, ...]) -> str:
+def _text(
+    value: str | float | Deadline | GradeRef | UpscaleRef | tuple[LoraRef, ...] | tuple[str, ...],
+) -> str:
     match value:
         case tuple():
-            return loras_text(value)
+            return "; ".join(map(str, value)) or "none"
         case float():
             return number_text(value)
         case "":

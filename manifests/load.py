@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from manifests.csv_sheet import read_csv
@@ -13,6 +13,7 @@ from manifests.library import Library
 from manifests.refusal import Refusal
 from manifests.resolve import Resolver
 from manifests.row import RowValues, ShotRow, parse_defaults, parse_row
+from manifests.sequence import Link, key_of, refuse_links, shot_key
 from manifests.settings import Studio
 from manifests.sheet import COLUMNS, MAX_BYTES, RawRow, Sheet
 from manifests.shot import Manifest, Shot
@@ -42,18 +43,24 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
         folder = studio.inbox_dir
     library = Library(folder=folder, studio=studio)
     defaults = _defaults(sheet)
+    rows = [_row(raw, defaults, sheet) for raw in sheet.rows]
+    links = _bad_links([row for row, _ in rows], sheet=name)
     faults, shots, seen = list(sheet.row_faults), dict[int, Shot](), dict[str, list[int]]()
-    for index, raw in enumerate(sheet.rows):
-        row, found = _row(raw, defaults, sheet)
-        resolver = Resolver(library=library, manifest=name, row=raw.row)
+    sizes = dict[str, tuple[int, int]]()
+    for index in _starts_first([row for row, _ in rows], sheet=name):
+        raw, (row, found) = sheet.rows[index], rows[index]
+        resolver = Resolver(library=library, manifest=name, row=raw.row, sizes=sizes)
         shot = resolver.shot(row)
         bad = {fault.column for fault in found}
-        bad |= {"source"} if row.prompt is None and not row.source else set()
-        found += _place([met for met in resolver.refused if met[0] not in bad], raw, sheet)
+        nothing_given = row.prompt is None and not row.source
+        bad |= {"source"} if nothing_given or "start_from" in bad else set()
+        met = [*resolver.refused, *links.get(index, ())]
+        found += _place([each for each in met if each[0] not in bad], raw, sheet)
         if "shot" in raw.cells and not any(fault.column == "shot" for fault in found):
             seen.setdefault(row.shot.casefold(), []).append(index)
         if shot is not None and not found and not raw.faulty:
             shots[index] = shot
+            sizes[shot_key(name, shot.id)] = (shot.recipe.width, shot.recipe.height)
         faults += found
     for index, fault in _twice(sheet, seen):
         shots.pop(index, None)
@@ -63,7 +70,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
         path=path.absolute(),
         name=name,
         sha256=hashlib.sha256(data).hexdigest(),
-        shots=() if sheet.faults else tuple(shots.values()),
+        shots=() if sheet.faults else tuple(shots[index] for index in sorted(shots)),
         faults=(*sheet.faults, *library.broken(), *faults),
     )
 
@@ -162,8 +169,11 @@ def _row(raw: RawRow, defaults: RowValues, sheet: Sheet) -> tuple[ShotRow, list[
     row, refused = parse_row(raw.cells)
     row = row.over(defaults)
     given = set(raw.cells) | set(defaults.said())
-    if not given & {"prompt", "source"}:
+    if not given & {"prompt", "source", "start_from"}:
         refused.append(("prompt", Refusal("has neither prompt nor source", "write one of them")))
+    if row.source and row.start_from:
+        remedy = "keep one of them; `none` takes back what the sheet's defaults say"
+        refused.append(("start_from", Refusal("is given together with source", remedy)))
     return row, _place(refused, raw, sheet)
 
 
@@ -181,6 +191,39 @@ def _place(
         )
         for column, refusal in refused
     ]
+
+
+def _bad_links(rows: Sequence[ShotRow], *, sheet: str) -> dict[int, list[tuple[str, Refusal]]]:
+    """Cells that name shots which a row cannot come after, by the row's index."""
+    index = {shot_key(sheet, row.shot): at for at, row in enumerate(rows)}
+    links = [
+        Link(shot=shot_key(sheet, row.shot), column=column, ref=ref, to=key_of(ref, sheet=sheet))
+        for row in rows
+        for column, refs in (
+            ("start_from", (row.start_from,) if row.start_from else ()),
+            ("after", row.after or ()),
+        )
+        for ref in refs
+    ]
+    found: dict[int, list[tuple[str, Refusal]]] = {}
+    for link, refusal in refuse_links(links, known=index, sheet=sheet):
+        found.setdefault(index[link.shot], []).append((link.column, refusal))
+    return found
+
+
+def _starts_first(rows: Sequence[ShotRow], *, sheet: str) -> Iterator[int]:
+    """The rows' indices, each behind that of the shot it starts from: it may have its size."""
+    index = {shot_key(sheet, row.shot): at for at, row in enumerate(rows)}
+    done = set[int]()
+    for at in range(len(rows)):
+        line = list[int]()
+        ahead: int | None = at
+        while ahead is not None and ahead not in done:
+            done.add(ahead)
+            line.append(ahead)
+            start = rows[ahead].start_from
+            ahead = index.get(key_of(start, sheet=sheet)) if start else None
+        yield from reversed(line)
 
 
 def _twice(sheet: Sheet, seen: dict[str, list[int]]) -> Iterator[tuple[int, Fault | None]]:

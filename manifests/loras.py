@@ -50,11 +50,6 @@ def read_loras(value: object) -> tuple[LoraRef, ...] | None:
     return loras
 
 
-def loras_text(loras: tuple[LoraRef, ...]) -> str:
-    """The cell that reads back as `loras`."""
-    return "; ".join(str(lora) for lora in loras) or "none"
-
-
 def find_lora(lora: LoraRef, *, roots: Roots) -> Lora:
     """The LoRA's file, opened, checked and hashed. Raises Refusal."""
     path = roots.find(lora.file, what="a safetensors file", suffixes=(SUFFIX,))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from manifests.deadline import passed_words
 from manifests.library import Library, Unusable
 from manifests.models import Model
 from manifests.preset import Preset
 from manifests.refusal import Refusal
 from manifests.row import ShotRow
-from manifests.shot import FinishSpec, Shot, Source
+from manifests.sequence import key_of
+from manifests.shot import FinishSpec, Shot, last_frame_of
 from manifests.size import (
     Fitted,
     check_fps,
@@ -45,6 +48,8 @@ class Resolver:
     manifest: str
     """Name of the manifest."""
     row: int
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Width and height of shots that may be started from, by `sheet/shot`."""
     refused: list[tuple[str, Refusal]] = field(default_factory=list)
     """(column, why), in the order in which they were met."""
     unusable: bool = False
@@ -61,11 +66,13 @@ class Resolver:
         finish = self._finish(row)
         if model is None or preset is None:
             return None
-        self._try("source", _check_start, row, model)
+        self._try("start_from" if row.start_from else "source", _check_start, row, model)
+        start = key_of(row.start_from, sheet=self.manifest) if row.start_from else None
+        still = self.sizes.get(start or "") if source is None else (source.width, source.height)
         asked, fps = row.frames or preset.frames, row.fps or preset.fps
         frames = self._try("frames", fit_frames, asked, family=model.family)
         self._try("fps", check_fps, fps, frames=asked, family=model.family)
-        size = self._size(row, preset, model, source)
+        size = self._size(row, preset, model, still)
         cut = self._try("preset", preset.stages_for, boundary=model.boundary, noise=model.noise)
         fits = self._fits(model, cut or (), [lora for lora in loras if lora is not None])
         if self.refused or self.unusable or frames is None or size is None or cut is None:
@@ -73,24 +80,52 @@ class Resolver:
         added = [lora for lora in loras if lora is not None]
         licence = self.library.licence_warning(model)
         stages = tuple(_with_loras(stage, added) for stage in cut)
+        picture = None if source is None else source.sha256
+        picture = picture if start is None else last_frame_of(start)
         return Shot(
             id=row.shot,
             row=self.row,
-            recipe=self._recipe(row, model, preset, stages, source, frames[0], size, snippet),
+            recipe=self._recipe(row, model, preset, stages, picture, frames[0], size, snippet),
             source=source,
             finish=finish,
             priority=row.priority or 0,
+            deadline=self._deadline(row),
+            after=self._after(row),
+            start_from=start,
             gpus=row.gpus or 1,
             title=row.prompt or "",
             style=row.style or None,
             notes=row.notes or "",
             snaps=frames[1] + size.snaps,
             warnings=(
-                *_warnings(stages, source, size, added),
+                *_warnings(stages, still, size, added),
+                *self._order_warnings(row, still),
                 *fits,
                 *(() if licence is None else (licence,)),
             ),
         )
+
+    def _deadline(self, row: ShotRow) -> datetime | None:
+        return None if row.deadline is None else row.deadline.at(self.library.studio.zone)
+
+    def _after(self, row: ShotRow) -> tuple[str, ...]:
+        refs = (*([row.start_from] if row.start_from else []), *(row.after or ()))
+        return tuple(dict.fromkeys(key_of(ref, sheet=self.manifest) for ref in refs))
+
+    def _order_warnings(self, row: ShotRow, still: tuple[int, int] | None) -> list[str]:
+        """What looks odd about when it is rendered, and from what."""
+        deadline, zone = self._deadline(row), self.library.studio.zone
+        passed = deadline and passed_words(deadline, now=datetime.now(UTC), zone=zone)
+        said = [passed] if passed else []
+        foreign = row.start_from and not key_of(row.start_from, sheet=self.manifest).startswith(
+            f"{self.manifest}/"
+        )
+        if foreign and still is None and None in (row.width, row.height):
+            said.append(
+                f"{row.start_from} is in another sheet, so the size is the preset's: "
+                "write width and height if it has another"
+            )
+        return said
 
     def _try(
         self, column: str, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -175,7 +210,7 @@ class Resolver:
         return FinishSpec(grade=grade, upscale=upscale, crf=library.studio.crf)
 
     def _size(
-        self, row: ShotRow, preset: Preset, model: Model, source: Source | None
+        self, row: ShotRow, preset: Preset, model: Model, still: tuple[int, int] | None
     ) -> Fitted | None:
         family, multiple = model.family, model.size_multiple
         for column, side in (("width", row.width), ("height", row.height)):
@@ -184,7 +219,7 @@ class Resolver:
         if any(column in ("width", "height") for column, _ in self.refused):
             return None
         asked = (preset.width, preset.height)
-        shape = asked if source is None else (source.width, source.height)
+        shape = asked if still is None else still
         if row.width is not None and row.height is not None:
             return snap_sides(row.width, row.height, family=family, multiple=multiple)
         if row.width is not None:
@@ -205,7 +240,7 @@ class Resolver:
                 multiple=multiple,
             )
             return Fitted(width, height, snaps)
-        if source is None:
+        if still is None:
             return snap_sides(*asked, family=family, multiple=multiple)
         return choose_size(preset=asked, source=shape, family=family, multiple=multiple)
 
@@ -215,7 +250,7 @@ class Resolver:
         model: Model,
         preset: Preset,
         stages: tuple[Stage, ...],
-        source: Source | None,
+        picture: str | None,
         frames: int,
         size: Fitted,
         snippet: str | None,
@@ -234,7 +269,7 @@ class Resolver:
             fps=row.fps or preset.fps,
             seed=derived if row.seed is None else row.seed,
             stages=stages,
-            source_sha256=None if source is None else source.sha256,
+            source_sha256=picture,
             precision=model.precision,
             vae_precision=model.vae_precision,
             boundary=model.boundary,
@@ -245,9 +280,9 @@ class Resolver:
 
 
 def _check_start(row: ShotRow, model: Model) -> None:
-    if model.task == "i2v" and not row.source:
+    if model.task == "i2v" and not (row.source or row.start_from):
         raise Refusal(f"{model.name!r} films a still, and none is given", "name one in `source`")
-    if model.task == "t2v" and row.source:
+    if model.task == "t2v" and (row.source or row.start_from):
         raise Refusal(
             f"{model.name!r} renders from text alone", "clear the cell, or choose an i2v model"
         )
@@ -267,11 +302,11 @@ def _with_loras(stage: Stage, loras: list[Lora]) -> Stage:
 
 
 def _warnings(
-    stages: tuple[Stage, ...], source: Source | None, size: Fitted, loras: list[Lora]
+    stages: tuple[Stage, ...], still: tuple[int, int] | None, size: Fitted, loras: list[Lora]
 ) -> list[str]:
     said = []
-    if source is not None:
-        still, frame = (source.width, source.height), (size.width, size.height)
+    if still is not None:
+        frame = (size.width, size.height)
         crop = crop_warning(size=frame, source=still)
         if crop is not None:
             said.append(crop)

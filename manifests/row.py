@@ -9,10 +9,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 
+from manifests.deadline import Deadline, read_deadline
 from manifests.grade import GradeRef, read_grade
 from manifests.loras import LoraRef, read_loras
 from manifests.numbers import cell_text, decimal, whole
 from manifests.refusal import Refusal, quoted
+from manifests.sequence import read_ref, read_refs
 from manifests.upscale import UpscaleRef, read_upscale
 
 MAX_SEED = 2**63 - 1
@@ -79,6 +81,7 @@ class RowValues(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Clearable = None
+    start_from: Annotated[str | None, PlainValidator(read_ref)] = None
     prompt: Text = None
     negative: Clearable = None
     preset: Name = None
@@ -93,6 +96,8 @@ class RowValues(BaseModel):
     priority: Annotated[
         int | None, PlainValidator(whole(least=-1_000_000, most=1_000_000, example="0 or 10"))
     ] = None
+    deadline: Annotated[Deadline | None, PlainValidator(read_deadline)] = None
+    after: Annotated[tuple[str, ...] | None, PlainValidator(read_refs)] = None
     gpus: Annotated[int | None, PlainValidator(whole(least=1, most=8, example="2"))] = None
     style: Clearable = None
     loras: Annotated[tuple[LoraRef, ...] | None, PlainValidator(read_loras)] = None

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -101,6 +102,11 @@ class Studio(BaseSettings):
     def settings_file(self) -> Path:
         """Where the settings of this root stand, or would stand."""
         return self.root / SETTINGS_NAME
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """Where the studio's clocks are: the zone of its hours; None: this machine's."""
+        return None if self.window is None else self.window.timezone
 
     @property
     def ledger_path(self) -> Path:

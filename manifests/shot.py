@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from manifests.errors import Fault
@@ -79,6 +80,13 @@ class Shot:
     gpus: int = 1
     """Cards that render this shot together, where the machine has as many: for a shot that must
     be ready soon. Not of the recipe: it changes the time, and the last bits as any card does."""
+    deadline: datetime | None = None
+    """UTC; it should be delivered before. It decides the order, never whether it is rendered."""
+    after: tuple[str, ...] = ()
+    """Shots that must be approved before it begins, each `sheet/shot`; `start_from` among them."""
+    start_from: str | None = None
+    """`sheet/shot` from whose approved take's last frame it starts. Until that is there `source`
+    is None and the recipe names the shot in place of a hash (`last_frame_of`)."""
     title: str = ""
     """The prompt as typed, before the style snippet."""
     style: str | None = None
@@ -88,6 +96,32 @@ class Shot:
     """What was changed to fit the model, in words: `frames 16 -> 17 (Wan renders 4n+1)`."""
     warnings: tuple[str, ...] = ()
     """What will run but deserves a look: `stage 2 restarts at sigma 0.10: it refines nothing`."""
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is known from which picture it starts, if from any."""
+        return self.start_from is None or self.source is not None
+
+    def bound(self, source: Source) -> Shot:
+        """The shot with the picture that it starts from."""
+        return replace(
+            self, source=source, recipe=replace(self.recipe, source_sha256=source.sha256)
+        )
+
+    def unbound(self) -> Shot:
+        """The shot as the sheet has it, before the one that it starts from is approved."""
+        if self.start_from is None:
+            return self
+        waiting = replace(self.recipe, source_sha256=last_frame_of(self.start_from))
+        return replace(self, source=None, recipe=waiting)
+
+
+def last_frame_of(key: str) -> str:
+    """What stands in a recipe for the hash of a picture that is still to be made.
+
+    No hash: so the recipe says that it has a still, and no picture can ever have it.
+    """
+    return f"last frame of {key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,4 +138,4 @@ class Manifest:
     faults: tuple[Fault, ...] = ()
 
 
-__all__ = ["FinishSpec", "Grade", "Lora", "Manifest", "Shot", "Source", "Upscale"]
+__all__ = ["FinishSpec", "Grade", "Lora", "Manifest", "Shot", "Source", "Upscale", "last_frame_of"]

@@ -29,7 +29,14 @@ def m002_gpus(db: Database) -> None:
     _table(db, "shots").add_column("gpus", int, not_null_default=1)
 
 
-MIGRATIONS: list[Callable[[Database], None]] = [m001_initial, m002_gpus]
+def m003_order(db: Database) -> None:
+    """When a shot is due, what it comes after, and from which shot's last frame it starts."""
+    shots = _table(db, "shots")
+    for column in ("deadline", "after", "start_from"):
+        shots.add_column(column, str)
+
+
+MIGRATIONS: list[Callable[[Database], None]] = [m001_initial, m002_gpus, m003_order]
 
 
 def _nights_and_shots(db: Database) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from manifests.errors import BadInput, Fault
 from manifests.files import write_atomic
+from manifests.sequence import shot_key as shot_key  # a shot's name in the file, too
 
 NAME = "control.json"
 
@@ -45,11 +46,6 @@ class Control:
     def priority_of(self, shot: str, typed: int) -> int:
         """The priority that holds: `typed` is the sheet's."""
         return self.priority.get(shot, typed)
-
-
-def shot_key(manifest: str, shot: str) -> str:
-    """The name of a shot here: `sheet/shot`."""
-    return f"{manifest}/{shot}"
 
 
 def read_control(state_dir: Path) -> Control:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manifests.deadline import Deadline
 from manifests.dump import dump_csv, dump_yaml
 from manifests.errors import Fault
 from manifests.families import FAMILIES
@@ -55,8 +57,24 @@ loras = st.lists(
 upscales = st.builds(UpscaleRef, st.integers(101, 400).map(lambda n: n / 100)) | st.just(
     UpscaleRef()
 )
+moments = st.builds(
+    lambda day, clock: datetime.combine(day, clock.replace(microsecond=0)),
+    st.dates(date(2000, 1, 1), date(2999, 12, 30)),
+    st.times(),
+)
+offsets = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+deadlines = st.one_of(
+    st.just(None),
+    moments.map(lambda moment: moment.date()),
+    moments,
+    st.builds(lambda moment, offset: moment.replace(tzinfo=offset), moments, offsets),
+).map(Deadline)
+references = st.builds(lambda sheet, shot: f"{sheet}{shot}", st.sampled_from(["", "mon/"]), ids)
 values = {
     "source": clearable,
+    "start_from": references | st.just(""),
+    "deadline": deadlines,
+    "after": st.lists(references, max_size=3, unique=True).map(tuple),
     "prompt": some,
     "negative": clearable,
     "preset": names,
@@ -74,8 +92,10 @@ values = {
     "upscale": upscales,
     "notes": some,
 }
-rows = st.fixed_dictionaries({"shot": ids, "prompt": values.pop("prompt")}, optional=values).map(
-    lambda cells: ShotRow(**{key: value for key, value in cells.items() if value is not None})
+rows = (
+    st.fixed_dictionaries({"shot": ids, "prompt": values.pop("prompt")}, optional=values)
+    .filter(lambda cells: not (cells.get("source") and cells.get("start_from")))
+    .map(lambda cells: ShotRow(**{key: value for key, value in cells.items() if value is not None}))
 )
 
 
