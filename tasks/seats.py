@@ -5,12 +5,14 @@ free, while the one before is still being written. A gang, one take on several c
 cards empty: they are drained first, and nobody else is seated at them meanwhile.
 
 Not every card is for everybody: a take may not be given to some, had better not be given to
-others, and a card that somebody else uses is away until it comes back.
+others, and a card that somebody else uses is away until it comes back. Cards come and go with
+their hosts; one that is gone keeps its number for when it is here again.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +38,10 @@ class _Card:
     """Model of the take that was seated last: it will be warm when that one is done."""
     away: bool = False
     """Somebody else uses it: nobody is seated at it."""
+    gone: bool = False
+    """Its host is not here."""
+    group: str = ""
+    """Its host: a gang's cards are of one."""
 
 
 @dataclass(order=True, slots=True)
@@ -67,8 +73,32 @@ class Seats:
         return tuple(card.taken for card in self._cards)
 
     def count(self, may: Callable[[int], bool]) -> int:
-        """Cards that some work may be given to, also those that are away."""
-        return sum(map(may, range(len(self._cards))))
+        """Cards that some work may be given to: those that are away, not those that are gone."""
+        return len(self._there(may))
+
+    def together(self, may: Callable[[int], bool]) -> int:
+        """The most such cards that are of one host."""
+        return max(
+            Counter(self._cards[card].group for card in self._there(may)).values(), default=0
+        )
+
+    def _there(self, may: Callable[[int], bool]) -> list[int]:
+        return [index for index, card in enumerate(self._cards) if not card.gone and may(index)]
+
+    def add(self, seats: int, *, group: str) -> int:
+        """One more card, which is gone until it arrives; its index."""
+        self._cards.append(_Card(seats, gone=True, group=group))
+        return len(self._cards) - 1
+
+    def arrive(self, card: int) -> None:
+        """The card is here now."""
+        self._cards[card].gone = False
+        self._serve()
+
+    def depart(self, card: int) -> None:
+        """The card's host is not here any more; who sits at it gives the seat back as ever."""
+        self._cards[card].gone, self._cards[card].warm = True, ""
+        self._serve()
 
     def leave(self, card: int) -> None:
         """Somebody else uses the card: nobody is seated at it until it comes back."""
@@ -107,8 +137,8 @@ class Seats:
     async def gang(
         self, *, size: int, model: str, place: int, may: Callable[[int], bool] = anywhere
     ) -> AsyncIterator[tuple[int, ...]]:
-        """All seats of `size` cards: their indices. Raises ValueError where there are not so many,
-        and NoCard, also later on, when it `may` not have so many.
+        """All seats of `size` cards of one host: their indices. Raises ValueError where there are
+        not so many, and NoCard, also later on, when it `may` not have so many.
 
         While it waits, nobody of a later place is seated at the cards that become empty first;
         where too many cards are away it waits without keeping others from the rest.
@@ -153,7 +183,8 @@ class Seats:
         for wish in sorted(self._wishes):
             if wish.granted.done():
                 continue
-            if self.count(wish.may) < wish.cards:
+            room = self.count(wish.may) if wish.cards == 1 else self.together(wish.may)
+            if room < wish.cards:
                 wish.granted.set_exception(NoCard(f"{wish.cards} of {len(self._cards)} cards"))
                 continue
             found = self._one(wish, closed) if wish.cards == 1 else self._gang(wish, closed)
@@ -183,18 +214,32 @@ class Seats:
         self._cards[best].warm = wish.model
         return (best,)
 
+    def _offer(self, cards: list[int], size: int, closed: set[int]) -> list[int]:
+        """Of one host's cards, the emptiest that are not closed, at most `size` of them."""
+        open_cards = [index for index in cards if index not in closed]
+        emptiest = sorted(open_cards, key=lambda index: (self._cards[index].taken, index))
+        return sorted(emptiest[:size])
+
+    def _load(self, cards: Sequence[int]) -> int:
+        return sum(self._cards[index].taken for index in cards)
+
     def _here(self, wish: _Wish) -> list[int]:
         cards = enumerate(self._cards)
-        return [index for index, card in cards if not card.away and wish.may(index)]
+        return [i for i, card in cards if not (card.away or card.gone) and wish.may(i)]
 
     def _gang(self, wish: _Wish, closed: set[int]) -> tuple[int, ...]:
         """The gang's cards if they are empty now; else they are closed to those behind it."""
-        here = self._here(wish)
-        if len(here) < wish.cards:
+        hosts: dict[str, list[int]] = {}
+        for index in self._here(wish):
+            hosts.setdefault(self._cards[index].group, []).append(index)
+        offers = [
+            self._offer(cards, wish.cards, closed)
+            for cards in hosts.values()
+            if len(cards) >= wish.cards
+        ]
+        if not offers:
             return ()
-        open_cards = [index for index in here if index not in closed]
-        chosen = sorted(open_cards, key=lambda index: (self._cards[index].taken, index))
-        chosen = sorted(chosen[: wish.cards])
+        chosen = min(offers, key=lambda offer: (-len(offer), self._load(offer)))
         closed.update(chosen)
         if len(chosen) < wish.cards or any(self._cards[index].taken for index in chosen):
             return ()
