@@ -15,6 +15,7 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from plain_order import plain_recipe
 from plain_render import plain_request
 from safetensors.torch import load_file
 from torch import Tensor
@@ -115,20 +116,7 @@ def _padded(text: Tensor) -> Tensor:
 
 
 def _recipe(stages: tuple[Stage, ...]) -> Recipe:
-    return Recipe(
-        preset="reference",
-        family="wan",
-        model="tiny",
-        model_id="tiny",
-        prompt="",
-        negative="",
-        width=64,
-        height=48,
-        frames=9,
-        fps=16.0,
-        seed=123,
-        stages=stages,
-    )
+    return plain_recipe(width=64, height=48, frames=9, fps=16.0, seed=123, stages=stages)
 
 
 def _close(actual: Tensor, expected: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from plain_order import plain_recipe
 from torch import Tensor
 
 from manifests.schedules import model_calls, sigmas
@@ -111,21 +112,7 @@ def _run(recipe: Recipe, model: LoadedModel) -> list[Latents]:
 
 
 def _recipe(*stages: Stage) -> Recipe:
-    """A small text-to-video recipe."""
-    return Recipe(
-        preset="test/any",
-        family="wan",
-        model="tiny",
-        model_id="tiny",
-        prompt="pan",
-        negative="",
-        width=16,
-        height=16,
-        frames=1,
-        fps=8.0,
-        seed=11,
-        stages=stages,
-    )
+    return plain_recipe(width=16, height=16, frames=1, seed=11, stages=stages)
 
 
 def _parts(sampler: Sampler, *cuts: int, steps: int = 8, cfg: float = 2.0) -> tuple[Stage, ...]:

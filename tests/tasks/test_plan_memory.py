@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_order import plain_recipe
 
 from manifests.models import ModelSpec
 from manifests.settings import Studio, load_studio
@@ -22,24 +23,19 @@ from tasks.plan_memory import ShotMemory, Verdict, look_at_memory
 
 
 def _shot(**changes: Any) -> Shot:
-    recipe = Recipe(
-        preset="wan/single",
-        family="wan",
-        model="big",
-        model_id="sha256:0",
-        prompt="pan left",
-        negative="",
-        width=1280,
-        height=720,
-        frames=81,
-        fps=16.0,
-        seed=1,
-        stages=(Stage(kind=StageKind.RENOISE, steps=4, cfg=3.0, shift=5.0),),
-    )
+    values: dict[str, Any] = {
+        "model": "big",
+        "width": 1280,
+        "height": 720,
+        "frames": 81,
+        "fps": 16.0,
+        "stages": (Stage(kind=StageKind.RENOISE, steps=4, cfg=3.0, shift=5.0),),
+        **changes,
+    }
     return Shot(
         id="010",
         row=2,
-        recipe=replace(recipe, **changes),
+        recipe=plain_recipe(**values),
         source=None,
         finish=FinishSpec(),
         priority=0,

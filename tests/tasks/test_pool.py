@@ -9,11 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from plain_order import plain_order
 
-from manifests.stage import Recipe, Stage, StageKind
 from render.backend import Progress
 from render.errors import WorkerLost
-from render.order import ModelRef, Receipt, RenderOrder
+from render.order import Receipt
 from tasks.gpus import Device, Machine
 from tasks.pool import WorkerPool
 from tasks.watchdog import Bounds
@@ -35,33 +35,6 @@ def _machine(cards: int) -> Machine:
         cards=tuple(
             Device(name=f"fake #{index}", torch_device="cpu", visible="") for index in range(cards)
         )
-    )
-
-
-def _order(root: Path, name: str, words: str, *, gpus: int = 1) -> RenderOrder:
-    recipe = Recipe(
-        preset="test/single",
-        family="wan",
-        model="fake",
-        model_id="fake",
-        prompt=words,
-        negative="",
-        width=32,
-        height=32,
-        frames=5,
-        fps=8.0,
-        seed=1,
-        stages=(Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),),
-    )
-    return RenderOrder(
-        take_id=f"sheet/{name}/f/t1",
-        shot=name,
-        take=1,
-        recipe=recipe,
-        model=ModelRef(name="fake", family="wan", location="fake"),
-        source=None,
-        folder=root / name,
-        gpus=gpus,
     )
 
 
@@ -87,17 +60,17 @@ def test_one_card(tmp_path: Path) -> None:
     hangs does, and one that kills its worker does so alone: those beside it are rendered."""
 
     async def work(pool: WorkerPool, heard: list[Progress]) -> None:
-        warm = await pool.render(_order(tmp_path, "warm", ""), budget=60)
+        warm = await pool.render(plain_order(tmp_path, "warm", ""), budget=60)
         pids = pool.worker_pids()
         assert warm.device == str(pids["card-0"])
-        waiting = [_order(tmp_path, f"wait{n}", "[hold 0.8]") for n in range(4)]
+        waiting = [plain_order(tmp_path, f"wait{n}", "[hold 0.8]") for n in range(4)]
         receipts = await asyncio.gather(*(pool.render(order, budget=1.6) for order in waiting))
         spans = [receipt.timeline[0] for receipt in receipts]
         assert all(a.ended <= b.begun + 0.01 for a, b in pairwise(spans))
         assert {receipt.device for receipt in receipts} == {warm.device}
 
         calls = {
-            name: pool.render(_order(tmp_path, name, words), budget=budget, place=place)
+            name: pool.render(plain_order(tmp_path, name, words), budget=budget, place=place)
             for place, (name, words, budget) in enumerate(
                 [
                     ("hangs", "[hang]", 1.0),
@@ -128,14 +101,14 @@ def test_two_cards(tmp_path: Path) -> None:
     and leaves a pool that renders on."""
 
     async def work(pool: WorkerPool, heard: list[Progress]) -> None:
-        both = [_order(tmp_path, f"both{n}", "[hold 1.0]") for n in range(2)]
+        both = [plain_order(tmp_path, f"both{n}", "[hold 1.0]") for n in range(2)]
         one, two = await asyncio.gather(*(pool.render(order, budget=60) for order in both))
         assert one.device != two.device
         assert one.timeline[0].begun < two.timeline[0].ended
 
         pids = pool.worker_pids()
-        hero = _order(tmp_path, "hero", "[hold 0.3]", gpus=3)
-        after = _order(tmp_path, "after", "")
+        hero = plain_order(tmp_path, "hero", "[hold 0.3]", gpus=3)
+        after = plain_order(tmp_path, "after", "")
         receipt, last = await asyncio.gather(
             pool.render(hero, budget=60), pool.render(after, budget=60, place=1)
         )
@@ -144,10 +117,10 @@ def test_two_cards(tmp_path: Path) -> None:
         assert last.timeline[0].begun >= receipt.timeline[0].ended
         assert not list((tmp_path / "scratch").glob("meeting-*"))
 
-        broken = _order(tmp_path, "broken", "[die lending][hang]", gpus=2)
+        broken = plain_order(tmp_path, "broken", "[die lending][hang]", gpus=2)
         with pytest.raises(WorkerLost, match="died during lend"):
             await pool.render(broken, budget=60)
-        again = await pool.render(_order(tmp_path, "again", "", gpus=2), budget=60)
+        again = await pool.render(plain_order(tmp_path, "again", "", gpus=2), budget=60)
         assert again.device.endswith("leads 2")
         assert set(pids) == {"card-0", "card-1", "hand-0", "hand-1"}
         assert len(set(pids.values())) == 4
@@ -167,7 +140,7 @@ def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -
             listener=lambda progress: None,
             bounds=Bounds(least=48 * MIB, share=0.0),
         ) as pool:
-            orders = [_order(tmp_path, f"leaks{n}", "[leak 40]") for n in range(9)]
+            orders = [plain_order(tmp_path, f"leaks{n}", "[leak 40]") for n in range(9)]
             receipts = [await pool.render(order, budget=60) for order in orders[:5]]
             receipts += await asyncio.gather(
                 *(pool.render(order, budget=60) for order in orders[5:])

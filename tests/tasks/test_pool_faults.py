@@ -10,10 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from plain_order import plain_order
 
-from manifests.stage import Recipe, Stage, StageKind
 from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory, Stuck, WorkerLost
-from render.order import ModelRef, Receipt, RenderOrder
+from render.order import Receipt, RenderOrder
 from tasks.gpus import Device, Machine
 from tasks.neighbours import Courtesy, Neighbours
 from tasks.pool import WorkerPool
@@ -28,33 +28,6 @@ def _faulty_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     fakes = str(ROOT / "tests" / "fakes")
     monkeypatch.setenv("RUSHES_BACKEND", "faulty_backend:FaultyBackend")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([fakes, str(ROOT)]))
-
-
-def _order(root: Path, name: str, words: str = "", *, stop_at: float | None = None) -> RenderOrder:
-    recipe = Recipe(
-        preset="test/single",
-        family="wan",
-        model="fake",
-        model_id="fake",
-        prompt=words,
-        negative="",
-        width=32,
-        height=32,
-        frames=5,
-        fps=8.0,
-        seed=1,
-        stages=(Stage(kind=StageKind.RENOISE, steps=2, cfg=1.0, shift=5.0),),
-    )
-    return RenderOrder(
-        take_id=f"sheet/{name}/f/t1",
-        shot=name,
-        take=1,
-        recipe=recipe,
-        model=ModelRef(name="fake", family="wan", location="fake"),
-        source=None,
-        folder=root / name,
-        stop_at=stop_at,
-    )
 
 
 async def _render(pool: WorkerPool, order: RenderOrder) -> Receipt:
@@ -91,8 +64,11 @@ def test_a_stuck_take_is_restarted_within_seconds_and_tried_elsewhere(tmp_path: 
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         before = pool.worker_pids()
-        stalls, beside = _order(tmp_path, "stalls", "[stall once]"), _order(tmp_path, "beside")
-        other = asyncio.create_task(_render(pool, _order(tmp_path, "steady", "[steps]" * 2)))
+        stalls, beside = (
+            plain_order(tmp_path, "stalls", "[stall once]"),
+            plain_order(tmp_path, "beside"),
+        )
+        other = asyncio.create_task(_render(pool, plain_order(tmp_path, "steady", "[steps]" * 2)))
         begun = time.monotonic()
         stuck, receipt = await asyncio.gather(
             _render(pool, stalls), _render(pool, beside), return_exceptions=True
@@ -118,8 +94,8 @@ def test_a_broken_context_gets_a_new_process(tmp_path: Path) -> None:
     async def work(pool: WorkerPool, news: list[str]) -> None:
         first = pool.worker_pids()["card-0"]
         with pytest.raises(WorkerLost, match="CUDA error"):
-            await _render(pool, _order(tmp_path, "fault", "[fault once]"))
-        receipt = await _render(pool, _order(tmp_path, "after"))
+            await _render(pool, plain_order(tmp_path, "fault", "[fault once]"))
+        receipt = await _render(pool, plain_order(tmp_path, "after"))
         assert receipt.device == str(pool.worker_pids()["card-0"]) != str(first)
 
     _in_pool(1, tmp_path, work)
@@ -132,9 +108,9 @@ def test_a_card_that_fails_is_taken_out_and_the_night_goes_on(tmp_path: Path) ->
     async def work(pool: WorkerPool, news: list[str]) -> None:
         for name in ("large1", "large2", "large3"):
             with pytest.raises(OutOfMemory):
-                await _render(pool, _order(tmp_path, name, "[oom]"))
+                await _render(pool, plain_order(tmp_path, name, "[oom]"))
         with pytest.raises(CardsBlocked, match="no card is left tonight for fake at 32x32") as out:
-            await _render(pool, _order(tmp_path, "large4"))
+            await _render(pool, plain_order(tmp_path, "large4"))
         assert out.value.memory
         assert not isinstance(out.value, MachineFailure), "Prefect must not try it again"
         (words,) = news
@@ -149,7 +125,7 @@ def test_who_waits_for_a_card_that_is_taken_out_ends_by_name(tmp_path: Path) -> 
     later."""
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
-        orders = [_order(tmp_path, f"dies{number}", "[die]") for number in range(8)]
+        orders = [plain_order(tmp_path, f"dies{number}", "[die]") for number in range(8)]
         results = await asyncio.gather(
             *(_render(pool, order) for order in orders), return_exceptions=True
         )
@@ -158,7 +134,7 @@ def test_who_waits_for_a_card_that_is_taken_out_ends_by_name(tmp_path: Path) -> 
         assert sum(had) in (3, 4)
         assert len(news) == 1
         with pytest.raises(CardsBlocked):
-            await _render(pool, _order(tmp_path, "well"))
+            await _render(pool, plain_order(tmp_path, "well"))
 
     _in_pool(1, tmp_path, work)
 
@@ -168,11 +144,13 @@ def test_a_wait_for_a_card_ends_with_the_hours(tmp_path: Path) -> None:
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         holders = [
-            asyncio.create_task(_render(pool, _order(tmp_path, f"holds{number}", "[hold 1.0]")))
+            asyncio.create_task(
+                _render(pool, plain_order(tmp_path, f"holds{number}", "[hold 1.0]"))
+            )
             for number in range(3)
         ]
         await asyncio.sleep(0.1)
-        late = _order(tmp_path, "late", stop_at=time.time() + 0.3)
+        late = plain_order(tmp_path, "late", stop_at=time.time() + 0.3)
         with pytest.raises(OutOfHours, match="while it waited for a card"):
             await _render(pool, late)
         assert not late.folder.exists()
@@ -223,7 +201,7 @@ def test_artists_go_first(tmp_path: Path) -> None:
         ) as pool:
             pool.on_news(news.append)
             before = pool.worker_pids()
-            take = _order(tmp_path, "take", "[hold 3.0]")
+            take = plain_order(tmp_path, "take", "[hold 3.0]")
             running = asyncio.create_task(_render(pool, take))
             while not (take.folder / "had_the_card.log").exists():
                 await asyncio.sleep(0.05)
@@ -239,7 +217,7 @@ def test_artists_go_first(tmp_path: Path) -> None:
             driver.artists[f"FAKE-{1 - card}"] = 4343
             while len(news) < 2:
                 await asyncio.sleep(0.05)
-            waits = asyncio.create_task(_render(pool, _order(tmp_path, "waits")))
+            waits = asyncio.create_task(_render(pool, plain_order(tmp_path, "waits")))
             await asyncio.sleep(1.0)
             assert not waits.done()
             driver.artists.clear()

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from plain_order import plain_order, plain_recipe
 
 from manifests.files import sha256_file
-from manifests.stage import Recipe, Stage, StageKind
 from qc import stored
 from qc.errors import NotAVideo, SourceMissing
 from qc.scorecard import Scorecard
 from qc.video import Video
 from render.clip import write_clip
-from render.order import ModelRef, RenderOrder, ScoreOrder
+from render.order import RenderOrder, ScoreOrder
 from render.video import frame_rate
 from tasks import worker
 
@@ -42,29 +42,12 @@ def order(tmp_path: Path) -> RenderOrder:
     small = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
     small.resize((96, 64), Image.Resampling.BICUBIC).save(still)
     folder = tmp_path / "take"
-    recipe = Recipe(
-        preset="test/single",
-        family="pocket",
-        model="fake",
-        model_id="fake",
-        prompt="pan",
-        negative="",
-        width=96,
-        height=64,
-        frames=5,
-        fps=23.976,
-        seed=1,
-        source_sha256=sha256_file(still),
-        stages=(Stage(kind=StageKind.RENOISE, steps=1, cfg=1.0, shift=3.0),),
-    )
-    return RenderOrder(
-        take_id="sheet/001/abc/t1",
-        shot="001",
-        take=1,
+    recipe = plain_recipe(width=96, height=64, fps=23.976, source_sha256=sha256_file(still))
+    return plain_order(
+        tmp_path,
+        "take",
         recipe=recipe,
-        model=ModelRef(name="fake", family="pocket", location="/nowhere"),
         source=still,
-        folder=folder,
         score=ScoreOrder(
             clip=folder / "clip.mkv", source=still, frames=5, width=96, height=64, fps=23.976
         ),
