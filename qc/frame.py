@@ -86,7 +86,8 @@ def single_frames(
 
 def _as_bytes(frame: npt.NDArray[np.generic]) -> tuple[Image, float]:
     if frame.dtype == np.uint8:
-        return np.ascontiguousarray(frame, np.uint8), 0.0
+        # A copy: whoever gave it may use its memory again while the frame is being measured.
+        return np.array(frame, np.uint8, order="C"), 0.0
     if not np.issubdtype(frame.dtype, np.floating):
         raise ValueError(f"frames of type {frame.dtype}; give uint8 0..255 or float 0..1")
     values = frame.astype(np.float32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,21 +32,21 @@ from qc import (
     motion,
     saturation,
     ssim,
+    threads,
     tracking,
     video,
     wobble,
 )
 from qc.faults import Expected, Found
+from qc.flight import Flight, Seen, Step, Tracked
 from qc.frame import Frame, Image, prepare, single_frames
 from qc.scorecard import Scorecard
 
 if TYPE_CHECKING:
-    from qc.lpips import Embedding, LpipsBackbone
+    from qc.lpips import LpipsBackbone
 
 Tell = Callable[[int, int | None], None]
 """Told after each frame: frames measured, frames announced (None: unknown)."""
-
-_HALF_FROM = 240
 
 
 def measure(
@@ -66,7 +67,6 @@ def measure(
         NotAVideo: `clip` cannot be decoded as video at all.
         SourceMissing: `source` cannot be read.
     """
-    _keep_to_threads()
     with video.Video(clip) as opened:
         info = opened.info
         still = None
@@ -125,7 +125,6 @@ class Measuring:
         tell: Tell | None = None,
     ) -> None:
         """See `measure_frames`."""
-        _keep_to_threads()
         self._run = _Pass(source=source, lpips=lpips)
         self._fps = fps
         self._expected = expected
@@ -160,22 +159,19 @@ class Measuring:
 
 
 class _Pass:
-    """State of one pass: the last frame's forms and one float or so per frame and metric."""
+    """State of one pass: the frames in flight and one float or so per frame and metric."""
 
     def __init__(self, *, source: Image | None, lpips: LpipsBackbone | None) -> None:
         self.count = 0
+        """Frames taken; the last of them may still be in flight."""
         self.size = (0, 0)
         self._source = source
         self._lpips = lpips
-        self._flow = flow.FlowEstimator()
+        self._flight = Flight(lpips=lpips)
         self._sharpness = blur.Sharpness()
         self._tracker: tracking.Tracker | None = None
         self._reference: npt.NDArray[np.float32] | None = None
-        self._last: Frame | None = None
-        self._last_moments: ssim.Moments | None = None
-        self._last_look: cut.Look | None = None
-        self._last_embedding: Embedding | None = None
-        self._conditioning: dict[str, float] = {}
+        self._start: Future[_Start] | None = None
         self._luma: list[tuple[float, float]] = []
         self._difference: list[float] = []
         self._ssim: list[float] = []
@@ -188,49 +184,42 @@ class _Pass:
         self._steps = dropped.Steps()
         self._identity: identity.Identity | None = None
         self._plateaus: list[float | None] = []
-        self._source_plateaus: float | None = None
         self._drift: list[float] = []
         self._saturation: list[float] = []
 
     def add(self, rgb: Image) -> None:
-        """Measure the next frame (H, W, 3) uint8."""
+        """Measure the next frame (H, W, 3) uint8, which nobody may change any more."""
         if self.count == 0:
             self._begin(rgb)
         elif rgb.shape[:2] != self.size:
             raise ValueError(f"frame {self.count} is {rgb.shape[:2]}, the first was {self.size}")
-        frame = prepare(rgb, index=self.count)
-        self._luma.append(black.compute(frame))
-        if self.count % banding.EVERY == 0:
-            self._plateaus.append(banding.compute(frame.luma))
-        pair = None
-        if self._last is not None:
-            self._difference.append(frozen.compute(self._last, frame))
-            if frame.trackable:
-                pair = self._flow.compute(self._last, frame)
-                self._compensated(pair)
-        self._neighbours(frame, pair)
-        self._tracked(frame, pair)
-        self._last = frame
         self.count += 1
+        for seen, step in self._flight.add(rgb):
+            self._take(seen, step)
 
     def scorecard(
         self, found: Found, *, expected: Expected | None, versions: dict[str, str]
     ) -> Scorecard:
         """Everything measured so far as a scorecard."""
+        for seen, step in self._flight.land():
+            self._take(seen, step)
+        start = _Start(conditioning={}, plateaus=None)
+        if self._start is not None:
+            start = self._start.result()
         metrics, problems = faults.compute(found, expected)
         brightness = float(np.mean([mean for mean, _ in self._luma])) if self._luma else 0.0
         for part in (
             black.reduce(self._luma),
             frozen.reduce(self._difference),
             cut.reduce(self._cut),
-            self._conditioning,
+            start.conditioning,
             flicker.reduce(self._flicker, brightness=brightness),
             boiling.reduce(self._boiling),
             self._wobble.reduce(),
             saturation.reduce(self._saturation),
             colour_drift.reduce(self._drift),
             {} if self._identity is None else self._identity.reduce(),
-            banding.reduce(self._source_plateaus, self._plateaus),
+            banding.reduce(start.plateaus, self._plateaus),
             self._steps.reduce(),
             collapse.reduce([left for left, _ in self._boiling]),
             self._sharpness.reduce(),
@@ -254,32 +243,35 @@ class _Pass:
     def _begin(self, rgb: Image) -> None:
         self.size = (rgb.shape[0], rgb.shape[1])
         if self._source is not None:
-            self._conditioning = conditioning.compute(self._source, rgb, lpips=self._lpips)
-            self._source_plateaus = banding.compute(prepare(self._source, index=0).luma)
+            conditioning.check(self._source, rgb)
+            self._start = threads.submit(
+                _begun, self._lpips is not None, self._source, rgb, lpips=self._lpips
+            )
 
-    def _compensated(self, pair: flow.Pair) -> None:
-        self._motion.append(motion.compute(pair))
-        self._flicker.append(flicker.compute(pair))
-        self._boiling.append(boiling.compute(pair))
-        self._wobble.add(pair)
-        self._steps.add(pair)
+    def _take(self, seen: Seen, step: Step | None) -> None:
+        """Take a frame that landed, and its step from the one before."""
+        frame, pair = seen.frame, None
+        self._luma.append(black.compute(frame))
+        if frame.index % banding.EVERY == 0:
+            self._plateaus.append(seen.plateaus)
+        if step is not None:
+            self._difference.append(step.difference)
+            self._cut.append(step.cut)
+            if step.ssim is not None:
+                self._ssim.append(step.ssim)
+            if step.lpips is not None:
+                self._lpips_steps.append(step.lpips)
+            if step.tracked is not None:
+                pair = step.tracked.pair
+                self._compensated(step.tracked)
+        self._tracked(frame, pair)
 
-    def _neighbours(self, frame: Frame, pair: flow.Pair | None) -> None:
-        look = cut.look(frame)
-        if self._last_look is not None:
-            self._cut.append(cut.compute(self._last_look, look, pair))
-        self._last_look = look
-        if min(frame.luma.shape) >= ssim.WINDOW:
-            moments = ssim.moments(frame.luma)
-            if self._last_moments is not None:
-                self._ssim.append(ssim.compute(self._last_moments, moments))
-            self._last_moments = moments
-        small = _for_lpips(frame)
-        if self._lpips is not None and self._lpips.measures(small):
-            embedding = self._lpips.embed(small)
-            if self._last_embedding is not None:
-                self._lpips_steps.append(self._lpips.distance(self._last_embedding, embedding))
-            self._last_embedding = embedding
+    def _compensated(self, tracked: Tracked) -> None:
+        self._motion.append(tracked.motion)
+        self._flicker.append(tracked.flicker)
+        self._boiling.append(tracked.boiling)
+        self._wobble.add(tracked.pair)
+        self._steps.add(tracked.pair)
 
     def _tracked(self, frame: Frame, pair: flow.Pair | None) -> None:
         if not frame.trackable:
@@ -313,20 +305,19 @@ class _Pass:
         return {name: values for name, values in curves.items() if values}
 
 
-def _keep_to_threads() -> None:
-    """OpenCV does not read the variable by which a worker is given its share of the cores."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdecimal() and int(threads) > 0:
-        cv2.setNumThreads(int(threads))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """The source, and frame 0 beside it."""
+
+    conditioning: dict[str, float]
+    plateaus: float | None
 
 
-def _for_lpips(frame: Frame) -> Image:
-    """Half size from 240 px on: neighbours are looked at for spikes only, at a quarter the cost."""
-    height, width = frame.rgb.shape[:2]
-    if min(height, width) < _HALF_FROM:
-        return frame.rgb
-    half = cv2.resize(frame.rgb, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return np.asarray(half, np.uint8)
+def _begun(source: Image, rgb: Image, *, lpips: LpipsBackbone | None) -> _Start:
+    return _Start(
+        conditioning=conditioning.compute(source, rgb, lpips=lpips),
+        plateaus=banding.compute(prepare(source, index=0).luma),
+    )
 
 
 def _reduce_lpips(steps: list[float]) -> dict[str, float]:
