@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.memory_ladder import LEAST, ladder, no_clip
+from benchmarks.memory_ladder import LEAST, NARROW, Run, ladder, no_clip, runs_of
 from benchmarks.memory_model import (
     TRANSFORMERS,
     UMT5_XXL,
@@ -224,10 +224,16 @@ def _phases(
 
 
 def _ladder(
-    kind: str, model: RandomWan, size: Any, root: Path, device: torch.device, say: Any
+    kind: str,
+    model: RandomWan,
+    size: Any,
+    root: Path,
+    device: torch.device,
+    say: Any,
+    runs: tuple[Run, ...],
 ) -> dict[str, Any]:
     name = f"{size[0]}x{size[1]}, {size[2]} frames"
-    return {name: ladder(kind, model, size, root, device, say)}
+    return {name: ladder(kind, model, size, root, device, say, runs=runs)}
 
 
 def _steps(
@@ -235,12 +241,9 @@ def _steps(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     exact: dict[str, torch.Tensor] = {}
-    net = model._pipe.transformer
     for fp8 in (False, True):
         if fp8:
-            net.enable_layerwise_casting(
-                storage_dtype=torch.float8_e4m3fn, compute_dtype=model._dtype
-            )
+            model.store_in_8_bits()
         for size in sizes:
             name = f"{size[0]}x{size[1]}, {size[2]} frames"
             costs = step_costs(model, size, device, fp8=fp8)
@@ -254,22 +257,30 @@ def _steps(
     return found
 
 
+def _shrink() -> tuple[tuple[int, int, int], ...]:
+    """Have everything so small that a CPU can rehearse it; the sizes of the clips."""
+    sizes = ((64, 64, 5), (64, 64, 9))
+    LEAST.update(dict.fromkeys(sizes, (1.0, 1.0)))
+    UMT5_XXL.update({"vocab_size": 600, "d_ff": 64, "num_layers": 1, "num_heads": 2})
+    for config in TRANSFORMERS.values():
+        config.update({"num_attention_heads": 1, "ffn_dim": 64, "num_layers": 2})
+    return sizes
+
+
 def main() -> None:
     """Run everything and write the results as they come."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory_h200.json"))
-    parser.add_argument("--parts", nargs="+", default=["phases", "ladder", "steps"])
+    parser.add_argument("--parts", nargs="+", default=["phases", "ladder", "steps", "narrow"])
+    parser.add_argument("--kinds", nargs="+", default=list(TRANSFORMERS))
+    parser.add_argument("--most", type=float, default=1e9, help="GiB; no cap above it is tried")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds; no part begins later")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes on a CPU: a rehearsal")
     arguments = parser.parse_args()
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     sizes: tuple[tuple[int, int, int], ...] = SIZES
     if arguments.tiny:
-        sizes = ((64, 64, 5), (64, 64, 9))
-        LEAST.update(dict.fromkeys(sizes, (1.0, 1.0)))
-        UMT5_XXL.update({"vocab_size": 600, "d_ff": 64, "num_layers": 1, "num_heads": 2})
-        for config in TRANSFORMERS.values():
-            config.update({"num_attention_heads": 1, "ffn_dim": 64, "num_layers": 2})
+        sizes = _shrink()
     results: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
@@ -284,7 +295,8 @@ def main() -> None:
     developing.write_clip = no_clip  # type: ignore[assignment]
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     begun = time.perf_counter()
-    for kind in TRANSFORMERS:
+    caps = runs_of(sizes[0], most=arguments.most)
+    for kind in arguments.kinds:
         folder = write_folder(kind, root / "models")
         pipe = random_pipe(kind, device)
         request = LoadRequest(
@@ -302,12 +314,14 @@ def main() -> None:
             torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
         works: dict[str, Callable[[], Any]] = {
             "phases": partial(_phases, kind, model, folder, sizes, device, say),
-            "ladder": partial(_ladder, kind, model, sizes[0], root, device, say),
+            "ladder": partial(_ladder, kind, model, sizes[0], root, device, say, caps),
             "steps": partial(_steps, kind, model, sizes[:2], device, say),
+            # Last: weights that were stored in 8 bits cannot be widened again.
+            "narrow": partial(_ladder, kind, model, sizes[0], root, device, say, NARROW),
         }
         for name in arguments.parts:
             late = time.perf_counter() - begun > arguments.limit
-            if late or (name == "ladder" and "a14b" not in kind):
+            if late or (name in ("ladder", "narrow") and "a14b" not in kind):
                 continue
             try:
                 part[name] = works[name]()

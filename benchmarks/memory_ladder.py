@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from benchmarks.memory_model import RandomWan, footprint_of
 from manifests.files import sha256_file
 from manifests.stage import Concession, Recipe, Stage, StageKind
 from render import diffusers_backend
-from render.diffusers_backend import DiffusersBackend
+from render.diffusers_backend import DiffusersBackend, _device_words
 from render.errors import OutOfMemory
 from render.footprint import GIB, fit
+from render.ladder import Rung
 from render.order import ModelRef, RenderOrder
 
 LEAST: dict[tuple[int, int, int], tuple[float, float]] = {
-    (832, 480, 81): (29.0, 7.2),
-    (512, 512, 17): (27.0, 4.6),
+    (832, 480, 81): (29.0, 8.3),
+    (512, 512, 17): (27.0, 5.4),
 }
 """Caps, GiB: one that holds an expert and not its work, one that holds all but the decode."""
 
@@ -89,46 +90,103 @@ def order_of(
     return replace(made, **changes)
 
 
-def ladder(
-    kind: str, model: RandomWan, size: Any, root: Path, device: torch.device, say: Any
-) -> list[Any]:
-    """The same take on cards of several sizes: rungs, seconds, and whether the bits are equal.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A take on a card of some size."""
 
-    The room that a take needs is known from the estimate, or said to be nothing, so that memory
-    really runs out. The last two share a folder: the second goes on from the first one's stage.
+    name: str
+    folder: str
+    cap: float | None
+    """GiB; None: the whole card."""
+    known: bool = True
+    """Whether the room that the take needs is told from the estimate; else it is said to be
+    nothing, so that memory really runs out."""
+    conceded: tuple[Concession, ...] = ()
+    begins: tuple[Rung, ...] = ()
+    """Rungs that it begins with, as if takes before it had needed them."""
+
+
+def runs_of(size: tuple[int, int, int], *, most: float) -> tuple[Run, ...]:
+    """Whole, then smaller and smaller; caps above `most` GiB are left out.
+
+    The two smallest share a folder: the second goes on from the first one's stage.
     """
     low, least = LEAST[size]
+    runs = (
+        Run(name="whole card", folder="whole", cap=None),
+        Run(name="48 GiB", folder="48", cap=48),
+        Run(name="32 GiB", folder="32", cap=32),
+        Run(name=f"{low:g} GiB, room unknown", folder="unknown", cap=low, known=False),
+        Run(name="24 GiB", folder="24", cap=24),
+        Run(name="12 GiB", folder="12", cap=12),
+        Run(name=f"{least:g} GiB", folder="least", cap=least, known=False),
+        Run(
+            name=f"{least:g} GiB, tiling conceded",
+            folder="least",
+            cap=least,
+            known=False,
+            conceded=(Concession.TILING,),
+        ),
+    )
+    return tuple(run for run in runs if run.cap is None or run.cap <= most)
+
+
+NARROW = (
+    Run(
+        name="24 GiB, weights in 8 bits",
+        folder="narrow",
+        cap=24,
+        conceded=(Concession.FP8,),
+        begins=(Rung.ALONE, Rung.FP8),
+    ),
+)
+"""Two experts in turn, each resident, where bfloat16 must be swapped."""
+
+
+def ladder(
+    kind: str,
+    model: RandomWan,
+    size: Any,
+    root: Path,
+    device: torch.device,
+    say: Any,
+    *,
+    runs: tuple[Run, ...],
+) -> list[Any]:
+    """The same take on cards of several sizes: rungs, seconds, and whether the bits are equal."""
     footprint = footprint_of(kind, root / "models" / kind, size)
     known, nothing = footprint.room(()), dict.fromkeys(footprint.parts, 1)
-    runs: list[tuple[str, float | None, dict[str, int], tuple[Concession, ...]]] = [
-        ("whole card", None, known, ()),
-        ("48 GiB", 48, known, ()),
-        ("32 GiB", 32, known, ()),
-        (f"{low:g} GiB, room unknown", low, nothing, ()),
-        ("24 GiB", 24, known, ()),
-        ("12 GiB", 12, known, ()),
-        (f"{least:g} GiB", least, nothing, ()),
-        (f"{least:g} GiB, tiling conceded", least, nothing, (Concession.TILING,)),
-    ]
     found: list[Any] = []
-    for name, gib, room, conceded in runs:
+    for run in runs:
         _install(kind, model)
         backend = DiffusersBackend()
-        folder = f"{size[2]}-{name.partition(',')[0]}".replace(" ", "-")
-        if room is nothing and gib == low:
-            folder += "-unknown"
-        order = order_of(kind, size, root, folder, device, room=room, concessions=conceded)
+        order = order_of(
+            kind,
+            size,
+            root,
+            f"{size[2]}-{run.folder}",
+            device,
+            room=known if run.known else nothing,
+            concessions=run.conceded,
+            rungs={_device_words(device): tuple(rung.value for rung in run.begins)},
+        )
         begun = time.perf_counter()
-        said: dict[str, Any] = {"name": name, "cap_gib": gib}
-        card = int((gib or 140) * GIB)
-        said["plan"] = fit(footprint, card=card, concessions=conceded).words
-        with capped(gib, device):
+        said: dict[str, Any] = {"name": run.name, "cap_gib": run.cap}
+        card = int((run.cap or 140) * GIB)
+        planned = fit(footprint, card=card, concessions=run.conceded)
+        said |= {"plan": planned.words, "planned_rungs": [rung.value for rung in planned.rungs]}
+        with capped(run.cap, device):
             try:
                 receipt = backend.render(order, tell=lambda progress: None)
                 said |= {
+                    "estimated_gib": round(
+                        footprint.peak([Rung(rung) for rung in receipt.rungs]) / GIB, 2
+                    ),
                     "rungs": list(receipt.rungs),
                     "notes": list(receipt.notes),
                     "peak_gib": round(receipt.peak_memory / GIB, 2),
+                    "load_seconds": round(receipt.load_seconds, 2),
+                    "encode_seconds": round(receipt.encode_seconds, 2),
                     "stage_seconds": [round(stage.seconds, 2) for stage in receipt.stages],
                     "decode_seconds": round(receipt.decode_seconds, 2),
                     "latents": receipt.stages[-1].latents_sha256[:16],
@@ -151,7 +209,7 @@ def _install(kind: str, model: RandomWan) -> None:
     """Have the backend 'load' the model that is there already."""
     keep: Any = model
     keep.close = lambda: None
-    diffusers_backend.load_model = lambda request: keep  # type: ignore[assignment]
+    diffusers_backend.load_model = lambda request, **_: keep  # type: ignore[assignment]
 
 
 def no_clip(frames: Any, path: Path, *, fps: float) -> None:
