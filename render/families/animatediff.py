@@ -7,20 +7,19 @@ loop needs to know nothing else. It renders from text alone. Everything is done 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from manifests.noise import timestep_of
-from manifests.stage import Expert, Lora, Noise, Recipe
+from manifests.stage import Expert, Noise, Recipe
 from render.errors import ModelUnavailable
-from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
-from render.families.loras import LoraShelf
+from render.families.base import Frames, ImageCondition, LoadRequest, Position
+from render.families.piped import PipedModel
 from render.families.pixels import frames_of
-from render.memory import Residence, release
 from render.preview_factors import PreviewFactors, known_factors
 
 SD15_LATENTS = (4, 0.18215)
@@ -29,25 +28,15 @@ DECODE_FRAMES = 4
 """Frames that the VAE decodes at once: each stands for itself, so this decides memory alone."""
 
 
-class AnimateDiffModel(LoadedModel):
+class AnimateDiffModel(PipedModel):
     """An AnimateDiff pipeline's components, and where they are."""
 
     def __init__(self, pipe: Any, request: LoadRequest) -> None:
-        self.device = torch.device(request.device)
-        self.name = request.model.name
-        self._pipe = pipe
+        super().__init__(pipe, request)
         self._dtype: torch.dtype = pipe.unet.dtype
         self._noise = Noise.EPS_LINEAR
-        self._loras = LoraShelf(pipe)
-        self._residence = Residence(self.device)
 
     # ------------------------------------------------------------------ what it can do
-
-    @property
-    def components(self) -> Mapping[str, nn.Module]:
-        """`unet`, `text_encoder` and `vae`."""
-        parts = self._pipe.components.items()
-        return {name: part for name, part in parts if isinstance(part, nn.Module)}
 
     @property
     def preview_factors(self) -> PreviewFactors | None:
@@ -91,7 +80,7 @@ class AnimateDiffModel(LoadedModel):
         NOTE: CLIP reads 77 tokens. The stock pipeline cuts a longer text off there; ComfyUI reads
         it piece by piece, and so do we. Weights such as `(word:1.2)` are text to CLIP.
         """
-        self._residence.bring(self._pipe.text_encoder)
+        self._rooms.bring("text_encoder", self._pipe.text_encoder)
         pieces = self._pieces(text)
         embeddings = self._pipe.text_encoder(pieces.to(self.device))[0]
         return cast(Tensor, embeddings.reshape(1, -1, embeddings.shape[-1]).to(self._dtype))
@@ -113,20 +102,7 @@ class AnimateDiffModel(LoadedModel):
 
     def encoded(self) -> None:
         """Send the text encoder off the card."""
-        self._residence.send_away(self._pipe.text_encoder)
-
-    def load_loras(self, loras: Sequence[Lora]) -> None:
-        """Load style and motion LoRAs into the UNet; what they hold for CLIP is left out."""
-        self._loras.load(loras)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """LoRAs whose weights for CLIP are left out."""
-        return self._loras.notes
-
-    def use_loras(self, loras: Sequence[Lora]) -> None:
-        """Switch adapters; the weights of the model are never touched."""
-        self._loras.use(loras)
+        self._rooms.leave("text_encoder", self._pipe.text_encoder)
 
     # ------------------------------------------------------------------ sampling
 
@@ -135,7 +111,7 @@ class AnimateDiffModel(LoadedModel):
     ) -> Tensor:
         """The noise that the UNet predicts in `x`, shown to it at unit spread."""
         unet = self._pipe.unet
-        self._residence.bring(unet)
+        self._rooms.bring("unet", unet)
         shown = x / (at.sigma**2 + 1.0) ** 0.5
         t = torch.tensor(timestep_of(float(at.sigma), self._noise), dtype=torch.float32)
         eps = unet(
@@ -155,7 +131,7 @@ class AnimateDiffModel(LoadedModel):
     def decode(self, latents: Tensor) -> Iterator[Frames]:
         """A few frames at a time: the VAE knows single pictures only."""
         vae = self._pipe.vae
-        self._residence.bring(vae)
+        self._rooms.bring("vae", vae)
         z = 1 / vae.config.scaling_factor * latents.to(self.device, dtype=vae.dtype)
         done = 0
         for some in z[0].transpose(0, 1).split(DECODE_FRAMES):
@@ -163,9 +139,3 @@ class AnimateDiffModel(LoadedModel):
             frames = frames_of(decoded.transpose(0, 1)[None], done=done)
             done += len(frames)
             yield frames
-
-    def close(self) -> None:
-        """Drop the components and free the card."""
-        self._pipe, self._loras = None, LoraShelf(None)
-        self._residence = Residence(self.device)
-        release(self.device)

@@ -10,7 +10,7 @@ clip here is silent. The model is told the frame rate: seconds, not frames, plac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -25,15 +25,13 @@ from torch import Tensor, nn
 from manifests.families import family_named
 from manifests.refusal import Refusal
 from manifests.size import check_fps
-from manifests.stage import Expert, Lora, Recipe
+from manifests.stage import Expert, Recipe
 from render.errors import ModelUnavailable
-from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
-from render.families.loras import LoraShelf
+from render.families.base import Frames, ImageCondition, LoadRequest, Position
 from render.families.ltx2_layout import Layout, TextLayout
+from render.families.piped import PipedModel
 from render.families.pixels import frames_of
 from render.families.unread import is_unread
-from render.memory import Residence, release
-from render.placement import Rooms
 
 FAMILY = family_named("ltx2")
 
@@ -45,7 +43,7 @@ CHUNK = 8
 only what comes after goes chunk by chunk."""
 
 
-class Ltx2Model(LoadedModel):
+class Ltx2Model(PipedModel):
     """An LTX-2 pipeline's components, and where they are."""
 
     places_parts = True
@@ -58,31 +56,16 @@ class Ltx2Model(LoadedModel):
         read_text_encoder: Callable[[nn.Module], None] = lambda encoder: None,
     ) -> None:
         """`read_text_encoder` gives it its weights: they may stay on disk until they are used."""
-        self.device = torch.device(request.device)
-        self.name = request.model.name
-        self._pipe = pipe
+        super().__init__(pipe, request)
         self._dtype: torch.dtype = pipe.transformer.dtype
         self._text = _text_layout(pipe)
         # LTX-2.0 projects the caption itself; later ones tell each modality the other's noise.
         self._crossed: bool = not pipe.transformer.config.use_prompt_embeddings
-        self._loras = LoraShelf(pipe)
         self._read_text_encoder = read_text_encoder
-        self._rooms = Rooms(self.device, request.placement)
         self._layout: Layout | None = None
         self._fps: float | None = None
 
     # ------------------------------------------------------------------ what it can do
-
-    @property
-    def residences(self) -> tuple[Residence, ...]:
-        """One for each card that holds a part."""
-        return self._rooms.residences
-
-    @property
-    def components(self) -> Mapping[str, nn.Module]:
-        """Transformer, text encoder with its connectors, VAEs, as the pipeline names them."""
-        parts = self._pipe.components.items()
-        return {name: part for name, part in parts if isinstance(part, nn.Module)}
 
     def check(self, recipe: Recipe) -> None:
         """Refuse what this model cannot make; keep the frame rate and the shape of the clip."""
@@ -181,19 +164,6 @@ class Ltx2Model(LoadedModel):
         for part in ("text_encoder", "connectors"):
             self._rooms.leave(part, getattr(self._pipe, part))
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What of the loaded LoRAs is left out."""
-        return self._loras.notes
-
-    def load_loras(self, loras: Sequence[Lora]) -> None:
-        """Load into the transformer: text is read once for all stages, without LoRAs."""
-        self._loras.load(loras)
-
-    def use_loras(self, loras: Sequence[Lora]) -> None:
-        """Switch adapters; the weights of the model are never touched."""
-        self._loras.use(loras)
-
     # ------------------------------------------------------------------ sampling
 
     def velocity(
@@ -277,12 +247,6 @@ class Ltx2Model(LoadedModel):
         decoded = vae.decode(z, time, return_dict=False)[0]
         for done in range(0, decoded.shape[2], CHUNK):
             yield frames_of(decoded[:, :, done : done + CHUNK], done=done)
-
-    def close(self) -> None:
-        """Drop the components and free the card."""
-        self._pipe, self._loras = None, LoraShelf(None)
-        self._rooms.empty()
-        release(self.device)
 
 
 def _with_still(picture: Tensor, image: ImageCondition | None) -> Tensor:

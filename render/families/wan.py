@@ -8,7 +8,7 @@ bit (float32); only the noise levels, the solver and the order of stages are our
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -16,21 +16,19 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from PIL import Image
 from torch import Tensor, nn
 
-from manifests.stage import Expert, Lora, Recipe
+from manifests.stage import Expert, Recipe
 from render.errors import ModelUnavailable
-from render.families.base import Frames, ImageCondition, LoadedModel, LoadRequest, Position
-from render.families.loras import LoraShelf
+from render.families.base import Frames, ImageCondition, LoadRequest, Position
+from render.families.piped import PipedModel
 from render.families.pixels import frames_of
 from render.families.unread import is_unread
-from render.memory import Residence, release
-from render.placement import Rooms
 from render.preview_factors import PreviewFactors, factors_for
 
 TEXT_TOKENS = 512
 """Length of the text; `encode_prompt` alone would cut it at 226."""
 
 
-class WanModel(LoadedModel):
+class WanModel(PipedModel):
     """A Wan pipeline's components, and where they are."""
 
     def __init__(
@@ -42,30 +40,15 @@ class WanModel(LoadedModel):
         read_text_encoder: Callable[[nn.Module], None] = lambda encoder: None,
     ) -> None:
         """`read_text_encoder` gives it its weights: they may stay on disk until they are used."""
-        self.device = torch.device(request.device)
-        self.name = request.model.name
-        self._pipe = pipe
+        super().__init__(pipe, request)
         self._boundary = boundary
         self._read_text_encoder = read_text_encoder
         self._dtype: torch.dtype = pipe.transformer.dtype
         self._mixes: bool = bool(pipe.config.expand_timesteps)
-        self._loras = LoraShelf(pipe)
-        self._rooms = Rooms(self.device, request.placement)
 
     # ------------------------------------------------------------------ what it can do
 
     places_parts = True
-
-    @property
-    def residences(self) -> tuple[Residence, ...]:
-        """One for each card that holds a part."""
-        return self._rooms.residences
-
-    @property
-    def components(self) -> Mapping[str, nn.Module]:
-        """Transformers, encoders and VAE, as the pipeline names them."""
-        parts = self._pipe.components.items()
-        return {name: part for name, part in parts if isinstance(part, nn.Module)}
 
     @property
     def preview_factors(self) -> PreviewFactors | None:
@@ -147,14 +130,6 @@ class WanModel(LoadedModel):
             if encoder is not None:
                 self._rooms.leave(name, encoder)
 
-    def load_loras(self, loras: Sequence[Lora]) -> None:
-        """Load into every transformer: a stage decides which one runs."""
-        self._loras.load(loras)
-
-    def use_loras(self, loras: Sequence[Lora]) -> None:
-        """Switch adapters; the weights of the model are never touched."""
-        self._loras.use(loras)
-
     # ------------------------------------------------------------------ sampling
 
     def velocity(
@@ -227,12 +202,6 @@ class WanModel(LoadedModel):
         # NOTE: dividing by the reciprocal, as the stock pipelines do, keeps the last bit.
         scale = 1.0 / torch.tensor(config.latents_std).view(1, config.z_dim, 1, 1, 1).to(latents)
         return latents / scale + mean
-
-    def close(self) -> None:
-        """Drop the components and free the card."""
-        self._pipe, self._loras = None, LoraShelf(None)
-        self._rooms.empty()
-        release(self.device)
 
 
 def decode_stream(vae: Any, z: Tensor) -> Iterator[Tensor]:

@@ -14,6 +14,7 @@ import torch
 from plain_render import latents_of, render, write_lora
 from safetensors.torch import load_file, save_file
 
+from manifests.files import sha256_file
 from manifests.stage import Expert, Lora, Stage, StageKind
 from render.diffusers_backend import DiffusersBackend
 from render.errors import ModelUnavailable
@@ -238,6 +239,22 @@ def test_two_loras_and_their_strengths_add_up(order_for: OrderFor, tmp_path: Pat
     }
     assert takes["both"] == takes["again"]
     assert len({takes[name] for name in ("one", "two", "both", "weaker")}) == 4
+
+
+def test_what_a_lora_holds_for_the_text_encoder_is_said_to_be_left_out(
+    order_for: OrderFor, tmp_path: Path
+) -> None:
+    """The take is that of its other weights alone, and the receipt says which file it is."""
+    one = write_lora(tmp_path / "one.safetensors", STYLED, width=WIDTH)
+    mixed = tmp_path / "mixed.safetensors"
+    save_file({**load_file(one.path), "lora_te_x.lora_down.weight": torch.ones(1, 1)}, mixed)
+    both = replace(one, path=str(mixed), sha256=sha256_file(mixed))
+    bare = order_for()
+    plain = render(_with(bare, (one,), (), folder=tmp_path / "a"))
+    found = render(_with(bare, (both,), (), folder=tmp_path / "b"))
+    assert latents_of(found) == latents_of(plain)
+    [note] = found.notes
+    assert note.startswith("LoRA mixed.safetensors: its weights for the text encoder are left out")
 
 
 @pytest.mark.parametrize("fault", ["prefix", "shape", "changed", "cut", "gone"])
