@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,10 +17,21 @@ from manifests.door import naming_shut, way_to
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends well it becomes `path`, durably.
 
-    The temporary file keeps the suffix of `path` (encoders choose a container by it). If the
-    block raises, it is removed and `path` is as it was. The parent folder is made. Where the work
-    in that folder has a door (`manifests.door`), the temporary name lies in it; raises DoorShut
-    once another attempt has the folder.
+    If the block raises, it is removed and `path` is as it was. See `naming`.
+    """
+    with naming(path, lambda temporary: temporary.replace(path)) as temporary:
+        yield temporary
+
+
+@contextmanager
+def naming(path: Path, name_it: Callable[[Path], object]) -> Iterator[Path]:
+    """A temporary name beside `path`; when the block ends well, `name_it` makes it `path`.
+
+    What is written is on the disk before `name_it` is called, and the name behind it. The
+    temporary file keeps the suffix of `path` (encoders choose a container by it) and is gone
+    afterwards, whatever happened. The parent folder is made. Where the work in that folder has a
+    door (`manifests.door`), the temporary name lies in it; raises DoorShut once another attempt
+    has the folder, and whatever `name_it` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     door = way_to(path)
@@ -30,7 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with naming_shut(door):
             yield temporary
             _fsync(temporary)
-            temporary.replace(path)
+            name_it(temporary)
             _fsync(path.parent)
     finally:
         with suppress(FileNotFoundError):

@@ -6,7 +6,7 @@ once on tensors that have shapes and no values, and the bytes that live at once 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,6 +79,14 @@ class Work:
     """Bytes beside the weights, at most."""
     tiled_room: int | None = None
     """The same when it works in tiles; None: it cannot."""
+
+
+def decode_work(room: Callable[[bool], int]) -> Work:
+    """What the VAE does at the end; `room(tiled)` is what it needs, whole or in tiles."""
+    whole, tiled = room(False), room(True)
+    return Work(
+        name="decode", phase=Phase.DECODE, part="vae", room=whole, tiled_room=min(whole, tiled)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from render.families.animatediff import DECODE_FRAMES
 from render.families.animatediff_loading import FAMILY, motion_folder
 from render.families.folder import model_folder
 from render.families.pipeline import dtype_named
-from render.footprint import Footprint, FootprintOrder, Work
+from render.footprint import Footprint, FootprintOrder, Work, decode_work
 from render.ladder import Phase
 from render.meter import build, part_of, peak_of, read_json
 
@@ -31,17 +31,10 @@ def measure_animatediff(order: FootprintOrder) -> Footprint:
         ModelUnavailable: the settings of the model or of its motion adapter cannot be read.
     """
     modules = _modules(order)
-    whole, tiled = (_decode(order, modules["vae"], tiled=tiled) for tiled in (False, True))
     works = (
         Work(name="text", phase=Phase.ENCODE, part="text_encoder", room=_text(modules)),
         Work(name="sampling", phase=Phase.SAMPLE, part="unet", room=_sampling(order, modules)),
-        Work(
-            name="decode",
-            phase=Phase.DECODE,
-            part="vae",
-            room=whole,
-            tiled_room=min(whole, tiled),
-        ),
+        decode_work(lambda tiled: _decode(order, modules["vae"], tiled=tiled)),
     )
     # Last: see `part_of`.
     parts = {name: part_of(name, module) for name, module in modules.items()}

@@ -15,7 +15,7 @@ from render.families.folder import model_folder
 from render.families.ltx2 import TEXT_TOKENS
 from render.families.ltx2_loading import text_encoder_class
 from render.families.pipeline import dtype_named
-from render.footprint import Footprint, FootprintOrder, Work
+from render.footprint import Footprint, FootprintOrder, Work, decode_work
 from render.ladder import Phase
 from render.meter import build, part_of, peak_of, read_json
 
@@ -67,16 +67,9 @@ def measure_ltx2(order: FootprintOrder) -> Footprint:
     if order.image_to_video:
         works.append(Work(name="still", phase=Phase.ENCODE, part="vae", room=_still(model)))
     sampling = _sampling(model)
-    whole, tiled = (_decode(model, tiled=tiled) for tiled in (False, True))
     works += [
         Work(name="sampling", phase=Phase.SAMPLE, part="transformer", room=sampling),
-        Work(
-            name="decode",
-            phase=Phase.DECODE,
-            part="vae",
-            room=whole,
-            tiled_room=min(whole, tiled),
-        ),
+        decode_work(lambda tiled: _decode(model, tiled=tiled)),
     ]
     # Last: see `part_of`. The sound's VAE stays in host memory.
     names = ("text_encoder", "connectors", "transformer", "vae")

@@ -25,7 +25,7 @@ from render.families.folder import model_folder
 from render.families.packed import packed_files, packed_part, unpacking_room
 from render.families.pipeline import dtype_named
 from render.families.wan import TEXT_TOKENS, decode_stream
-from render.footprint import Footprint, FootprintOrder, Work
+from render.footprint import Footprint, FootprintOrder, Work, decode_work
 from render.ladder import Phase
 from render.meter import build, part_of, peak_of, read_json
 
@@ -87,16 +87,7 @@ def measure_wan(order: FootprintOrder) -> Footprint:
             room = _sampling(order, modules, name, mixes=mixes)
             room += unpacking_room(packed[name]) if name in packed else 0
             works.append(Work(name="sampling", phase=Phase.SAMPLE, part=name, room=room))
-    whole, tiled = (_decode(order, modules["vae"], tiled=tiled) for tiled in (False, True))
-    works.append(
-        Work(
-            name="decode",
-            phase=Phase.DECODE,
-            part="vae",
-            room=whole,
-            tiled_room=min(whole, tiled),
-        )
-    )
+    works.append(decode_work(lambda tiled: _decode(order, modules["vae"], tiled=tiled)))
     # Last, because it stores weights in 8 bits to see how many bytes they are then.
     parts = {
         name: packed_part(packed[name], module) if name in packed else part_of(name, module)

@@ -12,12 +12,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from manifests.door import naming_shut, way_to
+from manifests.files import naming
 from render.errors import PublishUnsupported, VersionExists
 
 _NO_LINKS = frozenset(
@@ -41,22 +40,15 @@ def new_version(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path):
         raise _exists(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    door = way_to(path)
-    name = f".{path.stem}.{os.getpid()}.{uuid.uuid4().hex[:8]}{path.suffix}"
-    temporary = (door or path.parent) / name
+    with naming(path, lambda temporary: _publish_new(temporary, path)) as temporary:
+        yield temporary
+
+
+def _publish_new(temporary: Path, path: Path) -> None:
     try:
-        with naming_shut(door):
-            yield temporary
-            _fsync(temporary)
-            try:
-                publish(temporary, path)
-            except FileExistsError:
-                raise _exists(path) from None
-            _fsync(path.parent)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        publish(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -96,11 +88,3 @@ def _exists(path: Path) -> VersionExists:
     return VersionExists(
         f"{path}: this version is delivered already and is never overwritten; deliver the next one"
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

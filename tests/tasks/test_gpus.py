@@ -10,18 +10,8 @@ from manifests.errors import BadInput
 from manifests.placement import CardPlacement
 from render.order import Placement
 from tasks import gpus
-from tasks.gpus import Device, find_devices, find_machine
+from tasks.gpus import find_devices, find_machine
 from tasks.plan import _card_words
-
-
-@pytest.fixture
-def three_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with three cards, as NVML would name them."""
-    cards = tuple(
-        Device(name=f"Card #{index}", torch_device="cuda:0", visible=f"GPU-{index}")
-        for index in range(3)
-    )
-    monkeypatch.setattr(gpus, "_cuda_cards", lambda: cards)
 
 
 def test_the_cpu_is_always_there() -> None:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from manifests.cards import CardRules
 from manifests.errors import BadInput
 from manifests.settings import load_studio
-from tasks import gpus
-from tasks.gpus import Device, find_machine
+from tasks.gpus import find_machine
 from tasks.neighbours import COURTESY, Manners, Neighbours
 
 
@@ -84,16 +83,6 @@ def test_children_of_ours_are_ours() -> None:
     """The parent of this very process has it as a child."""
     neighbours = Neighbours(Driver({"GPU-1": [os.getpid()]}))
     assert neighbours.others(["GPU-1"], [os.getppid()]) == {"GPU-1": frozenset()}
-
-
-@pytest.fixture
-def three_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with three cards, as NVML would name them."""
-    cards = tuple(
-        Device(name=f"Card #{index}", torch_device="cuda:0", visible=f"GPU-{index}")
-        for index in range(3)
-    )
-    monkeypatch.setattr(gpus, "_cuda_cards", lambda: cards)
 
 
 @pytest.mark.usefixtures("three_cards")
