@@ -16,7 +16,7 @@ from uuid import UUID
 from prefect import flow, runtime, tags
 from prefect.artifacts import acreate_table_artifact
 
-from flows.buttons import Buttons
+from flows.buttons import Buttons, settle
 from flows.previews import BOARD, Board
 from flows.shot import shot_flow
 from flows.watch import Watcher, Watchers
@@ -87,9 +87,9 @@ async def night(
 ) -> dict[str, Any]:
     """Run a night over these sheets; `now` runs it outside the studio's hours too.
 
-    Returns the counts of its shots by status and the path of the report. Raises BadInput with
-    every fault when a line of a sheet cannot be used (unless `skip_bad`) or outside the hours, and
-    LedgerBusy when another night runs in this root.
+    Returns the counts of its shots by status, its run and the path of the report. Raises BadInput
+    with every fault when a line of a sheet cannot be used (unless `skip_bad`) or outside the hours,
+    and LedgerBusy when another night runs in this root.
     """
     studio = load_studio(root, **(settings or {}))
     hours = NightHours(studio, ignore=now)
@@ -123,7 +123,13 @@ async def night(
             await _run_shots(desk, plan)
         counts = night_book.end(desk)
         page = await report_night()
-    return {"night": record.id, "shots": counts, "refused": len(plan.refused), "report": page}
+    return {
+        "night": record.id,
+        "run": str(runtime.flow_run.id),
+        "shots": counts,
+        "refused": len(plan.refused),
+        "report": page,
+    }
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
@@ -151,10 +157,12 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
                 return
             recipe = job.shot.recipe
             with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):
-                await shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True)
+                ended = await shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True)
             status = desk.ledger.shot_status(job.shot_id)
             takes = desk.ledger.takes_of(job.shot_id)
             words = takes[-1].transitions[-1].words if takes else ""
+            if ended.is_cancelling():
+                await settle(ended.state_details.flow_run_id, f"{status}: {words}")
             watcher.shot_done(job.shot.id, status.value, words)
             await table.write()
 

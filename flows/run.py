@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
 
@@ -146,21 +147,26 @@ def _run(
 ) -> dict[str, Any]:
     from prefect.logging.handlers import APILogWorker
 
+    from flows.buttons import settle
     from flows.night import WATCHER, night
 
     view = stack.enter_context(watcher_for(console))
     watchers = Watchers(view, ProgressFile(studio.state_dir), *notifier_for(studio.notify))
     WATCHER.set(watchers)
-    try:
-        result = asyncio.run(
-            night(
-                manifests=[path.resolve() for path in manifests],
-                root=studio.root,
-                skip_bad=skip_bad,
-                settings=dict(settings),
-                now=now,
-            )
+
+    async def whole() -> dict[str, Any]:
+        result = await night(
+            manifests=[path.resolve() for path in manifests],
+            root=studio.root,
+            skip_bad=skip_bad,
+            settings=dict(settings),
+            now=now,
         )
+        await settle(UUID(result["run"]), f"report: {result['report']}")
+        return result
+
+    try:
+        result = asyncio.run(whole())
     except BaseException as error:
         watchers.broke(error)
         raise

@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from flows.previews import BOARD
 from manifests.errors import RushesError
@@ -97,6 +97,8 @@ def _state(night: Desk, job: Job) -> Any:
             return Completed(name="Approved", message=words)
         case ShotStatus.HELD:
             return Completed(name="Held", message=words)
+        case ShotStatus.WAITING | ShotStatus.WORKING if said := cancelled(night, job):
+            return Cancelled(message=f"{said}; {words}")
         case _:
             return Failed(name=status.value.capitalize(), message=words)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
+from served import Serve
 
 from flows.prefect_env import prepare
 
@@ -71,3 +73,20 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return {**os.environ, **values}
+
+
+@pytest.fixture
+def serve(studio: Any, fake_workers: dict[str, str]) -> Iterator[Callable[..., Serve]]:
+    """Starts `rushes serve` in the studio's root; none is left when the test ends."""
+    started: list[Serve] = []
+
+    def start(**settings: str) -> Serve:
+        started.append(Serve(studio.root, fake_workers, **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            for process in [*each.family(), psutil.Process(each.process.pid)]:
+                process.kill()
+            each.process.wait()

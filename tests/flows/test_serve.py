@@ -4,154 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import httpx
-import psutil
 import pytest
+from served import Serve, drop, statuses
 
 from flows.serving import serving
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Serve:
-    """`rushes serve` as a process of its own."""
-
-    def __init__(self, root: Path, environment: dict[str, str], **settings: str) -> None:
-        self.root = root
-        self.output = (root / "serve.log").open("ab")
-        self.port = int(settings.pop("RUSHES_PREFECT_PORT", free_port()))
-        self.url = f"http://127.0.0.1:{self.port}"
-        # Another test's server may be named there: this one starts its own.
-        own = {k: v for k, v in environment.items() if not k.startswith("PREFECT_")}
-        environment = {
-            **own,
-            **settings,
-            "RUSHES_PREFECT_PORT": str(self.port),
-            "RUSHES_DEVICE": "cpu",
-            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--root", str(root)],
-            env=environment,
-            stdout=self.output,
-            stderr=self.output,
-            cwd=Path(__file__).parents[2],
-            # A shell that runs tests in the background lets them ignore Ctrl-C; this must not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 90.0) -> Any:
-        deadline = time.monotonic() + timeout
-        while not (found := true()):
-            assert time.monotonic() < deadline, f"no {what}: {self.said}"
-            assert self.process.poll() is None, f"ended before {what}: {self.said}"
-            time.sleep(0.05)
-        return found
-
-    def wait_for_file(self, pattern: str) -> None:
-        self.wait_for(lambda: list(self.root.glob(pattern)), pattern)
-
-    def wait_until_it_serves(self) -> None:
-        self.wait_for(lambda: "night" in self.said, "first words")
-
-    def post(self, path: str, **data: Any) -> Any:
-        answer = httpx.post(f"{self.url}/api/{path}", json=data, timeout=20.0)
-        answer.raise_for_status()
-        return answer.json()
-
-    def deployment(self) -> Any:
-        (found,) = self.post("deployments/filter")
-        return found
-
-    def nights(self) -> list[Any]:
-        """The runs of the deployment that began, the newest last."""
-        wanted = {"deployment_id": {"any_": [self.deployment()["id"]]}}
-        runs = self.post("flow_runs/filter", flow_runs=wanted, sort="START_TIME_ASC")
-        return [run for run in runs if run["start_time"]]
-
-    def state_of(self, run: str) -> str:
-        return str(httpx.get(f"{self.url}/api/flow_runs/{run}", timeout=20.0).json()["state_name"])
-
-    def start_night(self) -> str:
-        run = self.post(f"deployments/{self.deployment()['id']}/create_flow_run", state=None)
-        return str(run["id"])
-
-    def family(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def listens_at(self) -> set[str]:
-        """Every address at which one of its processes can be reached."""
-        return {
-            socket.laddr.ip
-            for process in [psutil.Process(self.process.pid), *self.family()]
-            for socket in process.net_connections("inet")
-            if socket.status == psutil.CONN_LISTEN
-        }
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it; every process that it had must be gone with it."""
-        family = self.family()
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=90)
-        _, alive = psutil.wait_procs(family, timeout=20)
-        assert not alive, [process.cmdline() for process in alive]
-        return code
-
-    @property
-    def said(self) -> str:
-        """What it has printed, on one line."""
-        return " ".join((self.root / "serve.log").read_text()[-4000:].split())
-
-
-@pytest.fixture
-def serve(studio: Any, fake_workers: dict[str, str]) -> Iterator[Callable[..., Serve]]:
-    """Starts `rushes serve` in the studio's root; none is left when the test ends."""
-    started: list[Serve] = []
-
-    def start(**settings: str) -> Serve:
-        started.append(Serve(studio.root, fake_workers, **settings))
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.process.poll() is None:
-            for process in [*each.family(), psutil.Process(each.process.pid)]:
-                process.kill()
-            each.process.wait()
-
-
-def drop(studio: Any, rows: list[dict[str, Any]], name: str = "shots.csv") -> None:
-    """A sheet and its still, whole at once: written elsewhere and renamed into the inbox."""
-    inbox = studio.root / "inbox"
-    inbox.mkdir(exist_ok=True)
-    still = inbox / "still.png"
-    if not still.exists():
-        os.link(studio.root / "still.png", still)
-    sheet = studio.sheet(rows, name="being-written.csv")
-    os.utime(sheet, (time.time() - 60, time.time() - 60))
-    sheet.rename(inbox / name)
-
-
-def statuses(studio: Any) -> dict[str, ShotStatus]:
-    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
-        records = ledger.shot_records(ledger.nights()[-1].id)
-        return {record.shot.id: ledger.shot_status(record.id) for record in records}
 
 
 def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(

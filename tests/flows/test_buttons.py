@@ -1,0 +1,129 @@
+"""The buttons of Prefect's pages, by what they send, on nights with real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from served import Serve, drop, free_port, statuses
+
+from reports.ledger_reads import LedgerReads
+from reports.take import ShotStatus
+
+pytestmark = pytest.mark.slow
+
+SLOW = {"prompt": "pan [slow]", "preset": "three-stage"}
+CANCELLING = {"type": "CANCELLING", "name": "Cancelling"}
+
+
+def suspended() -> dict[str, Any]:
+    """What the page's Suspend sends: rescheduled when resumed, and failed after five minutes."""
+    until = (datetime.now(UTC) + timedelta(seconds=300)).isoformat()
+    details = {"pause_timeout": until, "pause_reschedule": True}
+    return {"type": "PAUSED", "name": "Suspended", "state_details": details}
+
+
+def said_paused(root: Path) -> bool:
+    path = root / ".rushes/control.json"
+    return path.exists() and bool(json.loads(path.read_text())["paused"])
+
+
+def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """Suspend becomes a pause without an end, told on the page and to `rushes`; nothing begins
+    meanwhile; Resume goes on in the same process, and every shot has a page of its own.
+    """
+    served = serve()
+    served.wait_until_it_serves()
+    drop(studio, [{"shot": f"s{n}", **SLOW} for n in range(5)])
+    served.wait_for_file("inbox/accepted/shots.csv")
+    run = served.start_night()
+    served.wait_for_file("takes/shots/s0/*/t1/stage1.safetensors")
+    answer = served.post(f"flow_runs/{run}/set_state", state=suspended())
+    assert answer["status"] == "ACCEPT"
+    served.wait_for(lambda: said_paused(studio.root), "pause")
+    served.wait_for(lambda: served.state_of(run) == "Paused", "Paused on the page")
+    state = httpx.get(f"{served.url}/api/flow_runs/{run}").json()["state"]
+    assert state["message"].startswith("Nothing new is started")
+    assert state["state_details"]["pause_timeout"] is None
+    time.sleep(6)  # what was in work is over by then
+    begun = len(list(studio.root.glob("takes/shots/*")))
+    time.sleep(4)
+    assert len(list(studio.root.glob("takes/shots/*"))) == begun < 5
+    assert served.state_of(run) == "Paused"
+    served.post(f"flow_runs/{run}/resume")
+    served.wait_for(lambda: not said_paused(studio.root), "resumed")
+    served.wait_for(lambda: served.state_of(run) == "Completed", "the night's end")
+    assert set(statuses(studio).values()) == {ShotStatus.APPROVED}
+    pages = served.post("flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+    assert sorted(page["name"] for page in pages) == [f"s{n}" for n in range(5)]
+    assert {page["state_name"] for page in pages} == {"Approved"}
+    (night,) = served.nights()
+    assert night["run_count"] == 1, "it was run again"
+    (record,) = LedgerReads(studio.root / "rushes.db").nights()
+    assert record.ended is not None
+
+
+def test_a_shot_that_is_cancelled_on_its_page_ends_alone(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """What it has rendered is kept, its page says Cancelled, the others are delivered."""
+    served = serve()
+    served.wait_until_it_serves()
+    drop(studio, [{"shot": "a", **SLOW}, {"shot": "b", **SLOW}])
+    served.wait_for_file("inbox/accepted/shots.csv")
+    run = served.start_night()
+    served.wait_for_file("takes/shots/a/*/t1/stage1.safetensors")
+    (page,) = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["a"]}})
+    assert served.post(f"flow_runs/{page['id']}/set_state", state=CANCELLING)["status"] == "ACCEPT"
+    served.wait_for(lambda: served.state_of(page["id"]) == "Cancelled", "Cancelled on the page")
+    served.wait_for(lambda: served.state_of(run) == "NotAllWell", "the night's end")
+    found = statuses(studio)
+    assert found["b"] is ShotStatus.APPROVED
+    assert list(studio.root.glob("takes/shots/a/*/t1/stage1.safetensors"))
+
+
+def test_cancel_ends_a_night_that_a_person_runs(studio: Any, fake_workers: dict[str, str]) -> None:
+    """Nobody else listens to its page: it ends at the end of the steps in work, with its report."""
+    port = free_port()
+    own = {name: value for name, value in fake_workers.items() if not name.startswith("PREFECT_")}
+    sheet = studio.sheet([{"shot": f"s{n}", **SLOW} for n in range(8)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", str(sheet), "--root", str(studio.root)],
+        env={**own, "RUSHES_PREFECT_PORT": str(port), "RUSHES_DEVICE": "cpu"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(studio.root.glob("delivered/shots/s0/*.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    api = f"http://127.0.0.1:{port}/api"
+    runs = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=20).json()
+    (night,) = [run for run in runs if run["name"].startswith("night")]
+    answer = httpx.post(
+        f"{api}/flow_runs/{night['id']}/set_state", json={"state": CANCELLING}, timeout=20
+    )
+    assert answer.json()["status"] == "ACCEPT"
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    with LedgerReads(studio.root / "rushes.db") as ledger:
+        (record,) = ledger.nights()
+    assert record.ended is not None
+    found = statuses(studio)
+    assert found["s0"] is ShotStatus.APPROVED
+    assert ShotStatus.WAITING in found.values()
+    assert (studio.root / "reports" / record.id / "index.html").exists()
