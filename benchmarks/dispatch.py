@@ -19,7 +19,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.dispatch import Card, Dispatcher, Work
+from tasks.chains import Work
+from tasks.dispatch import Card, Dispatcher
 
 GIB = 2**30
 KINDS = ((24, 0.25), (32, 0.45), (48, 0.5), (80, 0.8), (141, 1.0))

@@ -1,8 +1,11 @@
 """Which shot a free card takes next. Pull-based: a slow card asks less often, so it takes less.
 
-Pure: no clock, no cards; whoever drives it says what time it is. In the order of weight:
+Pure: no clock, no cards; whoever drives it says what time it is. The night (`tasks.lanes`), the
+plan (`tasks.forecast`) and the simulation in `benchmarks/dispatch.py` drive the same rule. In the
+order of weight:
 
-1. priority, then a deadline that comes near (the earliest first);
+1. priority, which a shot shares with those it comes after; then deadlines that come near: the
+   earliest first, and before it what it comes after (`tasks.due_order`);
 2. scarce cards for what needs them: a card with much memory leaves small takes to small cards
    while the work that only it can hold would last longer than the rest;
 3. the model that is warm on the card, since loading one takes minutes; a cold card joins the
@@ -19,8 +22,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-URGENT = 2.0
-"""A deadline is near when less than this many times the shot's length is left before it."""
+from tasks.chains import (
+    Impossible,
+    Work,
+    chain_seconds,
+    due_times,
+    order_of,
+    urgent_priorities,
+)
+from tasks.due_order import DueOrder
+
 SCARCE = 1.05
 """Work that needs large cards comes first where it would last this much longer than all work."""
 
@@ -34,27 +45,6 @@ class Card:
     """Bytes that a take may use."""
     speed: float = 1.0
     """How many reference seconds of work it does in a second, above 0."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """A shot to be rendered, as the dispatcher sees it."""
-
-    id: str
-    model: str
-    seconds: float
-    """Expected, on a card of speed 1, model load excluded."""
-    memory: int = 0
-    """Bytes it needs on a card."""
-    priority: int = 0
-    deadline: float | None = None
-    """Seconds, on the clock of whoever drives the dispatcher."""
-    after: tuple[str, ...] = ()
-    """Shots that must be done before: it starts from their last frames."""
-
-
-class Impossible(ValueError):
-    """Work that no card can ever take: its ids and why."""
 
 
 @dataclass(slots=True)
@@ -83,26 +73,25 @@ class Dispatcher:
 
         Raises Impossible for work that fits no card, and for shots that wait for themselves.
         """
-        self._cards = {card.name: card for card in cards}
-        self._sizes = sorted({card.memory for card in cards})
-        self._speed_from = {
-            size: sum(card.speed for card in cards if card.memory >= size) for size in self._sizes
-        }
         self._load = dict(load_seconds or {})
-        self._warm: dict[str, str | None] = dict.fromkeys(self._cards)
+        self._warm: dict[str, str | None] = {}
         self._works: dict[str, Work] = {}
         self._arrivals = count()
         self._arrival: dict[str, int] = {}
         self._blocked: dict[str, set[str]] = {}
         self._followers: dict[str, list[str]] = defaultdict(list)
         self._done: set[str] = set()
+        self._dropped: set[str] = set()
         self._taken: dict[str, str] = {}
         self._chain: dict[str, float] = {}
-        self._buckets: dict[tuple[int, int, str], _Bucket] = {}
-        self._left: dict[int, float] = dict.fromkeys(self._sizes, 0.0)
         self._backlog: dict[str, float] = defaultdict(float)
-        self._dated: list[tuple[float, int, str]] = []
         self._longest_seconds = 0.0
+        self._order: list[str] = []
+        self._priority: dict[str, int] = {}
+        self._dates = DueOrder(
+            works=self._works, priority=self._priority, is_left=self._is_left, load=self._load
+        )
+        self._lay_out(cards)
         self._add_all(list(works))
 
     # ------------------------------------------------------------------ what is known
@@ -110,11 +99,11 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Shots that nobody has taken, those that wait for others included."""
-        return len(self._works) - len(self._taken) - len(self._done)
+        return len(self._works) - len(self._taken) - len(self._done) - len(self._dropped)
 
     def is_warm(self, card: str, model: str) -> bool:
         """Whether the card holds the model, once its work in hand is done."""
-        return self._warm[card] == model
+        return self._warm.get(card) == model
 
     def lower_bound(self) -> float:
         """Seconds that no order could beat for what is left, were every load but one a card free.
@@ -145,7 +134,14 @@ class Dispatcher:
             return None
         top = max(bucket.priority for bucket in buckets)
         buckets = [bucket for bucket in buckets if bucket.priority == top]
-        chosen = self._urgent(here, top, now)
+        chosen = self._dates.first(
+            lambda name: self._is_ready(name) and self._works[name].memory <= here.memory,
+            priority=top,
+            now=now,
+            margin=self._longest_seconds / here.speed,
+            speed=self._speed_from[self._sizes[0]],
+            takes=lambda name: self._seconds_on(here, self._works[name]),
+        )
         if chosen is None:
             bucket = self._bucket(here, buckets)
             chosen = None if bucket is None else self._sensible(here, bucket)
@@ -158,6 +154,7 @@ class Dispatcher:
         """A shot is over; what waited for it becomes ready. Raises KeyError when not taken."""
         del self._taken[name]
         self._done.add(name)
+        # NOTE: followers in the order of the sheet, so that equal nights are equal.
         for follower in self._followers[name]:
             self._blocked[follower].discard(name)
             if not self._blocked[follower]:
@@ -171,14 +168,46 @@ class Dispatcher:
         self._backlog[work.model] += work.seconds
         self._warm[card] = None
         self._make_ready(name)
+        self._dates.moved()
+
+    def drop(self, name: str) -> tuple[str, ...]:
+        """Nothing more is done on a shot, taken or not; those that come after it never become
+        ready: their names. Raises KeyError when it is done, dropped or unknown."""
+        if name not in self._works or not (self._is_left(name) or name in self._taken):
+            raise KeyError(name)
+        work = self._works[name]
+        if self._taken.pop(name, None) is None:
+            self._left[self._fits(work)] -= work.seconds
+            self._backlog[work.model] -= work.seconds
+        self._dropped.add(name)
+        return tuple(follower for follower in self._followers[name] if self._is_left(follower))
+
+    def set_cards(self, cards: Sequence[Card]) -> None:
+        """Cards have joined or left; those that stay keep their models. Work that only a card
+        which left could hold counts as what fits the largest of the rest."""
+        self._lay_out(cards)
+        for name in self._works:
+            if self._is_left(name):
+                self._left[self._fits(self._works[name])] += self._works[name].seconds
+        # NOTE: in the order in which they became ready, which ties are decided by.
+        for name in sorted(self._arrival, key=self._arrival.__getitem__):
+            if self._is_ready(name):
+                self._put(name)
+        self._dates.moved()
 
     def set_priority(self, name: str, priority: int) -> None:
         """Move a shot that nobody has taken yet. Raises KeyError when it is taken or unknown."""
-        if name in self._taken or name in self._done:
+        if not self._is_left(name):
             raise KeyError(name)
+        if self._works[name].priority == priority:
+            return
         self._works[name] = replace(self._works[name], priority=priority)
-        if not self._blocked[name]:
-            self._make_ready(name)
+        before = dict(self._priority)
+        self._priority.update(urgent_priorities(self._works, self._order, self._followers))
+        self._dates.moved()
+        for moved in [each for each in before if before[each] != self._priority[each]]:
+            if self._is_ready(moved):
+                self._make_ready(moved)
 
     def add(self, works: Iterable[Work]) -> None:
         """More work has come. Raises Impossible, and then nothing of it was added."""
@@ -186,23 +215,12 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ the choice
 
+    def _seconds_on(self, here: Card, work: Work) -> float:
+        load = 0.0 if self.is_warm(here.name, work.model) else self._load.get(work.model, 0.0)
+        return work.seconds / here.speed + load
+
     def _open(self, memory: int) -> Iterator[_Bucket]:
         return (bucket for bucket in self._buckets.values() if bucket.fits <= memory)
-
-    def _urgent(self, here: Card, priority: int, now: float) -> str | None:
-        """The earliest deadline that is near, of this priority."""
-        self._dated = [dated for dated in self._dated if dated[2] not in self._done]
-        far = URGENT * (self._longest_seconds / here.speed + max(self._load.values(), default=0.0))
-        for deadline, _, name in self._dated:
-            if deadline - now >= far:
-                break
-            work = self._works[name]
-            if not self._is_ready(name) or work.priority != priority or work.memory > here.memory:
-                continue
-            load = 0.0 if self.is_warm(here.name, work.model) else self._load.get(work.model, 0.0)
-            if deadline - now < URGENT * (work.seconds / here.speed + load):
-                return name
-        return None
 
     def _bucket(self, here: Card, buckets: list[_Bucket]) -> _Bucket | None:
         scarce = self._scarce(here)
@@ -282,7 +300,22 @@ class Dispatcher:
         return self._is_ready(name) and self._arrival[name] == arrival
 
     def _is_ready(self, name: str) -> bool:
-        return name not in self._taken and name not in self._done and not self._blocked[name]
+        return self._is_left(name) and not self._blocked[name]
+
+    def _is_left(self, name: str) -> bool:
+        """Whether nobody has taken it and somebody is to."""
+        return name not in self._taken and name not in self._done and name not in self._dropped
+
+    def _lay_out(self, cards: Sequence[Card]) -> None:
+        """Empty books for these cards."""
+        self._cards = {card.name: card for card in cards}
+        self._sizes = sorted({card.memory for card in cards}) or [0]
+        self._speed_from = {
+            size: sum(card.speed for card in cards if card.memory >= size) for size in self._sizes
+        }
+        self._warm = {name: self._warm.get(name) for name in self._cards}
+        self._buckets: dict[tuple[int, int, str], _Bucket] = {}
+        self._left: dict[int, float] = dict.fromkeys(self._sizes, 0.0)
 
     def _take(self, name: str, card: str) -> None:
         work = self._works[name]
@@ -292,12 +325,15 @@ class Dispatcher:
         self._backlog[work.model] -= work.seconds
 
     def _fits(self, work: Work) -> int:
-        return next(size for size in self._sizes if size >= work.memory)
+        return next((size for size in self._sizes if size >= work.memory), self._sizes[-1])
 
     def _make_ready(self, name: str) -> None:
-        work = self._works[name]
         self._arrival[name] = next(self._arrivals)
-        key = (work.priority, self._fits(work), work.model)
+        self._put(name)
+
+    def _put(self, name: str) -> None:
+        work = self._works[name]
+        key = (self._priority[name], self._fits(work), work.model)
         if key not in self._buckets:
             self._buckets[key] = _Bucket(*key)
         entry = (-self._chain[name], self._arrival[name], name)
@@ -305,19 +341,22 @@ class Dispatcher:
 
     def _add_all(self, works: list[Work]) -> None:
         known = {**self._works, **{work.id: work for work in works}}
-        _check(works, known, largest=self._sizes[-1])
-        chain = _chains(known)
-        self._works, self._chain = known, chain
+        if self._cards:
+            _check(works, known, largest=self._sizes[-1])
+        followers: dict[str, list[str]] = defaultdict(list)
+        for name, work in known.items():
+            for before in dict.fromkeys(work.after):
+                followers[before].append(name)
+        order = self._order = order_of(known, followers)
+        self._works.update(known)
+        self._followers, self._chain = followers, chain_seconds(known, order, followers)
+        self._priority.update(urgent_priorities(known, order, followers))
         for work in works:
             self._blocked[work.id] = {name for name in work.after if name not in self._done}
-            for name in work.after:
-                self._followers[name].append(work.id)
             self._left[self._fits(work)] += work.seconds
             self._backlog[work.model] += work.seconds
             self._longest_seconds = max(self._longest_seconds, work.seconds)
-            if work.deadline is not None:
-                self._dated.append((work.deadline, next(self._arrivals), work.id))
-        self._dated.sort()
+        self._dates.know(due_times(known, order, followers))
         for work in works:
             if not self._blocked[work.id]:
                 self._make_ready(work.id)
@@ -330,25 +369,3 @@ def _check(works: Sequence[Work], known: Mapping[str, Work], *, largest: int) ->
     lost = [work.id for work in works if any(name not in known for name in work.after)]
     if lost:
         raise Impossible(f"{', '.join(lost[:5])} come after shots that are not there")
-
-
-def _chains(works: Mapping[str, Work]) -> dict[str, float]:
-    """Seconds of each shot with the longest line of shots that must follow it."""
-    followers: dict[str, list[str]] = defaultdict(list)
-    waits = {name: len(set(work.after)) for name, work in works.items()}
-    for name, work in works.items():
-        for before in set(work.after):
-            followers[before].append(name)
-    order = [name for name, number in waits.items() if number == 0]
-    for name in order:  # grows while it is walked: a shot comes once all before it have come
-        for follower in followers[name]:
-            waits[follower] -= 1
-            if waits[follower] == 0:
-                order.append(follower)
-    if len(order) < len(works):
-        circle = sorted(name for name, number in waits.items() if number)
-        raise Impossible(f"{', '.join(circle[:5])} wait for each other")
-    chain: dict[str, float] = {}
-    for name in reversed(order):
-        chain[name] = works[name].seconds + max((chain[f] for f in followers[name]), default=0.0)
-    return chain

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.dispatch import Card, Dispatcher, Impossible, Work
+from tasks.chains import Impossible, Work
+from tasks.dispatch import Card, Dispatcher
 
 LOADS = {"a": 30.0, "b": 5.0, "c": 0.0}
 cards = st.lists(
