@@ -10,6 +10,7 @@ from typing import Any
 
 from reports.errors import NotInLedger
 from reports.ledger_policy import PolicyReads
+from reports.ledger_times import TimeReads
 from reports.records import (
     DeliveryRecord,
     EventKind,
@@ -47,7 +48,7 @@ _DELIVERIES = """
 _EVENTS = "SELECT events.*, takes.take_id FROM events LEFT JOIN takes ON takes.id = events.take"
 
 
-class LedgerReads(PolicyReads):
+class LedgerReads(PolicyReads, TimeReads):
     """The reading half of the ledger: all that a report needs."""
 
     def nights(self) -> list[NightRecord]:
@@ -117,6 +118,17 @@ class LedgerReads(PolicyReads):
             manifest,
             shot,
             fingerprint,
+        )
+        return None if row is None else shot_record(row)
+
+    def latest_shot(self, manifest: str, shot: str) -> ShotRecord | None:
+        """The shot of this name as the latest night that had one recorded it."""
+        row = self._row(
+            "SELECT shots.* FROM shots JOIN night_shots ON night_shots.shot_id = shots.id "
+            "JOIN nights ON nights.id = night_shots.night WHERE manifest = ? AND shot = ? "
+            "ORDER BY nights.started DESC, nights.rowid DESC, shots.id DESC LIMIT 1",
+            manifest,
+            shot,
         )
         return None if row is None else shot_record(row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from manifests.schedules import start_sigma
 from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
-from tasks.estimate import disk_bytes, estimate, start_words, tokens
+from render.order import Receipt, StageReceipt
+from reports.ledger_times import Rendered
+from tasks.estimate import Estimator, card_kind, disk_bytes, estimate, start_words, tokens
 
 
 def recipe(
@@ -38,16 +41,125 @@ def test_an_estimate_without_history_says_that_it_is_a_guess() -> None:
     assert estimate(recipe(), ledger=None).basis.startswith("guess")
 
 
+class Past:
+    """A ledger of takes that were rendered, each of one stage."""
+
+    def __init__(self, *takes: tuple[Recipe, float, str]) -> None:
+        """(recipe, seconds of its stage, card), newest first."""
+        self._takes = takes
+
+    def latest_rendered(self, most: int) -> list[Rendered]:
+        return [
+            Rendered(recipe=each, receipt=receipt(each, seconds=seconds, device=card))
+            for each, seconds, card in self._takes[:most]
+        ]
+
+
+def receipt(of: Recipe, *, seconds: float, device: str, resumed: bool = False) -> Receipt:
+    """What a worker would have said of it."""
+    stage = StageReceipt(
+        index=0,
+        start_sigma=1.0,
+        steps=12,
+        seed=1,
+        seconds=seconds,
+        resumed=resumed,
+        latents=Path("l"),
+        latents_sha256="",
+        latents_std=1.0,
+    )
+    return Receipt(
+        take_id="t",
+        recipe_fingerprint=of.fingerprint,
+        clip=Path("c"),
+        clip_sha256="",
+        frames=of.frames,
+        width=of.width,
+        height=of.height,
+        fps=of.fps,
+        stages=(stage,),
+        seconds=seconds,
+        load_seconds=7.0,
+        encode_seconds=0.0,
+        decode_seconds=0.0,
+        peak_memory=0,
+        device=device,
+    )
+
+
+H200, L40 = "cuda:0 NVIDIA H200", "cuda:1 NVIDIA L40"
+
+
 def test_history_wins_over_the_guess() -> None:
-    """The median of what steps took here, times the steps, and a tenth more."""
-
-    class History:
-        def step_seconds(self, **_: object) -> list[float]:
-            return [1.0, 2.0, 300.0]
-
-    found = estimate(recipe(), ledger=History())  # type: ignore[arg-type]
-    assert found.seconds == pytest.approx(1.1 * 12 * 2.0)
+    """The median of what a model call took here, times the calls, and a tenth more."""
+    found = estimate(
+        recipe(), ledger=Past(*((recipe(), seconds, H200) for seconds in (12.0, 24.0, 3600.0)))
+    )
+    assert found.seconds == pytest.approx(1.1 * 24.0)
     assert found.basis == "history (3 stages)"
+
+
+def test_history_with_guidance_tells_of_takes_without_it() -> None:
+    """What is kept is the time of a model call; a step under guidance asks twice."""
+    found = estimate(recipe(cfg=1.0), ledger=Past((recipe(cfg=3.0), 24.0, H200)))
+    assert found.seconds == pytest.approx(1.1 * 12.0)
+
+
+@given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=40))
+def test_the_range_holds_the_estimate_and_narrows_with_history(took: list[float]) -> None:
+    """Low, expected, high: in this order; ten equal takes leave less open than one."""
+    found = estimate(recipe(), ledger=Past(*((recipe(), seconds, H200) for seconds in took)))
+    assert 0 < found.low <= found.seconds <= found.high
+    once, often = (
+        estimate(recipe(), ledger=Past(*[(recipe(), took[0], H200)] * n)) for n in (1, 10)
+    )
+    assert often.high - often.low < once.high - once.low
+
+
+def test_a_guess_says_how_wide_it_is() -> None:
+    """Before there is history the range is wide, and wider where the card decides."""
+    pocket, wan = (estimate(recipe(family=name), ledger=None) for name in ("pocket", "wan"))
+    assert pocket.high / pocket.low == pytest.approx(6.0)
+    assert wan.high / wan.low == pytest.approx(12.0)
+
+
+def test_another_size_is_scaled_between_linear_and_square() -> None:
+    """Twice the tokens: two to four times as long."""
+    past = Past(*[(recipe(width=128), 24.0, H200)] * 30)
+    found = estimate(recipe(width=256), ledger=past)
+    assert found.basis == "history of another size (30 stages), scaled"
+    assert found.low == pytest.approx(2 * 1.1 * 24.0, rel=0.02)
+    assert found.high == pytest.approx(4 * 1.1 * 24.0, rel=0.02)
+    assert found.low < found.seconds < found.high
+
+
+def test_a_card_is_told_by_its_own_history() -> None:
+    """Seconds are of the card that is asked for; the others' speeds are held against it."""
+    past = Past((recipe(), 12.0, H200), (recipe(), 48.0, L40))
+    fast = Estimator(past, card=card_kind("NVIDIA H200 #3"))
+    assert fast.of(recipe()).seconds == pytest.approx(1.1 * 12.0)
+    assert fast.speeds(["NVIDIA L40", "NVIDIA H200", "new"]) == {
+        "NVIDIA L40": 0.25,
+        "NVIDIA H200": 1.0,
+        "new": 1.0,
+    }
+    other = Estimator(past, card="new").of(recipe())
+    assert other.basis.startswith("history of NVIDIA H200")
+    assert other.high / other.low > 16
+
+
+def test_what_was_resumed_says_nothing_of_its_time() -> None:
+    """A stage whose latents came from a checkpoint is left out; loads are remembered."""
+
+    class Resumed:
+        def latest_rendered(self, most: int) -> list[Rendered]:
+            told = receipt(recipe(), seconds=0.0, device=H200, resumed=True)
+            return [Rendered(recipe=recipe(), receipt=told)]
+
+    made = Estimator(Resumed())
+    assert made.of(recipe()).basis.startswith("guess")
+    assert made.load_seconds(recipe()) == 7.0
+    assert Estimator(None).load_seconds(recipe(family="wan")) == 120.0
 
 
 @given(st.integers(4, 60), st.integers(4, 60))
