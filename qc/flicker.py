@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
+from qc.frame import cell_means
 
 VERSION = "1"
 FLOOR = 64.0
@@ -44,10 +44,10 @@ def check(pairs: Sequence[object]) -> bool:
 def compute(pair: Pair) -> tuple[float, Tiles]:
     """s_t of the whole picture and of each tile, luma levels (signed)."""
     height, width = pair.residual.shape
-    grid = (max(1, min(COLUMNS, width // _TILE)), max(1, min(ROWS, height // _TILE)))
-    share = cv2.resize(pair.visible.astype(np.float32), grid, interpolation=cv2.INTER_AREA)
-    total = cv2.resize(pair.residual, grid, interpolation=cv2.INTER_AREA)
-    seen = float(pair.visible.mean())
+    rows, columns = max(1, min(ROWS, height // _TILE)), max(1, min(COLUMNS, width // _TILE))
+    share = cell_means(pair.visible.astype(np.float32), rows=rows, columns=columns)
+    total = cell_means(pair.residual, rows=rows, columns=columns)
+    seen = np.count_nonzero(pair.visible) / pair.visible.size
     whole = float(pair.residual.mean(dtype=np.float64)) / seen if seen > 0 else 0.0
     tiles = np.where(share >= _LEAST_SEEN, total / np.maximum(share, _LEAST_SEEN), np.nan)
     return whole, tiles.astype(np.float32).ravel()

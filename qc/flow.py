@@ -74,8 +74,8 @@ class FlowEstimator:
         seen = _agree(forward, sample(backward, target)) & inside(target, before.track.shape)
         height, width = before.plane.shape
         step = height / before.track.shape[0]
-        full = forward if step == 1 else _enlarged(forward, width, height) * np.float32(step)
-        warped = sample(after.plane, self.grid((height, width)) + full)
+        full = forward if step == 1 else _enlarged(forward, width, height)
+        warped = sample(after.plane, _cv.scaleAdd(full, step, self.grid((height, width))))
         visible = seen
         if step != 1:
             visible = cv2.resize(
@@ -101,9 +101,14 @@ class FlowEstimator:
 
 
 def _agree(forward: Field, backward: Field) -> npt.NDArray[np.bool_]:
-    apart = ((forward + backward) ** 2).sum(axis=2)
-    length = (forward**2).sum(axis=2) + (backward**2).sum(axis=2)
-    return apart <= 0.01 * length + 0.5
+    length = _square(forward) + _square(backward)
+    return _square(forward + backward) <= 0.01 * length + 0.5
+
+
+def _square(field: Field) -> Plane:
+    """Length of each vector, squared. NOTE: numpy sums over an axis of two ten times slower."""
+    squares = field * field
+    return squares[..., 0] + squares[..., 1]
 
 
 def _enlarged(field: Field, width: int, height: int) -> Field:

@@ -62,7 +62,8 @@ class LpipsBackbone:
         self.name = name
         """As it stands in scorecards: `alex (trained)` or the name of the random one."""
         self.device = torch.device(device)
-        self.network = network.to(self.device).eval()
+        # Pixels come with their channels last: with weights alike nothing is put in another order.
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self._roots = [
             layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
         ]

@@ -28,7 +28,7 @@ def compute(pair: Pair) -> float:
     length = cv2.magnitude(
         np.ascontiguousarray(pair.flow[..., 0]), np.ascontiguousarray(pair.flow[..., 1])
     )
-    return float(cv2.mean(length)[0]) / math.hypot(*pair.flow.shape[:2])
+    return float(np.mean(length, dtype=np.float64)) / math.hypot(*pair.flow.shape[:2])
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:

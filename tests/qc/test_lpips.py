@@ -25,7 +25,8 @@ def tensor(image: np.ndarray) -> torch.Tensor:
 def trunk_of(backbone: LpipsBackbone, *, gain: float = 1.0) -> dict[str, torch.Tensor]:
     """The trunk's tensors under torchvision's names."""
     state = backbone.network.net.state_dict()
-    return {f"features.{key.split('.', 1)[1]}": value * gain for key, value in state.items()}
+    named = ((f"features.{key.split('.', 1)[1]}", value) for key, value in state.items())
+    return {name: (value * gain).contiguous() for name, value in named}
 
 
 @settings(deadline=None, max_examples=12)

@@ -1,0 +1,116 @@
+"""What is computed in a faster way than it is defined: equal to the definition."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qc import threads
+from qc.boiling import flattest
+from qc.frame import cell_means, single_frames
+from qc.measure import measure_frames
+
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.tuples(st.integers(12, 90), st.integers(12, 90))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, sizes, st.sampled_from([0.0, 0.2, 3.0, 60.0]), st.floats(0.01, 1.0))
+def test_the_flattest_quarter_is_that_of_numpys_quantile(seed, size, strength, share):
+    """On any gradients, ties and flat ground among them, and however little is seen."""
+    rng = np.random.default_rng(seed)
+    slope = np.abs(strength * rng.standard_normal(size)).astype(np.float32)
+    slope[rng.random(size) < 0.3] = np.float32(0.53033)
+    seen = rng.random(size) < share
+    seen[0, 0] = True
+    expected = slope[seen] <= np.quantile(slope[seen], 0.25)
+    np.testing.assert_array_equal(slope[seen] <= flattest(slope, seen), expected)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, sizes, st.integers(1, 12), st.integers(1, 12))
+def test_cell_means_are_opencvs_averages_over_areas(seed, size, rows, columns):
+    """Whether the rows fit the grid or not."""
+    plane = np.random.default_rng(seed).uniform(-9, 9, size).astype(np.float32)
+    expected = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
+    actual = cell_means(plane, rows=rows, columns=columns)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("given_threads", [1, 3])
+def test_the_numbers_do_not_depend_on_the_threads(filmed, moves, given_threads, monkeypatch):
+    """One thread or several, the scorecard is the same."""
+    clip = filmed("chelsea", moves["pan"])
+    expected = measure_frames(clip, fps=24).metrics
+    monkeypatch.setattr(threads, "_pools", [])
+    monkeypatch.setenv("OMP_NUM_THREADS", str(given_threads))
+    assert threads.count() == given_threads
+    assert measure_frames(clip, fps=24).metrics == pytest.approx(expected, rel=1e-9)
+
+
+def test_memory_that_is_used_again_is_not_what_is_measured(filmed, moves):
+    """Whoever decodes every frame into one buffer gets the numbers of the frames it gave."""
+    clip = filmed("chelsea", moves["pan"])
+    buffer = np.empty_like(clip[0])
+
+    def through_one_buffer():
+        for frame in clip:
+            buffer[:] = frame
+            yield buffer
+
+    expected = measure_frames(clip, fps=24).metrics
+    assert measure_frames(through_one_buffer(), fps=24).metrics == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_breaks_in_a_thread_is_raised_to_the_caller(filmed, moves):
+    """A backbone that fails on a frame fails the measuring, with its own error."""
+
+    class Broken:
+        name = "broken"
+
+        def measures(self, image):
+            return True
+
+        def embed(self, image):
+            raise RuntimeError("no embedding today")
+
+    with pytest.raises(RuntimeError, match="no embedding today"):
+        measure_frames(filmed("chelsea", moves["pan"]), fps=24, lpips=Broken())
+
+
+@pytest.mark.slow
+def test_torch_keeps_its_threads_elsewhere():
+    """What measures computes alone; who samples in the same process has the threads it had."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert threads.submit(torch.get_num_threads, True).result() == 1
+        found = []
+        elsewhere = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        elsewhere.start()
+        elsewhere.join()
+        assert (torch.get_num_threads(), found) == (3, [3])
+    finally:
+        torch.set_num_threads(before)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds)
+def test_every_step_of_a_takes_file_is_rounded_alike(seed):
+    """Float frames in 4096 steps become the bytes nearest to them; NaN becomes black, counted."""
+    codes = np.random.default_rng(seed).integers(0, 4096, (8, 9, 3))
+    values = (codes / 4095).astype(np.float32)
+    ((frame, broken),) = single_frames([values])
+    np.testing.assert_array_equal(frame, np.rint(values * np.float32(255)))
+    assert broken == 0.0
+    values[2, 3, 1], values[0, 0, 0] = np.nan, np.inf
+    ((frame, broken),) = single_frames([values])
+    assert (frame[2, 3, 1], frame[0, 0, 0]) == (0, 0)
+    assert broken == pytest.approx(2 / values.size)
