@@ -28,7 +28,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from PIL import Image
-from pocket_sweep import MOVES, ROOT, STILLS, recipe_of
+from pocket_order import ROOT, STILLS, pocket_order
+from pocket_sweep import MOVES, recipe_of
 
 from manifests.candidates import candidate_seeds
 from manifests.schedules import model_calls
@@ -41,7 +42,6 @@ from qc.scorecard import Level, Scorecard, Verdict
 from qc.thresholds import load_thresholds
 from render.diffusers_backend import DiffusersBackend
 from render.look import Look, Opinion
-from render.order import ModelRef, RenderOrder
 from render.pocket.paths import MODEL_DIR
 from render.preview_factors import factors_for
 
@@ -118,7 +118,6 @@ def render(work: Path) -> None:
     Image.new("RGB", (128, 128), (120, 120, 120)).save(work / "flat.png")
     path, backend = work / "rows.jsonl", DiffusersBackend()
     done = len(path.read_text().splitlines()) if path.exists() else 0
-    model = ModelRef(name="pocket-wan", family="pocket", location=str(ROOT / "render/pocket/model"))
     for number, job in enumerate(jobs(work)):
         if number < done:
             continue
@@ -126,10 +125,7 @@ def render(work: Path) -> None:
         plain = recipe_of("two-stage", job.move, still, job.seed, cfg=None, sampler=None)
         recipe = spoilt(job.kind, plain)
         with tempfile.TemporaryDirectory() as folder:
-            order = RenderOrder(
-                take_id="early", shot="early", take=1, recipe=recipe, model=model, source=still,
-                folder=Path(folder),
-            )  # fmt: skip
+            order = pocket_order(recipe, still, Path(folder))
             look = Keep(work / f"{number}.npy")
             receipt = backend.render(order, tell=lambda _: None, look=look)
             expected = Expected(frames=17, width=128, height=128, fps=8.0)

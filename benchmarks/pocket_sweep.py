@@ -19,18 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
 
-from manifests.library import resolve_model
-from manifests.preset import load_preset
-from manifests.settings import load_studio
-from manifests.source import inspect_source
+from pocket_order import STILLS, pocket_order, pocket_recipe
+
 from manifests.stage import Recipe, Sampler
 from qc.faults import Expected
 from qc.measure import measure
 from render.diffusers_backend import DiffusersBackend
-from render.order import ModelRef, RenderOrder
 
-ROOT = Path(__file__).parents[1]
-STILLS = ROOT / "manifests/examples/demo/stills"
 MOVES = (
     "the camera pans left",
     "the camera pans right",
@@ -47,39 +42,18 @@ def recipe_of(
     preset: str, prompt: str, still: Path, seed: int, *, cfg: float | None, sampler: str | None
 ) -> Recipe:
     """The recipe that a row with these cells would give, at the preset's own size."""
-    studio = load_studio(Path(tempfile.gettempdir()))
-    found = load_preset("pocket", preset, studio)
-    model = resolve_model("pocket-wan", studio=studio)
-    stages = found.stages
+    recipe = pocket_recipe(preset, still, prompt, seed=seed)
+    stages = recipe.stages
     if cfg is not None:
         stages = tuple(replace(stage, cfg=cfg) for stage in stages)
     if sampler is not None:
         stages = tuple(replace(stage, sampler=Sampler(sampler)) for stage in stages)
-    return Recipe(
-        preset=found.qualified_name,
-        family="pocket",
-        model=model.name,
-        model_id=model.model_id,
-        prompt=prompt,
-        negative="",
-        width=128,
-        height=128,
-        frames=17,
-        fps=8.0,
-        seed=seed,
-        stages=stages,
-        source_sha256=inspect_source(still).sha256,
-    )
+    return replace(recipe, stages=stages)
 
 
 def one(backend: DiffusersBackend, recipe: Recipe, still: Path, folder: Path) -> dict[str, object]:
     """Render and measure one take."""
-    model = ModelRef(name="pocket-wan", family="pocket", location=str(ROOT / "render/pocket/model"))
-    order = RenderOrder(
-        take_id="sweep", shot="sweep", take=1, recipe=recipe, model=model, source=still,
-        folder=folder,
-    )  # fmt: skip
-    receipt = backend.render(order, tell=lambda _: None)
+    receipt = backend.render(pocket_order(recipe, still, folder), tell=lambda _: None)
     expected = Expected(frames=17, width=128, height=128, fps=8.0)
     card = measure(receipt.clip, source=still, expected=expected, lpips=None)
     return {"seconds": round(receipt.seconds, 2), "metrics": card.metrics}

@@ -22,21 +22,16 @@ from statistics import median
 from typing import Any, ClassVar
 
 import torch
+from pocket_order import STILLS, pocket_order, pocket_recipe
 
-from manifests.library import resolve_model
-from manifests.preset import load_preset
-from manifests.settings import load_studio
-from manifests.source import inspect_source
-from manifests.stage import Recipe
 from render import take as take_module
 from render.diffusers_backend import DiffusersBackend
 from render.families.wan import WanModel
-from render.order import ModelRef, Receipt, RenderOrder
+from render.order import Receipt, RenderOrder
 from render.preview_factors import PreviewFactors, known_factors
 from render.stage_previews import StagePreviews, preview_path
 
-ROOT = Path(__file__).parents[1]
-STILL = ROOT / "manifests/examples/demo/stills/cat.jpg"
+STILL = STILLS / "cat.jpg"
 SIZES = {
     "wan-2.1, 81 frames of 832x480": ("wan-2.1", (1, 16, 21, 60, 104)),
     "wan-2.1, 81 frames of 1280x720": ("wan-2.1", (1, 16, 21, 90, 160)),
@@ -78,34 +73,7 @@ class Clock(StagePreviews):
 
 def order_of(folder: Path) -> RenderOrder:
     """A pocket take, two-stage, 17 frames at the preset's size."""
-    studio = load_studio(Path(tempfile.gettempdir()))
-    preset = load_preset("pocket", "two-stage", studio)
-    model = resolve_model("pocket-wan", studio=studio)
-    recipe = Recipe(
-        preset=preset.qualified_name,
-        family="pocket",
-        model=model.name,
-        model_id=model.model_id,
-        prompt="the camera pans left",
-        negative="",
-        width=128,
-        height=128,
-        frames=17,
-        fps=8.0,
-        seed=1,
-        source_sha256=inspect_source(STILL).sha256,
-        stages=preset.stages,
-    )
-    where = ModelRef(name=model.name, family="pocket", location=str(model.location))
-    return RenderOrder(
-        take_id=f"bench/cat/{folder.name}/t1",
-        shot="cat",
-        take=1,
-        recipe=recipe,
-        model=where,
-        source=STILL,
-        folder=folder,
-    )
+    return pocket_order(pocket_recipe("two-stage", STILL, "the camera pans left"), STILL, folder)
 
 
 def pocket(folder: Path) -> dict[str, Any]:

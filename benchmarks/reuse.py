@@ -24,24 +24,19 @@ from statistics import median
 from typing import Any
 
 import torch
+from pocket_order import STILLS, pocket_order, pocket_recipe
 from torch import Tensor
 
-from manifests.library import resolve_model
-from manifests.preset import load_preset
-from manifests.settings import load_studio
-from manifests.source import inspect_source
-from manifests.stage import Recipe
 from render.diffusers_backend import DiffusersBackend
 from render.families.wan import WanModel
 from render.midway import CADENCE, Cadence, Keeper, load_cut
-from render.order import ModelRef, RenderOrder
+from render.order import RenderOrder
 from render.sampling import StepEnd
 from render.solver import SolverSetup
 from render.solver_ode import DPMpp2M
 from render.store import Kind, Store
 
-ROOT = Path(__file__).parents[1]
-STILL = ROOT / "manifests/examples/demo/stills/cat.jpg"
+STILL = STILLS / "cat.jpg"
 LATENTS = {
     "wan-2.1, 81 frames of 832x480": (1, 16, 21, 60, 104),
     "wan-2.1, 81 frames of 1280x720": (1, 16, 21, 90, 160),
@@ -54,35 +49,9 @@ REPEATS = 9
 
 def order_of(folder: Path) -> RenderOrder:
     """A small pocket take in two stages."""
-    studio = load_studio(Path(tempfile.gettempdir()))
-    preset = load_preset("pocket", "two-stage", studio)
-    model = resolve_model("pocket-wan", studio=studio)
-    recipe = Recipe(
-        preset=preset.qualified_name,
-        family="pocket",
-        model=model.name,
-        model_id=model.model_id,
-        prompt="the camera pans left",
-        negative="",
-        width=64,
-        height=64,
-        frames=9,
-        fps=8.0,
-        seed=1,
-        source_sha256=inspect_source(STILL).sha256,
-        stages=preset.stages,
-    )
-    return RenderOrder(
-        take_id="bench/cat/t1",
-        shot="cat",
-        take=1,
-        recipe=recipe,
-        model=ModelRef(name=model.name, family="pocket", location=str(model.location)),
-        source=STILL,
-        folder=folder / "first",
-        store=folder / "store",
-        store_leaves=0,
-    )
+    small = {"width": 64, "height": 64, "frames": 9}
+    recipe = pocket_recipe("two-stage", STILL, "the camera pans left", **small)
+    return pocket_order(recipe, STILL, folder / "first", store=folder / "store", store_leaves=0)
 
 
 def takes(folder: Path) -> dict[str, Any]:
