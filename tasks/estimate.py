@@ -110,6 +110,20 @@ class Estimator:
             return _measured(same, calls, basis=basis, off=OTHER_CARD)
         return self._scaled(recipe, calls) or _guessed(recipe, calls)
 
+    def paces(self, recipe: Recipe) -> dict[str, float]:
+        """Seconds of a take's longest step by kind of card, from takes of this model and size.
+
+        Empty where there were none: a guess is no ground to call a take stuck.
+        """
+        calls = max(
+            (self._calls(stage) / (len(stage_sigmas(stage)) - 1) for stage in recipe.stages),
+            default=0.0,
+        )
+        seen: dict[str, list[float]] = defaultdict(list)
+        for each in self._samples.get(_kind(recipe), []):
+            seen[each.card].append(each.call_seconds)
+        return {card: calls * median(seconds[:HISTORY]) for card, seconds in seen.items()}
+
     def load_seconds(self, recipe: Recipe) -> float:
         """Seconds to load its model: the median of the latest loads, else a guess."""
         seen = self._loads.get(recipe.model_id)

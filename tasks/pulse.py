@@ -2,8 +2,9 @@
 
 A whole take's budget must be generous; a card that hangs in the third step of forty would keep it
 half the night. So each message of a take is waited for: between the steps of a stage as long as
-its own steps let expect, elsewhere (model load, prompt, the first step with its compiling, what
-follows a stage's last step) by one long bound.
+its own steps let expect, or those of takes like it on such a card; elsewhere (model load, prompt,
+the first step with its compiling, what follows a stage's last step) by one long bound, which is
+shorter for a first step whose pace is known from such takes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ class Patience:
     """How long a take may be silent. Seconds."""
 
     times: float = 10.0
-    """Of the take's longest step so far; experts change and caches are skipped within a stage."""
+    """Of the take's longest step so far, or of the longest that is expected; experts change and
+    caches are skipped within a stage."""
     least: float = 300.0
     """A step is waited for at least so long."""
     long: float = 1800.0
     """For what has no pace yet: loading, encoding, the first step of a stage, after its last."""
+    compiling: float = 600.0
+    """For the first step of a stage whose pace is known from other takes: blocks are compiled in
+    it, which takes about a minute."""
 
 
 PATIENCE = Patience()
@@ -39,10 +44,15 @@ class Pulse:
     """
 
     def __init__(
-        self, patience: Patience = PATIENCE, clock: Callable[[], float] = time.monotonic
+        self,
+        patience: Patience = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        expected: float = 0.0,
     ) -> None:
-        """`clock` gives seconds that never go back."""
-        self._patience, self._clock = patience, clock
+        """`clock` gives seconds that never go back; `expected` are those of the longest step of
+        takes like this on such a card, 0 where none is known."""
+        self._patience, self._clock, self._expected = patience, clock, expected
         self._last: Progress | None = None
         self._heard = 0.0
         self._longest = 0.0
@@ -74,10 +84,13 @@ class Pulse:
         last = self._last
         if last is None or last.phase not in ("load", "encode", "stage"):
             return float("inf")
-        expected = self._patience.times * self._longest
+        patience = self._patience
+        expected = patience.times * max(self._longest, self._expected)
         if self._paced and last.step < last.steps:
-            return max(self._patience.least, expected)
-        return max(self._patience.long, self._patience.least, expected)
+            return max(patience.least, expected)
+        if self._expected and last.phase == "stage" and last.step < last.steps:
+            return max(min(patience.compiling, patience.long), patience.least, expected)
+        return max(patience.long, patience.least, expected)
 
     @property
     def seconds_left(self) -> float:
@@ -94,6 +107,8 @@ class Pulse:
         if last.phase == "stage":
             place = f"stage {last.stage} of {last.stages}, step {last.step} of {last.steps}"
         pace = f"; its longest step so far took {self._longest:.1f} s" if self._longest else ""
+        if self._expected:
+            pace += f"; {self._expected:.1f} s were expected of one"
         return f"nothing for {silent:.0f} s after {place} ({self.allowed:.0f} s are allowed{pace})"
 
 

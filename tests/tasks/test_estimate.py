@@ -259,3 +259,17 @@ def test_ltx2_is_guessed_from_its_arithmetic() -> None:
     found = estimate(clip, ledger=None)
     assert found.basis.startswith("guess (arithmetic")
     assert found.seconds == pytest.approx(1.1 * 60 * 199 / 300, rel=0.01)
+
+
+def test_the_pace_of_steps_is_told_by_card_and_never_guessed() -> None:
+    """Guided steps ask twice; of two stages the slower counts; another size tells nothing."""
+    of = recipe()
+    past = Past((of, 24.0, "cuda:0 Fast"), (of, 48.0, "cuda:1 Slow"), (of, 24.0, "cuda:1 Fast"))
+    estimator = Estimator(past)
+    assert estimator.paces(of) == pytest.approx({"Fast": 2.0, "Slow": 4.0})
+    plain = replace(of, stages=(*of.stages, replace(of.stages[0], cfg=1.0)))
+    assert estimator.paces(plain) == pytest.approx({"Fast": 2.0, "Slow": 4.0})
+    unguided = replace(of, stages=(replace(of.stages[0], cfg=1.0),))
+    assert estimator.paces(unguided) == pytest.approx({"Fast": 1.0, "Slow": 2.0})
+    assert estimator.paces(recipe(width=256)) == {}
+    assert Estimator(None).paces(of) == {}

@@ -130,3 +130,36 @@ def test_the_words_say_where_it_stands_and_what_was_allowed() -> None:
         "nothing for 41 s after stage 1 of 3, step 3 of 40 "
         "(40 s are allowed; its longest step so far took 4.0 s)"
     )
+
+
+@given(st.floats(0.01, 1e3), st.floats(0.01, 1e3))
+def test_a_pace_that_is_expected_holds_before_the_first_step_and_widens_what_follows(
+    expected: float, own: float
+) -> None:
+    """The first step has the time of compiling or `times` what is expected, instead of the long
+    bound; later ones `times` the longer of what was expected and what was seen.
+    """
+    clock = Clock()
+    patience = replace(PATIENCE, long=1e5, compiling=60.0)
+    pulse = Pulse(patience, clock, expected=expected)
+    pulse.told(_step(0))
+    assert pulse.allowed == max(60.0, patience.times * expected)
+    clock.now += own
+    pulse.told(_step(1))
+    clock.now += own
+    pulse.told(_step(2))
+    longest = max(expected, own)
+    assert math.isclose(pulse.allowed, max(30.0, patience.times * longest), rel_tol=1e-6)
+    pulse.told(_step(40))
+    assert pulse.allowed == patience.long
+
+
+def test_what_is_expected_of_steps_says_nothing_of_loads() -> None:
+    """Loading and encoding keep the long bound; the words name what was expected."""
+    clock = Clock()
+    pulse = Pulse(PATIENCE, clock, expected=2.0)
+    for phase in ("load", "encode"):
+        pulse.told(_phase(phase))
+        assert pulse.allowed == 600.0
+    pulse.told(_step(3))
+    assert pulse.words.endswith("s are allowed; 2.0 s were expected of one)")
