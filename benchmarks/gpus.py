@@ -36,7 +36,7 @@ from manifests.shot import FinishSpec, Upscale
 from manifests.stage import Recipe, Stage, StageKind
 from render.order import FinishOrder, ModelRef, Placement, Receipt, RenderOrder
 from tasks.gpus import Device, Machine, find_machine
-from tasks.pool import WorkerPool
+from tasks.worker_pool import WorkerPool
 
 # NOTE: torch is imported inside the functions: worker processes import this module first, and what
 # brings torch and diffusers in looks at the cards before a worker is told which one is its own.

@@ -129,7 +129,7 @@ async def pooled(night: Sequence[RenderOrder], *, device: str, scratch: Path) ->
     import os
 
     from tasks.gpus import find_machine
-    from tasks.pool import WorkerPool
+    from tasks.worker_pool import WorkerPool
 
     machine, cores = find_machine(device), os.cpu_count() or 1
     async with WorkerPool(

@@ -30,13 +30,15 @@ from tasks import night_book
 from tasks.control import shot_key
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_machine
+from tasks.hosts import hosting_of
 from tasks.hours import NightHours
 from tasks.lanes import Lanes, Place
 from tasks.naming import arguments_key
 from tasks.neighbours import Neighbours
 from tasks.plan import Plan, make_plan, with_memory
-from tasks.pool import Pool, WorkerPool
+from tasks.pool import Pool
 from tasks.report_night import report_night
+from tasks.worker_pool import WorkerPool
 
 ARTIFACT_SECONDS = 15.0
 """The night's table in the UI is written again at most this often."""
@@ -49,13 +51,14 @@ PoolFactory = Callable[[Studio, Callable[[Progress], None]], Any]
 
 
 def worker_pool(studio: Studio, listener: Callable[[Progress], None]) -> WorkerPool:
-    """The pool of this machine's cards, or of its CPU."""
+    """The pool of this machine's cards, or of its CPU, and of the hosts that join."""
     return WorkerPool(
         find_machine(studio.device, studio.placement, rules=studio.cards),
         threads=studio.threads or os.cpu_count() or 1,
         scratch=studio.state_dir / "workers",
         listener=listener,
         neighbours=Neighbours() if studio.cards.yield_to_others else None,
+        hosting=hosting_of(studio),
     )
 
 

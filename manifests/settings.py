@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from manifests.cards import ALL_CARDS, CardRules
 from manifests.errors import BadInput, Fault
+from manifests.hosts import NO_HOSTS, HostRules
 from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
 from manifests.motion import HUB_ADAPTER
@@ -33,7 +34,7 @@ from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 SETTINGS_NAME = "studio.yaml"
 _PREFIX = "RUSHES_"
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,2})?")
+_DEVICE = re.compile(r"auto|cpu|none|cuda(:[0-9]{1,2})?")
 _SECRET = frozenset({"notify"})
 """Settings whose values are never shown, also when they are wrong."""
 _PATHS = ("presets_dir", "upscale_model", "lpips_weights_dir")
@@ -59,7 +60,7 @@ class Studio(BaseSettings):
     styles: dict[str, str] = {}
     """The studio's own style snippets; they win over the bundled ones."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    """`auto`, `cpu`, `cuda` or `cuda:0`; `none`: hosts render, this machine does not."""
     cards: CardRules = ALL_CARDS
     """Cards that nights may use, and whether other people's work goes first on them."""
     placement: CardPlacement = CardPlacement()
@@ -95,6 +96,8 @@ class Studio(BaseSettings):
     """Where sheets are dropped."""
     window: Window | None = None
     """The night's hours; None: whenever it is started, for as long as it takes."""
+    hosts: HostRules = NO_HOSTS
+    """Other machines that may join the nights and render for them."""
     notify: NotifyRules = NotifyRules()
     """Who is told when a night begins, is in trouble, or ends."""
 
@@ -197,8 +200,17 @@ class Studio(BaseSettings):
     @classmethod
     def _known_device(cls, device: str) -> str:
         if not _DEVICE.fullmatch(device):
-            raise Refusal(f"{device!r} is no device", "write auto, cpu, cuda or cuda:0")
+            raise Refusal(f"{device!r} is no device", "write auto, cpu, cuda, cuda:0 or none")
         return device
+
+    @model_validator(mode="after")
+    def _somebody_renders(self) -> Self:
+        if self.device == "none" and self.hosts.listen is None:
+            raise Refusal(
+                "device is none, and no hosts may join: nobody would render",
+                "write auto, or let hosts join with `hosts: {listen: address:port}`",
+            )
+        return self
 
     @model_validator(mode="after")
     def _default_model_is_listed(self) -> Self:
@@ -325,6 +337,7 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
             "models": ModelSpec,
             "placement": CardPlacement,
             "cards": CardRules,
+            "hosts": HostRules,
         }
         fields = (inner.get(loc[0], Studio) if len(loc) > 1 else Studio).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))

@@ -98,6 +98,8 @@ class RenderOrder:
     """The store is kept below this size; what was used longest ago leaves first."""
     store_leaves: int = 4 * 10**9
     """Bytes of the disk that the store leaves free, whatever its size."""
+    least_memory: int = 0
+    """Bytes of the smallest card that it fits on, by the estimate; 0: not known."""
     rungs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Rungs of the memory ladder to begin with, by card as `Receipt.device` names it: what takes
     of this model and size needed there before. Those that the recipe does not concede are left."""
@@ -199,6 +201,8 @@ class Receipt:
     """In words: `cpu (2 threads)`, `cuda:0 NVIDIA H200`."""
     card: str = ""
     """UUID of the card, which tells equal cards of a machine apart; empty on a CPU."""
+    host: str = ""
+    """Name of the host that rendered it; empty on the machine of the night."""
     notes: tuple[str, ...] = ()
     """What a person should know: `the source changed after planning (hash ...)`."""
     versions: dict[str, str] = field(default_factory=dict)

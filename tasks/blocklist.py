@@ -56,13 +56,17 @@ class _Case:
 class Blocklist:
     """Failures of the cards of one night, and what they are not given any more."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str] = ()) -> None:
         """`names` of the cards, for people; cards are counted as they stand here."""
-        self._names = tuple(names)
+        self.know(names)
         self._counts: dict[_Case, Counter[str]] = {}
         """Failures since the last success, by take."""
         self._out: dict[_Case, str] = {}
         self._failed_on: dict[str, set[int]] = {}
+
+    def know(self, names: Sequence[str]) -> None:
+        """The cards by now: those that came stand behind those that were known."""
+        self._names = tuple(names)
 
     def failed(self, card: int, *, take: str, work: Work, error: Exception) -> str | None:
         """A take failed on a card. In words, what the card is taken out for; None: for nothing."""

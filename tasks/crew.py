@@ -7,6 +7,7 @@ touch a take that samples. A machine without cards has one worker that does ever
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks.gpus import Device, Machine
 
@@ -32,11 +33,21 @@ class Post:
     """CPU threads of each library in it."""
     hand: bool
     """Whether it scores and finishes what needs no card."""
+    host: str = ""
+    """Of a host that joined: its name; empty on the machine of the night."""
+    session: str = ""
+    """Of a host: which of its stays this is."""
+    scratch: Path | None = None
+    """Of a host: a folder on its own disk."""
+    host_memory: int | None = None
+    """Bytes of the host's memory; None: as this machine's."""
 
     @property
     def title(self) -> str:
-        """For people: the name of its card, else its own."""
-        return self.name if self.device is None else self.device.name
+        """For people: the name of its card, else its own; a host's before it."""
+        if self.device is None:
+            return self.name
+        return f"{self.host}/{self.device.name}" if self.host else self.device.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,8 @@ class Crew:
     """Those that only score and finish; empty where the renderer does it."""
     upscaler: Post | None
     """The one that upscales on a card of its own; None: the cards that render do it."""
+    host: str = ""
+    """Whose crew it is; empty: of the machine of the night."""
 
     @property
     def posts(self) -> tuple[Post, ...]:
@@ -63,21 +76,30 @@ class Crew:
         return sum(post.seats for post in self.cards) + len(self.hands) + len(self.cards)
 
 
-def crew_for(machine: Machine, *, cores: int) -> Crew:
-    """The crew of a machine; `cores` CPU threads are shared out, each worker gets at least one."""
-    if all(device.visible is None for device in machine.cards):
+def crew_for(machine: Machine, *, cores: int, apart: bool = False) -> Crew:
+    """The crew of a machine; `cores` CPU threads are shared out, each worker gets at least one.
+
+    `apart`: there are hands also where a CPU renders, or nothing at all: hosts may bring cards.
+    """
+    if not apart and all(device.visible is None for device in machine.cards):
         posts = tuple(
             Post(name=f"card-{index}", device=device, seats=1, threads=cores, hand=True)
             for index, device in enumerate(machine.cards)
         )
         return Crew(cards=posts, hands=(), upscaler=None)
-    number = len(machine.cards)
+    number = max(1, len(machine.cards))
     hands = number * max(1, min(MOST_HANDS, cores // (CORES_PER_HAND * number)))
     # Half of the cores launch kernels and write clips, the other half scores and encodes.
     card_threads, hand_threads = max(1, cores // (2 * number)), max(1, cores // (2 * hands))
     return Crew(
         cards=tuple(
-            Post(name=f"card-{i}", device=device, seats=SEATS, threads=card_threads, hand=False)
+            Post(
+                name=f"card-{i}",
+                device=device,
+                seats=1 if device.visible is None else SEATS,
+                threads=card_threads,
+                hand=False,
+            )
             for i, device in enumerate(machine.cards)
         ),
         hands=tuple(

@@ -1,8 +1,9 @@
 """The engine under the pool: worker processes of `distributed`, and one call of one of them.
 
-A scheduler on loopback inside this process, a nanny for each worker. `allowed-failures` is 0, so
-that a worker's death comes out as an error of the calls it was doing. Each worker has a resource
-of its own name: a call goes to the worker that is meant, and waits for it while it is restarted.
+A scheduler inside this process, on loopback unless hosts may join, and a nanny for each worker of
+this machine; a host brings its own (`tasks.host_agent`). `allowed-failures` is 0, so that a
+worker's death comes out as an error of the calls it was doing. Each worker has a resource of its
+own name: a call goes to the worker that is meant, and waits for it while it is restarted.
 """
 
 from __future__ import annotations
@@ -14,30 +15,38 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from manifests.errors import BadInput, Fault
 from render.backend import Progress
 from render.errors import WorkerLost
 from tasks.crew import Post
+from tasks.host_keys import security
+from tasks.nannies import nanny_options, settings_for
 from tasks.remote import TOPIC, call
-
-SETTINGS: dict[str, Any] = {
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.worker.memory.terminate": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.target": False,
-    "distributed.admin.tick.limit": "1h",
-    "distributed.comm.timeouts.connect": "60s",
-    "distributed.nanny.environ": {},
-    "distributed.diagnostics.nvml": False,
-}
-
+from tasks.watchdog import resident_bytes
 
 GONE_SECONDS = 10.0
 """What the engine gets to see that a worker was killed; it takes hundredths."""
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Where hosts come in."""
+
+    host: str = LOOPBACK
+    """Address of this machine on the hosts' network."""
+    port: int = 0
+    """0: any free one."""
+    tls: Path | None = None
+    """Folder of the keys (`tasks.host_keys`); None: nothing is encrypted, everybody is let in."""
+
+
+CLOSED = Gate()
+"""Loopback, for the workers of this machine."""
 
 
 class Call:
@@ -81,38 +90,63 @@ class Engine:
     """The worker processes of one night."""
 
     def __init__(
-        self, posts: Sequence[Post], *, scratch: Path, listener: Callable[[Progress], None]
+        self,
+        posts: Sequence[Post],
+        *,
+        scratch: Path,
+        listener: Callable[[Progress], None],
+        gate: Gate | None = None,
     ) -> None:
+        """`posts` of this machine; `gate` None: no hosts join."""
         self._posts = tuple(posts)
         self._scratch = scratch
         self._listener = listener
+        self._gate = gate or CLOSED
         self._cluster: Any = None
         self._client: Any = None
 
     async def start(self) -> None:
-        """Start the scheduler and every worker."""
+        """Start the scheduler and every worker. Raises BadInput where hosts cannot come in."""
         import dask
         from distributed import Client, Nanny, Scheduler, SpecCluster
 
-        dask.config.set({**SETTINGS, "distributed.nanny.pre-spawn-environ": self._early()})
+        dask.config.set(settings_for(self._posts))
         # A worker that goes is told by name in the ledger; the engine's own chatter is not.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self._scratch.mkdir(parents=True, exist_ok=True)
-        self._cluster = await SpecCluster(
-            asynchronous=True,
-            scheduler={
-                "cls": Scheduler,
-                "options": {
-                    "host": "127.0.0.1",
-                    "dashboard_address": "127.0.0.1:0",
-                    "dashboard": False,
+        gate, keys = self._gate, security(self._gate.tls)
+        alone = len(self._posts) == 1
+        try:
+            self._cluster = await SpecCluster(
+                asynchronous=True,
+                security=keys,
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {
+                        "host": gate.host,
+                        "port": gate.port,
+                        "dashboard_address": f"{LOOPBACK}:0",
+                        "dashboard": False,
+                        "security": keys,
+                    },
                 },
-            },
-            workers={
-                post.name: {"cls": Nanny, "options": self._options(post)} for post in self._posts
-            },
-            silence_logs=False,
-        )
+                workers={
+                    post.name: {
+                        "cls": Nanny,
+                        "options": {
+                            **nanny_options(post, alone=alone, scratch=self._scratch),
+                            "host": LOOPBACK,
+                            "security": keys,
+                        },
+                    }
+                    for post in self._posts
+                },
+                silence_logs=False,
+            )
+        except (OSError, RuntimeError) as error:
+            if gate is CLOSED:
+                raise
+            raise BadInput([_not_listening(gate, error)]) from error
         self._client = await Client(self._cluster, asynchronous=True, set_as_default=False)
         self._client.subscribe_topic(TOPIC, self._heard)
 
@@ -122,6 +156,24 @@ class Engine:
             await self._client.close()
         if self._cluster is not None:
             await self._cluster.close()
+
+    @property
+    def address(self) -> str:
+        """Of the scheduler: `tls://10.0.0.5:8786`."""
+        return str(self._cluster.scheduler.address)
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler itself, which runs in this process."""
+        return self._cluster.scheduler
+
+    def subscribe(self, topic: str, heard: Callable[[Any], None]) -> None:
+        """Have `heard` called with every message under a topic, whoever sends it."""
+        self._client.subscribe_topic(topic, lambda event: heard(event[1]))
+
+    def say(self, topic: str, message: dict[str, Any]) -> None:
+        """Send a message to all who subscribed to a topic."""
+        self._cluster.scheduler.log_event(topic, message)
 
     def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Call:
         """Have the worker of `post` do `tasks.worker.<function>(order)`, writing through `door`."""
@@ -137,62 +189,78 @@ class Engine:
         NOTE: by signal, not by `restart_workers`: that asks a worker which hangs to end itself,
         and has what it was doing done again without a word.
         """
-        pid, address = self.pids().get(name), self._address(name)
-        if pid is None:
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        address = self._address(name)
+        if name in self._cluster.workers:
+            pid = self.pids().get(name)
+            if pid is None:
+                return
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        elif address is not None:
+            await self._kill_elsewhere(address)
         deadline = time.monotonic() + GONE_SECONDS
         while address == self._address(name) is not None and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
+
+    async def _kill_elsewhere(self, address: str) -> None:
+        """Have the nanny on its host kill a worker; where that does not answer, forget the worker:
+        its calls fail, and what it still does is kept out of the folders by their doors."""
+        asked = self._client.run(kill_own, workers=[address], nanny=True, on_error="ignore")
+        with suppress(asyncio.TimeoutError, OSError):
+            await asyncio.wait_for(asked, GONE_SECONDS)
+            return
+        await self.forget(address)
+
+    async def forget(self, address: str) -> None:
+        """Take a worker that does not answer out of the books: its calls fail."""
+        await self._cluster.scheduler.remove_worker(address, stimulus_id=f"lease-{time.time()}")
+
+    async def forget_all(self, names: Sequence[str]) -> None:
+        """`forget` the workers of these names that are known."""
+        for address in [self._address(name) for name in names]:
+            if address is not None:
+                await self.forget(address)
 
     def _address(self, name: str) -> str | None:
         address: str | None = self._cluster.scheduler.aliases.get(name)
         return address
 
     def pids(self) -> dict[str, int]:
-        """Process id of each worker that is up, by its name."""
-        nannies = self._cluster.workers.items()
-        return {name: nanny.pid for name, nanny in nannies if nanny.pid is not None}
+        """Process id of each worker that is up, by its name; on the host where it runs."""
+        if self._cluster is None:
+            return {}
+        nannies = self._cluster.workers
+        here = {name: nanny.pid for name, nanny in nannies.items() if nanny.pid is not None}
+        known = self._cluster.scheduler.workers.values()
+        return {**{ws.name: ws.pid for ws in known if ws.name not in nannies}, **here}
 
-    def _early(self) -> dict[str, str]:
-        """Environment that libraries read as they are imported, before `env` is set."""
-        most = max(post.threads for post in self._posts)
-        return {
-            "DASK_LOGGING__DISTRIBUTED": "critical",
-            "OMP_NUM_THREADS": str(most),
-            # Threads that wait must not spin: the server and the encoder need the cores.
-            "OMP_WAIT_POLICY": "passive",
-            "MKL_NUM_THREADS": str(most),
-        }
-
-    def _options(self, post: Post) -> dict[str, Any]:
-        environment = {
-            # Determinism of cuBLAS; harmless on a CPU.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "DO_NOT_TRACK": "1",
-            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        }
-        if len(self._posts) > 1:
-            # torch comes later than this and takes its threads from here.
-            environment["OMP_NUM_THREADS"] = str(post.threads)
-        if post.device is None:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        elif post.device.visible is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = post.device.visible
-        return {
-            "nthreads": post.seats,
-            "memory_limit": 0,
-            "host": "127.0.0.1",
-            "dashboard": False,
-            "local_directory": str(self._scratch),
-            "resources": {post.name: post.seats},
-            "env": environment,
-        }
+    def resident(self, name: str) -> int | None:
+        """Resident bytes of a worker, of a host's as it told last; None where it is not up."""
+        if name in self._cluster.workers:
+            pid = self.pids().get(name)
+            return None if pid is None else resident_bytes(pid)
+        state = self._cluster.scheduler.workers.get(self._address(name))
+        return None if state is None else int(state.metrics.get("memory", 0)) or None
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         told = event[1]
         progress = Progress(**{field.name: told[field.name] for field in fields(Progress)})
         preview = None if told["preview"] is None else Path(told["preview"])
         self._listener(replace(progress, preview=preview))
+
+
+def kill_own(dask_worker: Any) -> None:
+    """Run in a nanny: kill the worker that it keeps, and have it start another one."""
+    if dask_worker.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(dask_worker.pid, signal.SIGKILL)
+
+
+def _not_listening(gate: Gate, error: Exception) -> Fault:
+    return Fault(
+        file=Path("studio.yaml"),
+        column="hosts.listen",
+        value=f"{gate.host}:{gate.port}",
+        problem=f"hosts cannot come in there ({error})",
+        remedy="name an address of this machine and a port that is free",
+    )

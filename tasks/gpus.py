@@ -12,6 +12,8 @@ from manifests.errors import BadInput, Fault
 from manifests.placement import CardPlacement
 from render.order import Placement
 
+NO_DEVICE = "none"
+"""Setting of a machine that renders nothing itself: its hosts do."""
 NOWHERE_ELSE = CardPlacement()
 """Every part of a model on the card that renders."""
 
@@ -28,6 +30,8 @@ class Device:
     """CUDA_VISIBLE_DEVICES of the worker: UUIDs, its own card first; None for a CPU."""
     placement: Placement = field(default_factory=Placement)
     """Which of the other cards it sees holds which part of a model, as the worker counts them."""
+    memory: int | None = None
+    """Bytes of the card; None on a CPU, and where the driver does not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +39,15 @@ class Machine:
     """What a night has to render on."""
 
     cards: tuple[Device, ...]
-    """Those that render takes, one each; never empty. On a machine without cards the CPU."""
+    """Those that render takes, one each; on a machine without cards the CPU. Empty where all of
+    them are on hosts."""
     upscaler: Device | None = None
     """A card that only upscales."""
 
     @property
     def torch_device(self) -> str:
         """What every rendering worker calls its own device."""
-        return self.cards[0].torch_device
+        return self.cards[0].torch_device if self.cards else "cuda:0"
 
 
 def find_machine(
@@ -52,8 +57,10 @@ def find_machine(
 
     A card that `placement` names helps the others and renders no takes of its own; `rules` say
     which of the rest may be used. Raises BadInput when a card is named that is not there, or when
-    none is left to render.
+    none is left to render. `none` is a machine without any.
     """
+    if wanted == NO_DEVICE:
+        return Machine(cards=())
     devices = _allowed(find_devices(wanted), rules)
     named = {**placement.parts, **({"upscale": placement.upscale} if placement.upscale else {})}
     if not named:
@@ -167,7 +174,11 @@ def _cuda_cards() -> tuple[Device, ...]:
                 _text(pynvml.nvmlDeviceGetUUID(handle)),
             )
             if allowed is None or {str(index), uuid} & set(allowed.split(",")):
-                cards.append(Device(name=f"{name} #{index}", torch_device="cuda:0", visible=uuid))
+                memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+                card = Device(
+                    name=f"{name} #{index}", torch_device="cuda:0", visible=uuid, memory=memory
+                )
+                cards.append(card)
         return tuple(cards)
     finally:
         with suppress(pynvml.NVMLError):

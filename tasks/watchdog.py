@@ -57,6 +57,14 @@ class Life:
     levels: dict[str, list[int]]
 
 
+def resident_bytes(pid: int) -> int | None:
+    """Resident bytes of a process; None when it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
 class Watchdog:
     """Watches one worker, and keeps its door while it is to be started anew."""
 
@@ -68,11 +76,16 @@ class Watchdog:
         restart: Callable[[], Awaitable[None]],
         tell: Callable[[str], None],
         bounds: Bounds | None = None,
+        resident: Callable[[int], int | None] | None = None,
+        host: int | None = None,
     ) -> None:
-        """`pid` names the process that is up now; `tell` is told in words what was done."""
+        """`pid` names the process that is up now; `tell` is told in words what was done. For a
+        worker of another host `resident` says how much its process holds, and `host` how much
+        memory there is (bytes)."""
         self._name, self._pid, self._restart, self._tell = name, pid, restart, tell
         self._bounds = bounds or Bounds()
-        self._host = psutil.virtual_memory().total
+        self._resident = resident or (lambda pid: resident_bytes(pid))
+        self._host = psutil.virtual_memory().total if host is None else host
         self._open = asyncio.Event()
         self._open.set()
         self._inside = 0
@@ -98,7 +111,7 @@ class Watchdog:
 
     def _has_outgrown(self, kind: str) -> bool:
         pid = self._pid()
-        resident = None if pid is None else resident_bytes(pid)
+        resident = None if pid is None else self._resident(pid)
         if pid is None or resident is None:
             return False  # it is being started: there is nothing to look at yet
         if self._life is None or self._life.pid != pid:
@@ -121,11 +134,3 @@ class Watchdog:
             f"worker {self._name} was started anew between two takes: its memory grew{grown} over "
             f"{len(levels)} pieces of work"
         )
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Resident bytes of a process; None when it is gone."""
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None

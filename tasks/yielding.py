@@ -5,15 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from render.errors import MachineFailure
 from tasks.crew import Post
 from tasks.neighbours import Manners, Neighbours
-from tasks.seats import Seats
 
 
 class CardYielded(MachineFailure):
     """The card was left to others in the middle of a call; the call is made again elsewhere."""
+
+
+class HostLost(CardYielded):
+    """The host went away in the middle of a call; the call is made again elsewhere."""
+
+
+class Places(Protocol):
+    """Where takes are seated: cards by their number."""
+
+    def leave(self, card: int) -> None:
+        """Somebody else uses it."""
+
+    def come_back(self, card: int) -> None:
+        """It is ours again."""
 
 
 class Yielding:
@@ -26,7 +40,7 @@ class Yielding:
         posts: Sequence[Post],
         neighbours: Neighbours | None,
         *,
-        seats: Seats,
+        seats: Places,
         pids: Callable[[], Mapping[str, int]],
         restart: Callable[[str], Awaitable[None]],
         tell: Callable[[str], None],

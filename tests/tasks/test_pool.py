@@ -15,7 +15,7 @@ from render.backend import Progress
 from render.errors import WorkerLost
 from render.order import Receipt
 from tasks.gpus import Device, Machine
-from tasks.pool import WorkerPool
+from tasks.worker_pool import WorkerPool
 from tasks.watchdog import Bounds
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory,
 from render.order import Receipt, RenderOrder
 from tasks.gpus import Device, Machine
 from tasks.neighbours import Courtesy, Neighbours
-from tasks.pool import WorkerPool
+from tasks.worker_pool import WorkerPool
 from tasks.pulse import Patience
 
 pytestmark = pytest.mark.slow

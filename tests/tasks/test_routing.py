@@ -14,7 +14,7 @@ from qc.scorecard import Scorecard
 from render.order import Delivery, FinishOrder, ScoreOrder
 from tasks.crew import Post
 from tasks.gpus import Device, Machine
-from tasks.pool import WorkerPool
+from tasks.worker_pool import WorkerPool
 
 CARD = Device(name="Card #0", torch_device="cuda:0", visible="GPU-0")
 OTHER = Device(name="Card #1", torch_device="cuda:0", visible="GPU-1")
@@ -44,12 +44,15 @@ class RecordingEngine:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
 
-    def call(self, function: str, order: Any, *, post: Post) -> Answer:
+    def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Answer:
         self.asked.append((function, post.name, getattr(order, "device", "")))
         return Answer(_ANSWERS[function])
 
     def pids(self) -> dict[str, int]:
         return {}
+
+    async def restart(self, name: str) -> None:
+        raise AssertionError("nobody dies here")
 
 
 _ANSWERS: dict[str, Any] = {
@@ -73,24 +76,30 @@ _ANSWERS: dict[str, Any] = {
 }
 
 
-def _finish(upscale: Upscale | None) -> FinishOrder:
+def _finish(folder: Path, upscale: Upscale | None) -> FinishOrder:
     return FinishOrder(
         take_id="sheet/001/f/t1",
         shot="001",
-        clip=Path("/take/clip.mkv"),
+        clip=folder / "clip.mkv",
         finish=FinishSpec(upscale=upscale),
-        destination=Path("/final.mp4"),
+        destination=folder / "final.mp4",
         device="cuda:0",
     )
 
 
+def _pool(machine: Machine, threads: int, scratch: Path, engine: Any) -> WorkerPool:
+    return WorkerPool(
+        machine, threads=threads, scratch=scratch, listener=lambda progress: None, engine=engine
+    )
+
+
 SCORE = ScoreOrder(clip=Path("/take/clip.mkv"), source=None, device="cuda:0")
-CALLS: dict[str, Callable[[WorkerPool], Awaitable[Any]]] = {
-    "score": lambda pool: pool.score(SCORE, budget=1.0),
-    "picture": lambda pool: pool.picture(Path("/take/clip.mkv"), budget=1.0),
-    "finish": lambda pool: pool.finish(_finish(None), budget=1.0),
-    "lanczos": lambda pool: pool.finish(_finish(Upscale(factor=2.0)), budget=1.0),
-    "network": lambda pool: pool.finish(_finish(NETWORK), budget=1.0),
+CALLS: dict[str, Callable[[WorkerPool, Path], Awaitable[Any]]] = {
+    "score": lambda pool, folder: pool.score(SCORE, budget=1.0),
+    "picture": lambda pool, folder: pool.picture(folder / "clip.mkv", budget=1.0),
+    "finish": lambda pool, folder: pool.finish(_finish(folder, None), budget=1.0),
+    "lanczos": lambda pool, folder: pool.finish(_finish(folder, Upscale(factor=2.0)), budget=1.0),
+    "network": lambda pool, folder: pool.finish(_finish(folder, NETWORK), budget=1.0),
 }
 
 
@@ -117,23 +126,19 @@ def test_who_does_what(
 ) -> None:
     """Without a card by the hands; a network on the upscaler's card, else on one that renders;
     on a machine without cards everything by its one worker."""
-    pool = WorkerPool(machine, threads=8, scratch=tmp_path, listener=lambda progress: None)
     engine: Any = RecordingEngine()
-    pool._engine = engine
-    asyncio.run(CALLS[work](pool))
+    pool = _pool(machine, 8, tmp_path, engine)
+    asyncio.run(CALLS[work](pool, tmp_path))
     assert engine.asked == [asked]
 
 
 def test_takes_that_are_scored_leave_the_card_to_others(tmp_path: Path) -> None:
     """More calls than hands: each hand has one, the others wait, no card is asked."""
-    pool = WorkerPool(
-        Machine(cards=(CARD,)), threads=16, scratch=tmp_path, listener=lambda progress: None
-    )
     engine: Any = RecordingEngine()
-    pool._engine = engine
+    pool = _pool(Machine(cards=(CARD,)), 16, tmp_path, engine)
 
     async def night() -> None:
-        await asyncio.gather(*(CALLS["score"](pool) for _ in range(9)))
+        await asyncio.gather(*(CALLS["score"](pool, tmp_path) for _ in range(9)))
 
     asyncio.run(night())
     assert len(engine.asked) == 9

@@ -1,0 +1,363 @@
+"""The pool of worker processes: alive all night, restarted when they die.
+
+What is sent where: renders to the cards (`tasks.seats` says which), scoring and encoding to the
+hands, so that the next take samples meanwhile. Which workers a machine has is `tasks.crew`'s
+answer; who of them is here is in the roster, since hosts come and go (`tasks.hosts`); how they run
+is `tasks.engine`'s. Whether a failed call is tried again is Prefect's business, with exceptions: a
+take that was only near when its worker died, one whose card was left to others, and one whose host
+left are sent again from here. Prefect's next try goes to another card first; a card that failed
+too often gets no more of that work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qc.scorecard import Scorecard
+from render.backend import Progress
+from render.errors import CardsBlocked, RenderError, WorkerLost
+from render.order import Delivery, FinishOrder, Placement, Receipt, RenderOrder, ScoreOrder
+from tasks.blocklist import Blocklist, Work
+from tasks.calls import Calls, Near
+from tasks.crew import Crew, Post, crew_for
+from tasks.engine import Engine
+from tasks.gangs import render_together
+from tasks.gpus import Machine
+from tasks.hosts import Hosting, Hosts
+from tasks.hours import within_hours
+from tasks.neighbours import Neighbours
+from tasks.pool import Listener, Pool
+from tasks.pulse import PATIENCE, Patience
+from tasks.roster import Roster
+from tasks.seats import NoCard
+from tasks.watchdog import Bounds
+from tasks.yielding import CardYielded, HostLost, Yielding
+
+MOST_TIMES_NEAR = 3
+"""A take that was near so many deaths of its worker may be the cause after all."""
+MOST_HOSTS = 3
+"""A take under which so many hosts were lost may be the cause."""
+FIRST = -1
+"""Place of what is done before any take: finishing on a card ends a shot."""
+
+
+class WorkerPool(Pool):
+    """Worker processes on this machine, and on the hosts that join; an async context manager."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        threads: int,
+        scratch: Path,
+        listener: Listener,
+        bounds: Bounds | None = None,
+        patience: Patience = PATIENCE,
+        neighbours: Neighbours | None = None,
+        hosting: Hosting | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        """How far a worker's memory may grow, how long a take may be silent, to whom cards are
+        left while they compute on them, how hosts come in (None: there are none), and what runs
+        the workers where it is not the engine."""
+        self.crew = crew_for(machine, cores=threads, apart=hosting is not None)
+        self.torch_device = machine.torch_device
+        self.placement = machine.cards[0].placement if machine.cards else Placement()
+        self._listener, self._scratch = listener, scratch
+        self._engine = engine or Engine(
+            self.crew.posts,
+            scratch=scratch,
+            listener=self._heard,
+            gate=None if hosting is None else hosting.gate,
+        )
+        self._blocklist = Blocklist()
+        self._roster = Roster()
+        self._calls = Calls(
+            self._engine,
+            patience=patience,
+            bounds=bounds,
+            left=self._left,
+            is_here=lambda post: self._hosts is None or self._hosts.is_here(post),
+        )
+        self._admit(self.crew)
+        self._roster.arrive("")
+        self._upscaling = asyncio.Semaphore()
+        self._news: list[str] = []
+        self._tell_news: Callable[[str], None] = self._news.append
+        self._yielding = Yielding(
+            self.crew.cards,
+            neighbours,
+            seats=self._roster.seats,
+            pids=self._engine.pids,
+            restart=self._engine.restart,
+            tell=self._tell,
+        )
+        self._hosts = None if hosting is None else Hosts(self._engine, hosting, self)
+
+    async def __aenter__(self) -> WorkerPool:
+        await self._engine.start()
+        await self._yielding.start()
+        if self._hosts is not None:
+            await self._hosts.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._hosts is not None:
+            await self._hosts.stop()
+        await self._yielding.stop()
+        await self._engine.close()
+
+    @property
+    def cards(self) -> int:
+        """See `Pool.cards`."""
+        return self._roster.cards_here
+
+    @property
+    def lanes(self) -> int:
+        """See `Pool.lanes`."""
+        return self._roster.lanes
+
+    @property
+    def address(self) -> str:
+        """Where hosts come in, as they are to write it."""
+        return self._engine.address
+
+    def worker_pids(self) -> dict[str, int]:
+        """Process id of each worker that is up, by its name."""
+        return self._engine.pids()
+
+    def on_news(self, tell: Callable[[str], None]) -> None:
+        """See `Pool.on_news`; what happened before is told now."""
+        self._tell_news = tell
+        while self._news:
+            tell(self._news.pop(0))
+
+    def recycled(self) -> list[str]:
+        """See `Pool.recycled`."""
+        return self._calls.recycled()
+
+    def _heard(self, progress: Progress) -> None:
+        self._calls.heard(progress)
+        self._listener(progress)
+
+    def _tell(self, words: str) -> None:
+        self._tell_news(words)
+
+    def _admit(self, crew: Crew) -> None:
+        for post in crew.posts:
+            self._calls.admit(post)
+        self._roster.add(crew)
+        self._blocklist.know([post.title for post in self._roster.cards])
+
+    # ------------------------------------------------------------------ hosts, see `hosts.Guests`
+
+    def admit(self, crew: Crew) -> None:
+        """A host was let in; its workers are being started."""
+        self._admit(crew)
+
+    def arrived(self, host: str) -> None:
+        """Its workers are up: they are given work from now on."""
+        self._roster.arrive(host)
+
+    def departed(self, host: str) -> None:
+        """It gets no more work."""
+        self._roster.depart(host)
+
+    def left_to_others(self, name: str, *, away: bool) -> None:
+        """A card of a host is used by somebody else, or is free again."""
+        self._roster.set_away(name, away=away)
+
+    def in_work(self, host: str) -> int:
+        """Calls that are in work there."""
+        return self._roster.in_work(host)
+
+    def rendering(self) -> Mapping[str, Post]:
+        """What is rendered where, by take id."""
+        return self._roster.rendering_now
+
+    def tell(self, words: str) -> None:
+        """What became of a host, for people."""
+        self._tell(words)
+
+    async def restart(self, name: str) -> None:
+        """Give a worker a new process."""
+        await self._engine.restart(name)
+
+    async def _left(self, post: Post) -> CardYielded | None:
+        """See `calls.Left`."""
+        if self._yielding.is_away(post.name) or self._roster.is_away(post.name):
+            return CardYielded(f"{post.title} was left to others")
+        if self._hosts is not None and post.host:
+            return await self._hosts.left(post)
+        return None
+
+    # ------------------------------------------------------------------ renders
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        """See `Pool.render`."""
+        may, losses = self._may(order), 0
+        while True:
+            await self._wait_for_a_card(order, may)
+            together = min(order.gpus, self._roster.seats.together(may))
+            try:
+                if together > 1:
+                    return await self._render_together(order, together, budget, place)
+                return await self._render_on_one(order, budget, place)
+            except HostLost as lost:
+                if (losses := losses + 1) == MOST_HOSTS:
+                    raise WorkerLost(f"{lost}, {losses} times in a row") from lost
+            except (NoCard, CardYielded):
+                continue  # a card was taken out while it waited, or left to others under it
+
+    def _may(self, order: RenderOrder) -> Callable[[int], bool]:
+        work = Work.of(order.recipe)
+
+        def may(card: int) -> bool:
+            memory = self._roster.memory(card)
+            fits = memory is None or memory >= order.least_memory
+            return fits and self._blocklist.is_open(card, work)
+
+        return may
+
+    async def _wait_for_a_card(self, order: RenderOrder, may: Callable[[int], bool]) -> None:
+        """Return when there is a card that the take may have, in use or not.
+
+        Raises CardsBlocked where there is none, nor, where hosts may join, comes in time.
+        """
+        if self._roster.seats.count(may):
+            return
+        work = Work.of(order.recipe)
+        why = "; ".join(self._blocklist.why(work))
+        if self._hosts is not None:
+            coming = self._hosts.a_card(order, lambda: self._roster.seats.count(may), why)
+            async with within_hours(order.stop_at, coming) as found:
+                if found:
+                    return
+        raise CardsBlocked(
+            f"no card is left tonight for {work}: {why or 'none is here'}",
+            memory=self._blocklist.is_memory_alone(work),
+        )
+
+    async def _render_on_one(self, order: RenderOrder, budget: float, place: int) -> Receipt:
+        """The take on one card. If it was only near when its worker died, it is sent again."""
+        near = 0
+        while True:
+            seat = self._roster.seats.one(
+                model=order.model.location,
+                place=place,
+                may=self._may(order),
+                avoid=self._blocklist.failed_on(order.take_id),
+            )
+            try:
+                async with within_hours(order.stop_at, seat) as card:
+                    receipt = await self._blaming(card, order, budget)
+            except Near as lost:
+                if (near := near + 1) == MOST_TIMES_NEAR:
+                    raise WorkerLost(f"{lost}, {near} times in a row") from lost
+            else:
+                assert isinstance(receipt, Receipt)
+                return receipt
+
+    async def _blaming(self, card: int, order: RenderOrder, budget: float) -> Any:
+        """Render on a card, and count what that says about it."""
+        work = Work.of(order.recipe)
+        try:
+            receipt = await self._on_card(card, "render", order, budget)
+        except (Near, CardYielded):
+            raise
+        except RenderError as error:
+            if words := self._blocklist.failed(card, take=order.take_id, work=work, error=error):
+                self._tell_news(words)
+            raise
+        self._blocklist.succeeded(card, take=order.take_id, work=work)
+        return receipt
+
+    async def _on_card(self, card: int, function: str, order: RenderOrder, budget: float) -> Any:
+        post = self._roster.cards[card]
+        assert post.device is not None, "what renders has a device"
+        order = replace(order, device=post.device.torch_device, placement=post.device.placement)
+        call = self._calls.at(post, function, order, name=order.take_id, budget=budget)
+        if function != "render":
+            return await call
+        with self._roster.rendering(order.take_id, post):
+            receipt = await call
+        return replace(receipt, host=post.host)
+
+    async def _render_together(
+        self, order: RenderOrder, size: int, budget: float, place: int
+    ) -> Receipt:
+        """The take on several cards of one host: one worker leads, the others lend it theirs."""
+        # NOTE: a gang's failures are not counted: which of its cards was to blame is not known.
+        may = self._may(order)
+        seats = self._roster.seats.gang(size=size, model=order.model.location, place=place, may=may)
+        async with within_hours(order.stop_at, seats) as cards:
+            posts = [self._roster.cards[card] for card in cards]
+            meetings = posts[0].scratch or self._scratch
+            calls = {post.name: card for post, card in zip(posts, cards, strict=True)}
+
+            def send(name: str, function: str, part: RenderOrder) -> Any:
+                return self._on_card(calls[name], function, part, budget)
+
+            return await render_together(
+                order, list(calls), budget=budget, meetings=meetings, engine=self._engine, send=send
+            )
+
+    # ------------------------------------------------------------------ what follows a render
+
+    async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
+        """See `Pool.score`: by a hand, which has no card."""
+        order = replace(order, device=self._hands_device)
+        card = await self._by_hand("score", order, str(order.clip), budget)
+        assert isinstance(card, Scorecard)
+        return card
+
+    async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
+        """See `Pool.finish`: by a hand, unless a network upscales and there are cards."""
+        upscale, delivery = order.finish.upscale, None
+        if upscale is not None and upscale.model is not None and self._roster.has_hands:
+            with suppress(NoCard):  # every card went with its host: the hands can do it too
+                delivery = await self._upscale(order, str(upscale.model), budget)
+        if delivery is None:
+            order = replace(order, device=self._hands_device)
+            delivery = await self._by_hand("finish", order, order.take_id, budget)
+        assert isinstance(delivery, Delivery)
+        return delivery
+
+    async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
+        """See `Pool.picture`."""
+        strip, preview = await self._by_hand("picture", clip, f"picture of {clip}", budget)
+        return strip, preview
+
+    @property
+    def _hands_device(self) -> str:
+        return "cpu" if self._roster.has_hands else self.torch_device
+
+    async def _by_hand(self, function: str, order: Any, name: str, budget: float) -> Any:
+        """Without cards the one that renders is the hand."""
+        for losses in range(1, MOST_HOSTS + 1):
+            async with self._roster.hand_seats.one(model="", place=FIRST) as hand:
+                post = self._roster.hand(hand)
+                try:
+                    return await self._calls.at(post, function, order, name=name, budget=budget)
+                except CardYielded as lost:
+                    if losses == MOST_HOSTS:
+                        raise WorkerLost(f"{lost}, {losses} times in a row") from lost
+        raise AssertionError("the last loss raises")
+
+    async def _upscale(self, order: FinishOrder, model: str, budget: float) -> Any:
+        """On the card that only upscales, or between two takes on one that renders."""
+        name, upscaler = order.take_id, self.crew.upscaler
+        if upscaler is not None:
+            order = replace(order, device=self.torch_device)
+            async with self._upscaling:
+                return await self._calls.at(upscaler, "finish", order, name=name, budget=budget)
+        async with self._roster.seats.one(model=model, place=FIRST) as card:
+            post = self._roster.cards[card]
+            assert post.device is not None, "what renders has a device"
+            order = replace(order, device=post.device.torch_device)
+            return await self._calls.at(post, "finish", order, name=name, budget=budget)
