@@ -1,30 +1,34 @@
-"""An early look: is a take certainly lost, seen in small rough pictures of its first stage?
+"""An early look: is a take certainly lost, seen in what its first stage left?
 
-The pictures are latents turned into colours: a pixel for each 8 x 8 or so, a picture for each
-latent frame (every fourth frame or so), no texture. Flow and texture say nothing there, so only
-a few things are measured, each as its metric for clips does where it can:
+Two things are looked at: the *colours* of the whole picture, latents turned into colours without a
+decode (a pixel for each 8 x 8 or so, a picture for each latent frame, no texture), and the *frames*
+of a part of it, decoded as the clip will be (the part that changes most, so that where it stands
+still all does). Each metric is that of clips where it can be, with limits of its own:
 
-* `black`: share of pictures with no luma over 40 and a mean of at most 16, 0..1. The colours are
-  wrong by up to a dozen levels, so that the 20 of `qc.black` would find no black take. Absent
-  where the source is as dark: a night scene is no failure.
-* `frozen`: share of steps between pictures of mean absolute difference <= .255 levels, 0..1
-  (`qc.frozen`). A step here is that of about four frames, and less than clips may have in one is
-  no movement. The first step is left out where there are others: video VAEs have the first frame
-  alone in its latent frame, and so in slightly other colours.
-* `cut`: max over steps of (1 - histogram overlap, 4 x 4 x 4 bins) x min(1, (1 - rho) / .3), 0..1;
-  rho is the correlation of the two lumas. As `qc.cut`, without flow and with bins for few pixels.
-* `conditioning_match`: correlation of picture 0's luma with that of the source at this size,
-  -1..1. Absent without a source, and for one of a single tone.
-* `excess_chroma`: how much more colour the later pictures have than the source, levels: mean of
+* `black`: share of pictures that are dark: of the colours those with 99 % of their luma at 40 or
+  less and a mean of at most 16 (they are wrong by up to a dozen levels), of the frames those with
+  99 % at 32 or less; the smaller share where both are there, 0..1. Absent for a night scene: a
+  source that is dark and yet not black to `qc.black`.
+* `frozen`: share of steps between frames of mean absolute difference <= .4 levels, 0..1. More
+  than the .255 of `qc.frozen`: these frames are of the part that moves most, and a later stage
+  still takes noise out of them.
+* `cut`: that of `qc.cut`, over the frames.
+* `colour_drift`: that of `qc.colour_drift`, over the frames.
+* `conditioning_ssim`: that of `qc.conditioning`, frame 0 and the source cut to the same part.
+* `conditioning_match`: correlation of the first colours' luma with that of the source at this
+  size, -1..1. Absent without a source, and for one of a single tone.
+* `excess_chroma`: how much more colour the later colours have than the source, levels: mean of
   |R - m| + |G - m| + |B - m| over 2, m the mean of the three. Absent without a source.
 
 and two more that fail nothing, to choose among candidates by:
 
-* `step`: median difference of the steps, levels: how much it moves.
-* `flicker`: sqrt(mean((second difference of the mean luma)^2) / 6) / max(mean luma, 64).
+* `step`: median difference of the steps of the colours, levels: how much it moves. The first step
+  is left out where there are others: video VAEs have the first frame alone in its latent frame.
+* `flicker`: sqrt(mean((second difference of the colours' mean luma)^2) / 6) / max(mean luma, 64).
 
-Limits are in `early.yaml`. They are far beyond those for clips: a take is stopped by them without
-anybody having seen it, so they name only what no later stage has mended. Torch-free.
+Without frames (no room for the VAE) only the metrics of the colours are there, and the other way
+round. Limits are in `early.yaml`. They are far beyond those for clips: a take is stopped by them
+without anybody having seen it, so they name only what no later stage has mended. Torch-free.
 """
 
 from __future__ import annotations
@@ -41,18 +45,25 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from qc import frozen
+from qc import black, frozen
 from qc.conditioning import load_source
-from qc.frame import Frame, prepare, single_frames
+from qc.frame import Frame, Image, prepare, single_frames
+from qc.measure import measure_frames
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
 
-VERSION = "1"
+VERSION = "2"
+Pictures = npt.NDArray[np.floating[Any]]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, as shares of the frame's width and height."""
 _TABLE = Path(__file__).with_name("early.yaml")
-_BINS = 4
-_OTHER = 0.3
+_AS_CLIPS = ("cut", "colour_drift", "conditioning_ssim")
+_STILL = 0.4
+_BLACK = 32.0
+_DARK_PEAK, _DARK_MEAN = 40.0, 16.0
+_CELL = 8
+"""Pixels of a latent pixel, or so."""
 _ONE_TONE = 2.0
 """Levels: a picture whose luma spreads less has no layout to compare."""
-_DARK_PEAK, _DARK_MEAN = 40.0, 16.0
 _FLOOR = 64.0
 _MOVES = 0.5
 """Levels: less a step is next to no motion, whatever else is good."""
@@ -81,42 +92,99 @@ class _Limit(BaseModel):
 
 
 def measure_early(
-    pictures: npt.NDArray[np.floating[Any]], *, source: Path | None
+    *,
+    colours: Pictures | None,
+    frames: Pictures | None = None,
+    box: Box = (0.0, 0.0, 1.0, 1.0),
+    source: Path | None,
 ) -> dict[str, float]:
-    """The metrics of the module over pictures (T, h, w, 3), RGB, 0..1; only what can be measured.
+    """The metrics of the module; only what can be measured.
+
+    Args:
+        colours: (T, h, w, 3), RGB, 0..1, of the whole picture; None: not known.
+        frames: (F, H, W, 3), RGB, 0..1, decoded, of the part `box`; None: not decoded.
+        box: where that part lies.
+        source: the still that the take begins with; None for text alone.
 
     Raises:
         SourceMissing: the source cannot be read.
         ValueError: pictures of another shape or type.
     """
-    frames = [
-        prepare(image, index=index) for index, (image, _) in enumerate(single_frames([pictures]))
-    ]
+    still = None if source is None else _still(source, colours=colours, frames=frames, box=box)
+    metrics = {} if colours is None else _of_colours(colours, still)
+    if frames is not None and len(frames):
+        decoded = _of_frames(frames, box, still)
+        decoded["black"] = min(decoded["black"], metrics.get("black", 1.0))
+        metrics |= decoded
+    if still is not None and _is_night(prepare(still, index=0)):
+        metrics.pop("black", None)
+    return metrics
+
+
+def _still(
+    source: Path, *, colours: Pictures | None, frames: Pictures | None, box: Box
+) -> Image | None:
+    """The source at the size of the clip; None where nothing is there to hold against it.
+
+    Raises SourceMissing.
+    """
+    if frames is not None:
+        left, top, right, bottom = box
+        height, width = frames.shape[1] / (bottom - top), frames.shape[2] / (right - left)
+    elif colours is not None:
+        height, width = _CELL * colours.shape[1], _CELL * colours.shape[2]
+    else:
+        return None
+    return load_source(source, width=round(width), height=round(height))
+
+
+def _of_frames(pictures: Pictures, box: Box, still: Image | None) -> dict[str, float]:
+    """As clips are measured, on a part of the picture, with the still cut to the same part."""
+    part = None if still is None else _part(still, box, *pictures.shape[1:3])
+    # A rate is only for metrics that are not looked at here.
+    card = measure_frames([pictures], fps=1.0, source=part)
+    metrics = {name: card.metrics[name] for name in _AS_CLIPS if name in card.metrics}
+    frames = _frames(pictures)
+    steps = [frozen.compute(*pair) for pair in pairwise(frames)]
+    if steps:
+        metrics["frozen"] = float(np.mean([step <= _STILL for step in steps]))
+    metrics["black"] = float(np.mean([_brightest(frame) <= _BLACK for frame in frames]))
+    return metrics
+
+
+def _part(still: Image, box: Box, height: int, width: int) -> Image:
+    """The `height` x `width` pixels of the still that lie at `box`."""
+    left, top, _, _ = box
+    y = min(round(top * still.shape[0]), still.shape[0] - height)
+    x = min(round(left * still.shape[1]), still.shape[1] - width)
+    return np.ascontiguousarray(still[y : y + height, x : x + width])
+
+
+def _of_colours(pictures: Pictures, still: Image | None) -> dict[str, float]:
+    frames = _frames(pictures)
     if not frames:
         return {}
-    metrics: dict[str, float] = {}
+    metrics = {"black": float(np.mean([_dark(frame) for frame in frames]))}
     steps = [frozen.compute(*pair) for pair in pairwise(frames)]
-    steps = steps[1:] or steps
     if steps:
-        metrics["frozen"] = frozen.reduce(steps)["frozen"]
-        metrics["step"] = float(np.median(steps))
-        cuts = (_cut(*pair) for pair in pairwise(frames))
-        metrics["cut"] = max(cuts)
+        metrics["step"] = float(np.median(steps[1:] or steps))
     if len(frames) > 2:
         metrics["flicker"] = _flicker(frames)
-    still = None
-    if source is not None:
-        height, width = frames[0].rgb.shape[:2]
-        still = prepare(load_source(source, width=width, height=height), index=0)
-        match = _correlation(still.plane, frames[0].plane)
-        if match is not None and float(still.plane.std()) >= _ONE_TONE:
+    if still is not None:
+        size = (pictures.shape[2], pictures.shape[1])
+        small = cv2.resize(still, size, interpolation=cv2.INTER_AREA)
+        first = prepare(np.asarray(small, np.uint8), index=0)
+        match = _correlation(first.plane, frames[0].plane)
+        if match is not None and float(first.plane.std()) >= _ONE_TONE:
             metrics["conditioning_match"] = match
-        later = frames[1:] or frames
-        colour = float(np.mean([_chroma(frame) for frame in later]))
-        metrics["excess_chroma"] = colour - _chroma(still)
-    if still is None or not _dark(still):
-        metrics["black"] = float(np.mean([_dark(frame) for frame in frames]))
+        colour = float(np.mean([_chroma(frame) for frame in frames[1:] or frames]))
+        metrics["excess_chroma"] = colour - _chroma(first)
     return metrics
+
+
+def _is_night(still: Frame) -> bool:
+    """Whether a clip of this still is rightly dark, and would not be called black."""
+    return _dark(still) and still.peak > black.PEAK
 
 
 def judge_early(metrics: Mapping[str, float], *, expects_motion: bool = True) -> Verdict:
@@ -176,20 +244,18 @@ def _chroma(frame: Frame) -> float:
     return float(np.abs(rgb - rgb.mean(axis=-1, keepdims=True)).sum(axis=-1).mean() / 2)
 
 
+def _frames(pictures: Pictures) -> list[Frame]:
+    single = enumerate(single_frames([pictures]))
+    return [prepare(image, index=index) for index, (image, _) in single]
+
+
 def _dark(frame: Frame) -> bool:
-    return frame.peak <= _DARK_PEAK and frame.mean <= _DARK_MEAN
+    return _brightest(frame) <= _DARK_PEAK and frame.mean <= _DARK_MEAN
 
 
-def _cut(before: Frame, after: Frame) -> float:
-    overlap = float(np.minimum(_histogram(before), _histogram(after)).sum())
-    alike = _correlation(before.plane, after.plane)
-    other = 0.0 if alike is None else min(1.0, max(0.0, 1 - alike) / _OTHER)
-    return max(0.0, 1 - overlap) * other
-
-
-def _histogram(frame: Frame) -> npt.NDArray[np.float32]:
-    counts = cv2.calcHist([frame.rgb], [0, 1, 2], None, [_BINS] * 3, [0, 256] * 3)
-    return np.asarray(counts / frame.luma.size, np.float32)
+def _brightest(frame: Frame) -> float:
+    """Luma, 0..255, that 99 % of the pixels do not exceed."""
+    return float(np.quantile(frame.luma, 0.99))
 
 
 def _correlation(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float | None:

@@ -1,14 +1,9 @@
 """Looks at what an early stage left, and what follows from them.
 
-The pictures are those of the stage's strip (`preview_factors`): one small matrix over the latents,
-every latent frame, no decode. They are looked at where the latents are clean for the first time
-and a later stage follows, which is where something is left to be spared. A look asks for a copy
-of the latents and milliseconds of the host, and changes nothing: a take that goes on is the take
-without a look, bit for bit.
-
-A VAE without known factors is not looked at. Decoding there instead would cost a good part of a
-stage on every take, and would bring the VAE to a card where the transformer lies: a look must
-never be what a take runs out of memory by.
+What is looked at is a window of the clip, decoded, and the whole picture in the colours of the
+stage's strip (`render.glimpse`). It is looked at where the latents are clean for the first time and
+a later stage follows, which is where something is left to be spared. A look changes nothing: a
+take that goes on is the take without a look, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,8 +12,9 @@ from dataclasses import replace
 
 from manifests.schedules import stage_sigmas
 from manifests.stage import Recipe
-from render.errors import TakeDoomed
+from render.errors import NonFinite, TakeDoomed
 from render.families.base import ImageCondition, LoadedModel
+from render.glimpse import glimpse
 from render.look import Opinion
 from render.order import LookReceipt
 from render.sampling import Latents
@@ -37,14 +33,18 @@ def look_stage(recipe: Recipe) -> int | None:
 def look_at(
     take: Take, k: int, latents: Latents, *, model: LoadedModel, image: ImageCondition | None
 ) -> Opinion | None:
-    """What is to be thought of the end of stage `k`; None where it cannot be looked at."""
-    factors = model.preview_factors
-    if take.look is None or factors is None:
+    """What is to be thought of the end of stage `k`; None where it cannot be looked at.
+
+    Raises NonFinite where a part of the clip decodes to NaN.
+    """
+    if take.look is None:
         return None
     with take.span("look"):
         try:
-            shown = model.finish_latents(latents.x.to(model.device), image)
-            return take.look.see(factors.colours(shown.float().cpu().numpy()))
+            shown = glimpse(model, model.finish_latents(latents.x.to(model.device), image))
+            return None if shown is None else take.look.see(shown)
+        except NonFinite:
+            raise  # what cannot be decoded now cannot be later
         except Exception as error:
             # Not a silent fallback: the take is rendered to its end and judged there.
             take.notes.append(f"no look after stage {k + 1}: {type(error).__name__}: {error}")

@@ -30,6 +30,8 @@ HEADROOM_SHARE = 0.15
 """Share of the card kept free of weights, for activations, where no estimate says better."""
 HEADROOM_LEAST = 2 * 1024**3
 """And at least this many bytes."""
+RESERVE = 512 * 1024**2
+"""Bytes that stay free when a module comes beside others: what samples next wants room too."""
 PINNED_SHARE = 0.4
 """Of the host's memory, at most this share is locked for one swapped module."""
 PINNED_LEAST = 32 * 1024**2
@@ -78,6 +80,22 @@ class Residence:
             self._bring(module)
         if module in self._streamed:
             self.used.add(Rung.SWAP)
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether `module` is on the card now, or need not be brought to one."""
+        return self._device.type != "cuda" or module in self._resident
+
+    def has_room(self, module: nn.Module, *, share: float) -> bool:
+        """Whether `module` could come beside what is there, for `share` (0..1) of its usual work.
+
+        Never where only one module may be on the card.
+        """
+        if self._device.type != "cuda":
+            return True
+        if Rung.ALONE in self._rungs or module in self._streamed:
+            return False
+        needed = module_bytes(module) + int(self._headroom(module) * share)
+        return needed + RESERVE <= free_bytes(self._device)
 
     def send_away(self, module: nn.Module) -> None:
         """Move `module` to host memory and give its memory back to the card."""

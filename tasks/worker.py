@@ -34,7 +34,7 @@ from qc.scorecard import Scorecard
 from qc.stored import card_key, is_stored, store_card, stored_card
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.errors import WorkerLost
-from render.look import Look, Opinion
+from render.look import Glimpse, Look, Opinion
 from render.order import Delivery, FinishOrder, LookOrder, Receipt, RenderOrder, ScoreOrder
 from render.video import frame_rate
 from tasks.remote import TOPIC
@@ -104,9 +104,15 @@ class Glance(Look):
     def __init__(self, order: LookOrder) -> None:
         self._order = order
 
-    def see(self, pictures: Any) -> Opinion:
+    def see(self, glimpse: Glimpse) -> Opinion:
         """See `Look`. Raises QCError."""
-        metrics = measure_early(pictures, source=self._order.source)
+        box = glimpse.box
+        metrics = measure_early(
+            colours=glimpse.colours,
+            frames=glimpse.frames,
+            box=(box.left, box.top, box.right, box.bottom),
+            source=self._order.source,
+        )
         verdict = judge_early(metrics, expects_motion=self._order.expects_motion)
         return Opinion(
             words="; ".join(verdict.reasons) or "nothing to object to",

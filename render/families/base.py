@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +98,27 @@ class LoadedModel(ABC):
             vae.enable_tiling()
         else:
             vae.disable_tiling()
+
+    def may_decode_beside(self, *, share: float) -> bool:
+        """Whether `share` of a picture (0..1 of its area) can be decoded without sending anything
+        off a card."""
+        vae = self.components["vae"]
+        rooms = self.residences
+        return any(room.holds(vae) for room in rooms) or all(
+            room.has_room(vae, share=share) for room in rooms
+        )
+
+    @contextmanager
+    def vae_beside(self) -> Iterator[None]:
+        """A decode in the middle of a take: a VAE that comes for it leaves again behind it."""
+        vae = self.components["vae"]
+        there = [room for room in self.residences if room.holds(vae)]
+        try:
+            yield
+        finally:
+            for room in self.residences:
+                if room not in there:
+                    room.send_away(vae)
 
     def store_in_8_bits(self) -> None:
         """Store the weights of what samples in 8 bits, widened layer by layer where they are

@@ -30,7 +30,7 @@ from manifests.still import prepare_still
 from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory, TakeDoomed
-from render.look import Look
+from render.look import Glimpse, Look
 from render.order import LookReceipt, Receipt, RenderOrder, StageReceipt
 from render.post.strip import write_strip
 
@@ -143,8 +143,8 @@ def _looked_at(
     found = []
     for seed in candidate_seeds(recipe.seed, recipe.candidates):
         one = replace(order, recipe=recipe.with_seed(seed))
-        small = _frames(one, own=seed == recipe.seed)[::4, 4::8, 4::8]
-        found.append((look.see(small), one))
+        frames = _frames(one, own=seed == recipe.seed)
+        found.append((look.see(Glimpse(colours=frames[::4, 4::8, 4::8], frames=frames)), one))
     best, chosen = min(found, key=lambda pair: (pair[0].failure is not None, pair[0].rank))
     if best.failure is not None:
         raise TakeDoomed(

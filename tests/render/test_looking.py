@@ -17,9 +17,9 @@ from manifests.stage import Stage, StageKind
 from render.backend import Progress
 from render.candidates import NAME
 from render.diffusers_backend import DiffusersBackend
-from render.errors import TakeDoomed
+from render.errors import NonFiniteFrames, TakeDoomed
 from render.families.wan import WanModel
-from render.look import Look, Opinion
+from render.look import Glimpse, Look, Opinion
 from render.order import Receipt, RenderOrder
 from render.preview_factors import PreviewFactors
 
@@ -33,11 +33,11 @@ class Looker(Look):
 
     def __init__(self, *opinions: Opinion | Exception) -> None:
         self._opinions = list(opinions)
-        self.seen: list[Any] = []
+        self.seen: list[Glimpse] = []
 
-    def see(self, pictures: Any) -> Opinion:
+    def see(self, glimpse: Glimpse) -> Opinion:
         """The next one; the last one for ever."""
-        self.seen.append(pictures)
+        self.seen.append(glimpse)
         opinion = self._opinions.pop(0) if len(self._opinions) > 1 else self._opinions[0]
         if isinstance(opinion, Exception):
             raise opinion
@@ -69,14 +69,18 @@ def _steps(told: Sequence[Progress]) -> list[tuple[int, int]]:
 
 
 def test_a_take_that_passes_is_the_take_without_a_look(order_for: OrderFor, tmp_path: Path) -> None:
-    """Clip and latents are equal bit for bit; the look saw one picture for each latent frame of
-    stage 1, and its opinion is in the receipt."""
+    """Clip and latents are equal bit for bit; the look saw the colours of each latent frame of
+    stage 1 and every frame decoded, and its opinion is in the receipt."""
     plain = _render(order_for(folder=tmp_path / "plain"))
     look = Looker(_good(0.0))
     seen = _render(order_for(folder=tmp_path / "seen"), look)
     assert seen.clip_sha256 == plain.clip_sha256
     assert [s.latents_sha256 for s in seen.stages] == [s.latents_sha256 for s in plain.stages]
-    assert [(p.shape, p.dtype) for p in look.seen] == [((2, 4, 4, 3), np.float32)]
+    (shown,) = look.seen
+    assert shown.colours is not None
+    assert shown.frames is not None
+    assert (shown.colours.shape, shown.colours.dtype) == ((2, 4, 4, 3), np.float32)
+    assert (shown.frames.shape, shown.frames.dtype) == ((5, 32, 32, 3), np.float32)
     assert plain.looks == ()
     (told,) = seen.looks
     assert (told.stage, told.words, told.chosen, told.metrics) == (
@@ -131,6 +135,22 @@ def test_a_look_that_fails_costs_a_note(order_for: OrderFor) -> None:
     receipt = _render(order_for(), Looker(RuntimeError("no eyes")))
     assert receipt.looks == ()
     assert receipt.notes == ("no look after stage 1: RuntimeError: no eyes",)
+
+
+def test_frames_of_nan_end_the_take_at_once(
+    order_for: OrderFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not decode after stage 1 would not at the end: its class is known, and no step of
+    stage 2 is computed."""
+
+    def decode(self: WanModel, latents: Any) -> Any:
+        raise NonFiniteFrames("decode: frame 0 or later holds NaN")
+
+    monkeypatch.setattr(WanModel, "decode", decode)
+    told: list[Progress] = []
+    with pytest.raises(NonFiniteFrames):
+        _render(order_for(), Looker(_good(0.0)), tell=told.append)
+    assert _steps(told) == [(1, 1), (1, 2), (1, 3)]
 
 
 def test_the_best_candidate_is_gone_on_with(order_for: OrderFor, tmp_path: Path) -> None:

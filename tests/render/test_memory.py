@@ -12,6 +12,7 @@ from torch import nn
 
 from render import memory
 from render.errors import DiskFull, OutOfMemory, WorkerLost
+from render.ladder import Rung
 from render.memory import (
     Residence,
     is_out_of_memory,
@@ -111,6 +112,7 @@ class Card:
         monkeypatch.setattr(memory, "_move", self._move)
         monkeypatch.setattr(memory, "free_bytes", lambda device: self.free)
         monkeypatch.setattr(memory, "release", lambda device: None)
+        monkeypatch.setattr(memory, "RESERVE", 0)
         monkeypatch.setattr(Residence, "_headroom", lambda residence, module: 10)
         monkeypatch.setattr(Residence, "_stream", lambda _, module: self.streamed.append(module))
 
@@ -140,6 +142,26 @@ def test_the_module_used_longest_ago_leaves_first(monkeypatch: pytest.MonkeyPatc
     residence.send_away(one)
     residence.send_away(two)
     assert card.on == [three]
+
+
+def test_room_beside_others_is_asked_for_without_making_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A module has room where it and its share of the headroom fit beside what is there; never
+    where one module is to be alone. Asking moves nothing."""
+    card = Card(monkeypatch, size=215)
+    residence = Residence(card.device)
+    one, two = nn.Linear(4, 5), nn.Linear(4, 5)  # 100 bytes each
+    residence.bring(one)
+    assert [residence.has_room(two, share=share) for share in (0.5, 1.0, 2.0)] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert (residence.holds(one), residence.holds(two)) == (True, False)
+    residence.begin([Rung.ALONE])
+    assert not residence.has_room(two, share=0.5)
+    assert card.on == [one]
+    assert Residence(CPU).has_room(two, share=1.0)
+    assert Residence(CPU).holds(two)
 
 
 def test_what_fits_no_empty_card_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
