@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 
+from flows.cli_hosts import join, keys
 from flows.cli_models import models
 from flows.cli_qc import calibrate, explain, remedies, score
 from flows.cli_serve import serve
@@ -136,10 +137,7 @@ def inbox(
         look_once(root, _out())
 
 
-app.command()(serve)
-
-
-for command in (score, calibrate, explain, remedies):
+for command in (serve, join, keys, score, calibrate, explain, remedies):
     app.command()(command)
 
 
@@ -345,11 +343,10 @@ def _end_with_faults(faults: Sequence[Fault]) -> NoReturn:
 
 
 def _load(sheets: Sequence[Path], root: Path) -> list[Manifest]:
-    from manifests.load import load_manifest
     from manifests.settings import load_studio
+    from tasks.sheets import load_sheets
 
-    studio = load_studio(root)
-    return [load_manifest(sheet, studio=studio) for sheet in sheets]
+    return load_sheets(sheets, studio=load_studio(root))
 
 
 def _print_faults(faults: Sequence[Fault]) -> None:

@@ -156,6 +156,8 @@ class Hosts:
             self._keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeper
+        self._engine.scheduler.remove_plugin("rushes-hosts")
+        self._stays.clear()
         self._say(EVERYBODY, "over")
         for task in self._tasks:
             task.cancel()

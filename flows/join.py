@@ -1,0 +1,130 @@
+"""`rushes join`: this machine renders for the nights of another one, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from manifests.cards import CardRules
+from manifests.errors import BadInput, Fault
+from manifests.settings import Studio
+from tasks.crew import Crew, crew_for
+from tasks.gpus import NO_DEVICE, find_machine
+from tasks.host_agent import Host, serve_nights
+from tasks.host_facts import missing_models
+from tasks.neighbours import Neighbours
+
+SCHEMES = ("tcp://", "tls://")
+
+
+def host_of(
+    studio: Studio,
+    *,
+    address: str,
+    name: str,
+    device: str,
+    exclude: tuple[str, ...] = (),
+    scratch: Path | None,
+    drain: float,
+) -> Host:
+    """This machine as a host. Raises BadInput with all that keeps it from being one."""
+    faults = [*_address_faults(studio, address), *_model_faults(studio), *_device_faults(device)]
+    if faults:
+        raise BadInput(faults)
+    return Host(
+        name=name,
+        address=address,
+        studio=studio,
+        crew=_crew(studio, device, exclude),
+        scratch=(
+            scratch or Path(tempfile.gettempdir()) / f"rushes-{os.getuid()}-{name}"
+        ).absolute(),
+        tls=studio.hosts.tls if address.startswith("tls://") else None,
+        drain=drain,
+        neighbours=Neighbours() if studio.cards.yield_to_others else None,
+    )
+
+
+def join(host: Host, *, console: Console) -> None:
+    """Join nights until SIGTERM or Ctrl-C. Raises NotLetIn, BadInput."""
+    asyncio.run(_join(host, console))
+    console.print("left; what was not finished goes on elsewhere", highlight=False)
+
+
+async def _join(host: Host, console: Console) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    work = asyncio.ensure_future(
+        serve_nights(
+            host,
+            stop=stop,
+            tell=lambda words: console.print(words, highlight=False, markup=False, soft_wrap=True),
+        )
+    )
+
+    def leave() -> None:
+        """Leave in good order; asked a second time, at once."""
+        if stop.is_set():
+            work.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, leave)
+    try:
+        await work
+    except asyncio.CancelledError:
+        console.print("left at once", highlight=False)
+
+
+def _crew(studio: Studio, device: str, exclude: tuple[str, ...]) -> Crew:
+    # NOTE: `cards` and `placement` of studio.yaml name the cards of the machine of the night.
+    machine = find_machine(device, rules=CardRules(exclude=exclude))
+    return crew_for(machine, cores=studio.threads or os.cpu_count() or 1, apart=True)
+
+
+def _address_faults(studio: Studio, address: str) -> list[Fault]:
+    place = Path("command line")
+    if not address.startswith(SCHEMES) or not address.rpartition(":")[2].isdigit():
+        problem = f"{address!r} is no address of a night"
+        return [Fault(file=place, problem=problem, remedy="write it as in tls://10.0.0.5:8786")]
+    if address.startswith("tls://") and studio.hosts.tls is None:
+        return [
+            Fault(
+                file=studio.settings_file,
+                column="hosts.tls",
+                problem="the folder of this machine's keys is not named",
+                remedy="copy the keys of the night's machine, and name their folder (or set "
+                "RUSHES_HOSTS__TLS)",
+            )
+        ]
+    return []
+
+
+def _model_faults(studio: Studio) -> list[Fault]:
+    return [
+        Fault(
+            file=studio.settings_file,
+            column="models",
+            problem=words,
+            remedy="mount it under the same path as on the machine of the night",
+        )
+        for words in missing_models(studio)
+    ]
+
+
+def _device_faults(device: str) -> list[Fault]:
+    if device != NO_DEVICE:
+        return []
+    return [
+        Fault(
+            file=Path("command line"),
+            column="device",
+            value=device,
+            problem="a host without a device renders nothing",
+            remedy="write auto, cpu, cuda or cuda:0",
+        )
+    ]

@@ -1,0 +1,131 @@
+"""Hosts for tests: `rushes join` as processes of their own, killed and frozen as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from tasks.engine import Gate
+from tasks.gpus import Machine
+from tasks.host_facts import code_facts, model_places
+from tasks.hosts import Hosting
+from tasks.worker_pool import WorkerPool
+
+HERE = Path(__file__).parents[2]
+LEASE = 4.0
+"""Seconds: a process of a busy test machine may well say nothing for two."""
+
+
+class HostProcess:
+    """A host in a session of its own, with all its workers."""
+
+    def __init__(
+        self,
+        root: Path,
+        address: str,
+        name: str,
+        *,
+        prefix: Sequence[str] = (),
+        drain: float = 20.0,
+        **environment: str,
+    ) -> None:
+        """`prefix` goes before the command: `ip netns exec ...`."""
+        self.name, self.log = name, root / f"host-{name}.log"
+        self.begun = time.monotonic()
+        command = [sys.executable, "-m", "flows.cli", "join", address, "--root", str(root)]
+        options = ["--name", name, "--device", "cpu", "--drain", str(drain)]
+        scratch = ["--scratch", str(root.parent / f"{root.name}-scratch-{name}")]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, *command, *options, *scratch],
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                stdout=log,
+                stderr=log,
+                cwd=HERE,
+                start_new_session=True,
+            )
+
+    def _family(self) -> list[psutil.Process]:
+        top = psutil.Process(self.process.pid)
+        return [top, *top.children(recursive=True)]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To the host and to every process below it: the machine's plug, or its breath."""
+        for process in self._family():
+            process.send_signal(number)
+
+    def kill(self) -> None:
+        """Pull the plug."""
+        family = self._family()
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=20)
+        self.process.wait(20)
+
+    def leave(self) -> int:
+        """SIGTERM, to the host alone, as a service manager does; its exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def end(self) -> None:
+        """Whatever it does: leave nothing behind."""
+        if self.process.poll() is None:
+            self.signal_all(signal.SIGCONT)
+            self.kill()
+
+    @property
+    def said(self) -> str:
+        """What it printed."""
+        return self.log.read_text()
+
+
+def hosting(root: Path, *, lease: float = LEASE, patience: float = 60.0) -> Hosting:
+    """Hosts may join on loopback, at any free port."""
+    from manifests.settings import load_studio
+
+    studio = load_studio(root)
+    return Hosting(
+        gate=Gate(),
+        root=studio.root,
+        tokens=studio.state_dir / "hosts",
+        lease=lease,
+        patience=patience,
+        facts=dict(code_facts()),
+        models=model_places(studio),
+        book=studio.state_dir / "hosts.json",
+    )
+
+
+def hostless_pool(root: Path, *, rules: Hosting | None = None) -> WorkerPool:
+    """A pool on a machine without any card: its hosts render."""
+    return WorkerPool(
+        Machine(cards=()),
+        threads=1,
+        scratch=root / ".rushes" / "workers",
+        listener=lambda progress: None,
+        hosting=rules or hosting(root),
+    )
+
+
+def free_port() -> int:
+    """One that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something holds; fails by time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came to be"
+        await asyncio.sleep(0.05)

@@ -1,0 +1,53 @@
+"""The fake backend on a host: it writes as it goes, as the real one does, and can be watched.
+
+Words in the prompt: `[beats 20]` takes so many steps of a tenth of a second, each of which writes
+`midway.txt` (the process and the step) the way checkpoints are written. Every process that had the
+take is a line of `had_the_card.log`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from card_backend import CardBackend
+
+from manifests.files import write_atomic
+from render.backend import Progress, Tell, Watch
+from render.look import Look
+from render.order import Receipt, RenderOrder
+
+BEAT = 0.1
+"""Seconds of a step."""
+
+
+class LivelyBackend(CardBackend):
+    """Renders step by step; the receipt's device is the process id."""
+
+    def render(
+        self,
+        order: RenderOrder,
+        *,
+        tell: Tell,
+        watch: Watch | None = None,
+        look: Look | None = None,
+    ) -> Receipt:
+        """See `RenderBackend.render`."""
+        beats = re.search(r"\[beats ([0-9]+)\]", order.recipe.prompt)
+        with self.card():
+            steps = int(beats[1]) if beats else 0
+            for step in range(1, steps + 1):
+                time.sleep(BEAT)
+                write_atomic(order.folder / "midway.txt", f"{os.getpid()} {step}")
+                tell(
+                    Progress(
+                        take_id=order.take_id,
+                        phase="stage",
+                        stage=1,
+                        stages=1,
+                        step=step,
+                        steps=steps,
+                    )
+                )
+        return super().render(order, tell=tell, watch=watch, look=look)
