@@ -1,17 +1,19 @@
 """Banding: smooth ramps that have turned into steps.
 
-On luma, in ramps (gradient of the picture smoothed with sigma 6 in .05..1.2 levels a pixel), let
-the range be the largest less the least level of the 5 x 5 pixels around one. In each tile of about
-24 pixels that is mostly ramp, P is the share of ramp pixels with range 0 (plateaus) and S that with
-range 2 or more (steps):
+Per colour channel, on ground that is smooth and slopes (the picture smoothed with sigma 8 has a
+gradient of .05..1.5 levels a pixel and hardly bends, and the picture leaves it by under 2.5 levels
+on average): let q be picture less smoothed picture, and a plateau a pixel whose 3 x 3 pixels are
+all equal. Then
 
-    share = mean over tiles of sqrt(P S)
-    banding = mean over frames of share - share of the source
+    bands = sqrt(mean over that ground of q^2 on plateaus, 0 elsewhere)
+    banding = mean over frames of (largest of the three channels' bands) - the same of the source
 
-A fine ramp in eight bits has plateaus but only steps of one level, grain has steps but no plateaus.
-Drawn pictures have both by design, hence the source's share is taken off. Every eighth frame is
-looked at. Range -1..1, near 0 where the clip is as smooth as its source; not measured without a
-source, or without ramps. Figures: benchmarks/qc_bench.
+in levels: on plateaus q is the saw-tooth of the steps, h / sqrt(12) for steps of h levels. A fine
+ramp in eight bits has h = 1, grain has no plateaus, flat ground does not slope. Channels are looked
+at one by one, because each has its steps elsewhere: in luma they are half as high. Drawn pictures
+have plateaus by design, hence the source's value is taken off. Every eighth frame is looked at.
+Smoothing is done at a quarter of the size. Range about 0..3, near 0 where the clip is as smooth as
+its source; not measured without a source, or where no ground slopes. Figures: benchmarks/qc_bench.
 """
 
 from __future__ import annotations
@@ -20,54 +22,67 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from qc.frame import Image, Plane
+from qc.frame import Image
 
-VERSION = "1"
+VERSION = "2"
 EVERY = 8
 """Frames from one that is looked at to the next."""
-_SIGMA = 6.0
-_SLOWEST, _FASTEST = 0.05, 1.2
-_AROUND = np.ones((5, 5), np.uint8)
-_STEP = 2
-_TILE = 24
-_MOSTLY = 0.5
+_COARSE = 4
+_SIGMA = 2.0
+"""At the coarse size: 8 pixels."""
+_SLOWEST, _FASTEST = 0.05, 1.5
+_STRAIGHT = 2.0
+_ROUGH = 2.5
+_LEAST = 0.02
+"""Share of the picture that must be smooth ground."""
+_AROUND = np.ones((3, 3), np.uint8)
 
 
-def check(share: float | None) -> bool:
-    """Whether there were ramps to look at."""
-    return share is not None
+def check(bands: float | None) -> bool:
+    """Whether there was smooth ground to look at."""
+    return bands is not None
 
 
-def compute(luma: Image) -> float | None:
-    """How stepped the ramps of `luma` (H, W) are, 0..1; None without ramps."""
-    smooth = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), _SIGMA)
-    slope = cv2.magnitude(
-        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),
-        cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8),
-    )
-    ramp = (slope > _SLOWEST) & (slope < _FASTEST)
-    reach = cv2.subtract(cv2.dilate(luma, _AROUND), cv2.erode(luma, _AROUND))
-    share = _by_tile(ramp)
-    used = share > _MOSTLY
-    if not used.any():
+def compute(rgb: Image) -> float | None:
+    """How stepped the ramps of `rgb` (H, W, 3) uint8 are, levels; None without ramps."""
+    if min(rgb.shape[:2]) < 8 * _COARSE:
         return None
-    plateaus = _by_tile(ramp & (reach == 0))[used] / share[used]
-    steps = _by_tile(ramp & (reach >= _STEP))[used] / share[used]
-    return float(np.sqrt(plateaus * steps).mean())
+    found = [
+        bands
+        for at in range(3)
+        if (bands := _bands(np.ascontiguousarray(rgb[..., at]))) is not None
+    ]
+    return max(found, default=None)
 
 
-def _by_tile(mask: npt.NDArray[np.bool_]) -> Plane:
-    height, width = mask.shape
-    grid = (max(1, width // _TILE), max(1, height // _TILE))
-    shares = cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA)
-    return np.asarray(shares, np.float32)
+def _bands(channel: Image) -> float | None:
+    height, width = channel.shape
+    small = (width // _COARSE, height // _COARSE)
+    plane = channel.astype(np.float32)
+    smooth = _smoothed(cv2.resize(plane, small, interpolation=cv2.INTER_AREA))
+    rest = plane - cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
+    slope = cv2.magnitude(
+        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8 / _COARSE),
+        cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8 / _COARSE),
+    )
+    rough = _smoothed(cv2.resize(np.abs(rest), small, interpolation=cv2.INTER_AREA))
+    ground = (slope > _SLOWEST) & (slope < _FASTEST) & (rough < _ROUGH)
+    ground &= np.abs(_smoothed(smooth) - smooth) < _STRAIGHT
+    if float(ground.mean()) < _LEAST:
+        return None
+    plateau = cv2.dilate(channel, _AROUND) == cv2.erode(channel, _AROUND)
+    power = cv2.resize(rest * rest * plateau, small, interpolation=cv2.INTER_AREA)
+    return float(power[ground].mean(dtype=np.float64)) ** 0.5
 
 
-def reduce(source: float | None, shares: Sequence[float | None]) -> dict[str, float]:
-    """`banding` of a clip from its source's share and those of its frames."""
-    known = [share for share in shares if share is not None]
+def _smoothed(plane: cv2.typing.MatLike) -> cv2.typing.MatLike:
+    return cv2.GaussianBlur(plane, (0, 0), _SIGMA)
+
+
+def reduce(source: float | None, bands: Sequence[float | None]) -> dict[str, float]:
+    """`banding` of a clip from its source's value and those of its frames."""
+    known = [value for value in bands if value is not None]
     if source is None or not known:
         return {}
     return {"banding": float(np.mean(known)) - source}

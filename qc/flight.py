@@ -122,7 +122,7 @@ def see(rgb: Image, *, index: int, lpips: LpipsBackbone | None) -> Seen:
     return Seen(
         frame=frame,
         look=cut.look(frame),
-        plateaus=banding.compute(frame.luma) if index % banding.EVERY == 0 else None,
+        plateaus=banding.compute(frame.rgb) if index % banding.EVERY == 0 else None,
         moments=ssim.moments(frame.luma) if min(frame.luma.shape) >= ssim.WINDOW else None,
         embedding=_embedding(frame, lpips),
     )
@@ -139,7 +139,7 @@ def step(before: Seen, after: Seen, *, lpips: LpipsBackbone | None) -> Step:
         far = lpips.distance(before.embedding, after.embedding)
     return Step(
         difference=difference,
-        cut=cut.compute(before.look, after.look, None if tracked is None else tracked.pair),
+        cut=cut.compute(before.look, after.look),
         tracked=tracked,
         ssim=alike,
         lpips=far,

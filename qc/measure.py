@@ -65,6 +65,7 @@ def measure(
 
     Raises:
         NotAVideo: `clip` cannot be decoded as video at all.
+        UnsupportedColour: it is HDR, log or linear light by its tags.
         SourceMissing: `source` cannot be read.
     """
     with video.Video(clip) as opened:
@@ -316,7 +317,7 @@ class _Start:
 def _begun(source: Image, rgb: Image, *, lpips: LpipsBackbone | None) -> _Start:
     return _Start(
         conditioning=conditioning.compute(source, rgb, lpips=lpips),
-        plateaus=banding.compute(prepare(source, index=0).luma),
+        plateaus=banding.compute(prepare(source, index=0).rgb),
     )
 
 

@@ -1,22 +1,26 @@
 """Background wobble: the ground sways like jelly under a camera that does not.
 
-Per pair the flow on a 12 x 20 grid, less its best affine motion (least squares, three rounds in
-which points off by more than three medians are left out): what the camera's move does not explain,
-e_t. Steady parallax has a steady e_t, so the second difference in time is taken:
+Per pair the flow on a 12 x 20 grid, in pixels at a width of 256, less its best affine motion (least
+squares, rounds in which cells off by more than three medians are left out): what the camera's move
+does not explain, e_t. Steady parallax has a steady e_t, so the second difference in time is taken;
+flow errs cell by cell and jelly does not, so it is smoothed over the grid (sigma .8 cells):
 
-    wobble = mean over t of (median over the grid of |e_{t-1} - 2 e_t + e_{t+1}|) / (mean |f| + 2)
+    wobble = mean over t of median over the grid of |smooth(e_{t-1} - 2 e_t + e_{t+1})|
+             / (mean |f| + 4)
 
-in pixels of the tracking size, f being the flow of the three pairs. The median leaves objects with
-a motion of their own out, as long as they cover less than half. Cells in which flow has nothing to
-hold on to both ways (least eigenvalue of the structure tensor, as a gradient, under 3 levels a
-pixel) are left out: on plain ground flow sways by itself. Range 0..; clean clips stay under .08.
-Source of the formula, here with other constants and the texture test: the project's reference on
-judging clips (AUC .97). Figures of this implementation: benchmarks/qc_bench.
+f being the flow of the three pairs. The median leaves objects with a motion of their own out, as
+long as they cover less than half. Left out are cells in which flow has nothing to hold on to both
+ways (gradient of the weaker direction, less what noise adds to it, under 1.5 levels a pixel; noise
+is told from the residual where it is least), and pairs between which the camera jerks by more than
+1 pixel: flow errs there, and nobody sees jelly. Range 0..; clean clips stay under .05. Absent where
+too little is left. Source of the idea, here with other constants: the project's reference on
+judging clips. Figures of this implementation: benchmarks/qc_bench.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -25,44 +29,61 @@ import numpy.typing as npt
 from qc.flow import Pair
 from qc.frame import Plane
 
-VERSION = "1"
+VERSION = "2"
 ROWS, COLUMNS = 12, 20
-_ROUNDS = 3
+_WIDTH = 256
+_ROUNDS = 5
 _OUTLIER = 3.0
-_CALM = 2.0
-_TEXTURE = 3.0
+_CALM = 4.0
+_TEXTURE = 1.5
+_QUIET = 0.25
+"""Quantile of the cells' residuals that is taken for noise."""
+_SMOOTH = 0.8
+_KNOWN = 0.2
+_JERK = 1.0
 _LEAST_SEEN = 0.3
-_LEAST_POINTS = 24
+_LEAST_CELLS = 24
 
 Grid = npt.NDArray[np.float32]
-"""(12, 20, 2): x and y, pixels of the tracking size; NaN where too little is seen or held on to."""
+"""(12, 20, 2): x and y, pixels at a width of 256; NaN where too little is seen or held on to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rest:
+    """What a pair has beside its camera's motion."""
+
+    rest: Grid
+    length: float
+    """Mean |f|."""
+    pan: npt.NDArray[np.float32]
+    """(2,) median f."""
 
 
 def grid(pair: Pair) -> Grid:
     """Mean flow of each cell over what is seen of it, where it has texture."""
     seen = pair.seen.astype(np.float32)
-    share = cv2.resize(seen, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)[..., None]
-    total = cv2.resize(pair.flow * seen[..., None], (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
-    known = (share >= _LEAST_SEEN) & (texture(pair)[..., None] >= _TEXTURE)
-    return np.where(known, total / np.maximum(share, _LEAST_SEEN), np.float32(np.nan))
+    share = _cells(seen)
+    flow = _cells(pair.flow * seen[..., None]) * np.float32(_WIDTH / pair.flow.shape[1])
+    left = _cells(np.abs(pair.residual)) / np.maximum(share, _KNOWN)
+    held = texture(pair, noise=float(np.quantile(left, _QUIET))) >= _TEXTURE
+    known = (share >= _LEAST_SEEN) & held
+    mean = flow / np.maximum(share, np.float32(_LEAST_SEEN))[..., None]
+    return np.where(known[..., None], mean, np.float32(np.nan))
 
 
-def texture(pair: Pair) -> Plane:
-    """(12, 20): the gradient of each cell in its weaker direction, levels a pixel."""
+def texture(pair: Pair, *, noise: float) -> Plane:
+    """(12, 20): the gradient of each cell in its weaker direction, levels a pixel, less `noise`."""
     luma = pair.before.track
     across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, scale=1 / 8)
-    products = np.dstack([across * across, down * down, across * down])
-    xx, yy, xy = np.moveaxis(
-        cv2.resize(products, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA), 2, 0
-    )
+    xx, yy, xy = (_cells(product) for product in (across * across, down * down, across * down))
     least = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    return np.sqrt(np.maximum(least, 0))
+    return np.sqrt(np.maximum(least - noise**2, 0))
 
 
 def check(cells: Grid) -> bool:
     """Whether enough cells are seen for an affine motion to mean anything."""
-    return int(np.isfinite(cells[..., 0]).sum()) >= _LEAST_POINTS
+    return int(np.isfinite(cells[..., 0]).sum()) >= _LEAST_CELLS
 
 
 def compute(cells: Grid) -> Grid:
@@ -73,7 +94,7 @@ def compute(cells: Grid) -> Grid:
     used = np.isfinite(flat[:, 0])
     rest = flat
     for _ in range(_ROUNDS):
-        if used.sum() < _LEAST_POINTS:
+        if used.sum() < _LEAST_CELLS:
             break
         rest = flat - basis @ np.linalg.lstsq(basis[used], flat[used], rcond=None)[0]
         length = np.hypot(rest[:, 0], rest[:, 1])
@@ -85,7 +106,7 @@ class Wobble:
     """Carries what the last three pairs had beside the camera's motion."""
 
     def __init__(self) -> None:
-        self._rests: deque[tuple[Grid, float]] = deque(maxlen=3)
+        self._rests: deque[_Rest] = deque(maxlen=3)
         self._values: list[float] = []
 
     def add(self, pair: Pair) -> None:
@@ -95,13 +116,37 @@ class Wobble:
             self._rests.clear()
             return
         length = float(np.nanmean(np.hypot(cells[..., 0], cells[..., 1])))
-        self._rests.append((compute(cells), length))
-        if len(self._rests) == 3:
-            (a, la), (b, lb), (c, lc) = self._rests
-            sway = np.hypot(*np.moveaxis(a - 2 * b + c, 2, 0))
-            if np.isfinite(sway).sum() >= _LEAST_POINTS:
-                self._values.append(float(np.nanmedian(sway)) / ((la + lb + lc) / 3 + _CALM))
+        pan = np.nanmedian(cells, axis=(0, 1))
+        self._rests.append(_Rest(rest=compute(cells), length=length, pan=pan))
+        value = _sway(self._rests)
+        if value is not None:
+            self._values.append(value)
 
     def reduce(self) -> dict[str, float]:
-        """`wobble` of the clip; nothing where three pairs in a row were never followed."""
+        """`wobble` of the clip; nothing where no three pairs in a row could be followed."""
         return {"wobble": float(np.mean(self._values))} if self._values else {}
+
+
+def _sway(rests: deque[_Rest]) -> float | None:
+    """The value of three pairs; None where they cannot be held against each other."""
+    if len(rests) < 3:
+        return None
+    first, second, third = rests
+    if float(np.linalg.norm(first.pan - 2 * second.pan + third.pan)) > _JERK:
+        return None
+    bend = first.rest - 2 * second.rest + third.rest
+    known = np.isfinite(bend[..., 0]).astype(np.float32)
+    total = cv2.GaussianBlur(np.nan_to_num(bend), (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
+    share = cv2.GaussianBlur(known, (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
+    used = (known > 0) & (share > _KNOWN)
+    if used.sum() < _LEAST_CELLS:
+        return None
+    mean = total[used] / share[used][:, None]
+    length = (first.length + second.length + third.length) / 3
+    return float(np.median(np.hypot(mean[:, 0], mean[:, 1]))) / (length + _CALM)
+
+
+def _cells(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mean of each cell: (12, 20) or (12, 20, C)."""
+    cells = cv2.resize(plane, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)

@@ -1,10 +1,10 @@
 """How well the metrics and the shipped limits tell spoilt clips from clean ones.
 
-    python -m benchmarks.qc_bench [--quick] [--clean 48] [--scenes 4] [--half "held out"]
+    python -m benchmarks.qc_bench [--quick] [--clean 90] [--scenes 8] [--half "held out"]
         [--json FILE]
 
 Limits are chosen on the training half alone; the held-out half (other photographs, other seeds) is
-what counts. LPIPS runs on the random backbone.
+what counts. LPIPS runs on the random backbone. Photographs: benchmarks/qc_bench/photographs.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import cv2
 import torch
 
 from benchmarks.qc_bench.bench import Plan, cases, summary
+from benchmarks.qc_bench.photographs import missing
 from benchmarks.qc_bench.scenes import HALVES
 from qc.lpips import load_backbone
 from qc.thresholds import load_thresholds
@@ -31,8 +32,8 @@ def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short look, no figures")
-    parser.add_argument("--clean", type=int, default=48, help="clean clips of each half")
-    parser.add_argument("--scenes", type=int, default=4, help="scenes of each defect and half")
+    parser.add_argument("--clean", type=int, default=90, help="clean clips of each half")
+    parser.add_argument("--scenes", type=int, default=8, help="scenes of each defect and half")
     parser.add_argument("--half", choices=HALVES, help="this half only")
     parser.add_argument("--json", type=Path, help="write the results here")
     asked = parser.parse_args()
@@ -41,7 +42,10 @@ def main() -> None:
     plan = Plan(clean=asked.clean, scenes=asked.scenes)
     if asked.quick:
         plan = Plan(clean=2, scenes=1, frames=17)
-    found = run(plan, (asked.half,) if asked.half else tuple(HALVES))
+    halves = (asked.half,) if asked.half else HALVES
+    if faults := [words for half in halves for words in missing(half)]:
+        parser.exit(2, "\n".join(faults) + "\n")
+    found = run(plan, halves)
     print(table(found))
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -100,6 +100,20 @@ def test_a_repeat_is_no_gap(clip):
     assert measured(repeated)["dropped"] < 1.35
 
 
+@pytest.mark.parametrize("after", ["mirrored", "darker", "pushed"])
+def test_a_cut_is_what_fits_nowhere(clip, after):
+    """The same picture mirrored from the middle on is a cut; at half the light, or pushed by a
+    tenth of its width, it is none."""
+    half = len(clip) // 2
+    rest = {
+        "mirrored": clip[half:, :, ::-1],
+        "darker": clip[half:] // 2,
+        "pushed": np.roll(clip[half:], clip.shape[2] // 10, axis=2),
+    }[after]
+    found = measured(np.concatenate([clip[:half], rest]))["cut"]
+    assert found > 0.35 if after == "mirrored" else found < 0.2
+
+
 def test_wobble_rises_with_swaying_ground(filmed, moves):
     """A coarse field that sways in time is wobble, and the more the stronger; a pan is none."""
     clip = filmed("astronaut", moves["pan"])
