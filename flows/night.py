@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
@@ -14,9 +13,9 @@ from typing import Any
 from uuid import UUID
 
 from prefect import flow, runtime, tags
-from prefect.artifacts import acreate_table_artifact
 
 from flows.buttons import Buttons, settle
+from flows.night_page import NightPage
 from flows.previews import BOARD, Board
 from flows.shot import shot_flow
 from flows.watch import Watcher, Watchers
@@ -39,9 +38,6 @@ from tasks.plan import Plan, make_plan, with_memory
 from tasks.pool import Pool
 from tasks.report_night import report_night
 from tasks.worker_pool import WorkerPool
-
-ARTIFACT_SECONDS = 15.0
-"""The night's table in the UI is written again at most this often."""
 
 NOBODY = Watcher()
 WATCHER: ContextVar[Watcher] = ContextVar("watcher", default=NOBODY)
@@ -116,30 +112,31 @@ async def night(
         if len(plan.refused) > len(faults) and not skip_bad:
             raise BadInput(plan.refused[len(faults) :])
         night_book.note_refused(ledger, record, plan.refused)
-        board = Board()
+        board = Board(studio.root)
         BOARD.set(board)
         listener = Watchers(WATCHER.get(), board).progress
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
         desk = night_book.lay_desk(studio, ledger, pool, record, plan, hours=hours)
         stack.enter_context(at_desk(desk))
-        async with Buttons(desk, UUID(str(runtime.flow_run.id))).followed():
+        page = NightPage(desk)
+        async with Buttons(desk, UUID(str(runtime.flow_run.id))).followed(), page.kept():
             await _run_shots(desk, plan)
         counts = night_book.end(desk)
-        page = await report_night()
+        report = await report_night()
+        await page.end(Path(report))
     return {
         "night": record.id,
         "run": str(runtime.flow_run.id),
         "shots": counts,
         "refused": len(plan.refused),
-        "report": page,
+        "report": report,
     }
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
     """Every job as a flow of its own, in the plan's order; so many at once keep the cards busy."""
     lanes = Lanes(lambda: desk.pool.lanes, night=desk.night_id, control=desk.control)
-    table, watcher = _Table(desk), WATCHER.get()
-    await table.write()
+    watcher = WATCHER.get()
     watcher.began(
         desk.night_id, [(line.shot.id, line.estimate.seconds) for line in plan.open_lines]
     )
@@ -167,7 +164,6 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
             if ended.is_cancelling():
                 await settle(ended.state_details.flow_run_id, f"{status}: {words}")
             watcher.shot_done(job.shot.id, status.value, words)
-            await table.write()
 
     # A shot that breaks must not take the others with it; the ledger shows where it stands.
     results = await asyncio.gather(
@@ -176,31 +172,3 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
     for job, result in zip(desk.jobs.values(), results, strict=True):
         if isinstance(result, Exception):
             night_book.note_broken(desk, job, result)
-    await table.write(now=True)
-
-
-class _Table:
-    """The night's table in the UI, kept current without flooding the server."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._written = float("-inf")
-
-    async def write(self, *, now: bool = False) -> None:
-        if not now and time.monotonic() - self._written < ARTIFACT_SECONDS:
-            return
-        self._written = time.monotonic()
-        rows = [self._row(job) for job in self._desk.jobs.values()]
-        await acreate_table_artifact(
-            key=f"night-{self._desk.night_id}", table=rows, description="Shots of this night"
-        )
-
-    def _row(self, job: Job) -> dict[str, Any]:
-        takes = self._desk.ledger.takes_of(job.shot_id)
-        return {
-            "shot": job.shot.id,
-            "status": str(self._desk.ledger.shot_status(job.shot_id)),
-            "takes": len(takes),
-            "preset": job.shot.recipe.preset,
-            "last": takes[-1].transitions[-1].words if takes else "",
-        }

@@ -1,5 +1,7 @@
 """The embedded Prefect server: a child process that dies with its parent, on loopback unless told.
 
+It shows the root's pictures, films and reports too (`flows.shown`).
+
 Prefect's own temporary server outlives a parent that is killed and shows no pages; this one
 serves the UI while its parent runs and ends within a second of its parent's death.
 """
@@ -18,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.parent import die_with
+from flows.shown import SHOWN, begin, show
 from manifests.errors import RushesError
 
 START_SECONDS = 120.0
@@ -33,9 +36,9 @@ class ServerDidNotStart(RushesError):
 class PrefectServer:
     """A server process that can be looked at, and started again where it ended."""
 
-    def __init__(self, *, port: int, log: Path, host: str = LOOPBACK) -> None:
-        """`port` must be free; `host` is where it listens."""
-        self._port, self._log, self._host = port, log, host
+    def __init__(self, *, port: int, log: Path, host: str = LOOPBACK, root: Path) -> None:
+        """`port` must be free; `host` is where it listens; what `root` holds can be looked at."""
+        self._port, self._log, self._host, self._root = port, log, host, root
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -52,7 +55,9 @@ class PrefectServer:
         """Start it and wait until it answers. Raises ServerDidNotStart."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "flows.prefect_server"]
-        command += [str(self._port), str(os.getpid()), self._host]
+        command += [str(self._port), str(os.getpid()), self._host, str(self._root)]
+        # Nights of this process and its children are to know where.
+        begin(self._log.parent)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
@@ -85,12 +90,12 @@ class PrefectServer:
 
 
 @contextmanager
-def embedded_server(*, port: int, log: Path) -> Iterator[str]:
+def embedded_server(*, port: int, log: Path, root: Path) -> Iterator[str]:
     """Start a server on loopback, wait until it answers, give its address; stop it at the end.
 
     `port` is used when it is free, any other free one otherwise. Raises ServerDidNotStart.
     """
-    server = PrefectServer(port=_port_near(port), log=log)
+    server = PrefectServer(port=_port_near(port), log=log, root=root)
     server.start()
     try:
         yield server.url
@@ -142,7 +147,9 @@ def _main() -> None:
 
     port, parent, host = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     die_with(parent, grace=5.0)
-    uvicorn.run(create_app, factory=True, host=host, port=port, log_level="error", lifespan="on")
+    app = create_app()
+    show(app, Path(sys.argv[4]), os.environ[SHOWN])
+    uvicorn.run(app, host=host, port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":

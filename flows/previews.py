@@ -1,7 +1,8 @@
-"""Pictures of takes in work, on the pages of their shots in Prefect: one artifact for each take.
+"""Pictures of takes, on the pages of their shots in Prefect: one image for each take.
 
-The pictures stand inside the artifact, as `data:` URLs: the server shows no files of a disk. They
-are small (some ten kilobytes a strip), and an artifact is written over, not added to.
+It is written over, not added to: the strip of each stage, the first frames, at last the strip of
+the finished take. Our own server shows the file itself (`flows.shown`); on another one the picture
+stands in the artifact as a `data:` URL, some ten kilobytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -19,26 +21,44 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.shown import address
 from flows.watch import Watcher
 from render.backend import Progress
 
 LAST_WORDS_SECONDS = 10.0
 """What a server may take to write the last picture of a shot; the shot waits no longer."""
 LARGEST = 200_000
-"""Bytes; a larger picture is named, not shown."""
+"""Bytes; a larger picture is named, not shown, where it would stand in the artifact."""
+EMPTY_PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+"""One transparent pixel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Picture:
+    """A picture of a take, and what it shows."""
+
+    take_id: str
+    path: Path
+    words: str
 
 
 class Board(Watcher):
-    """Hands the pictures that workers tell of to the flows of their shots."""
+    """Hands the pictures of takes to the flows of their shots."""
 
-    def __init__(self) -> None:
-        self._queues: dict[str, asyncio.Queue[Progress | None]] = {}
+    def __init__(self, root: Path = Path()) -> None:
+        """`root` is the studio's."""
+        self._root = root
+        self._queues: dict[str, asyncio.Queue[_Picture | None]] = {}
 
     def progress(self, progress: Progress) -> None:
         """See `Watcher`. Called in the loop in which the shots' flows run."""
-        queue = self._queues.get(_shot_of(progress.take_id))
-        if queue is not None and progress.preview is not None:
-            queue.put_nowait(progress)
+        if progress.preview is not None:
+            self.put(progress.take_id, progress.preview, _words(progress))
+
+    def put(self, take_id: str, picture: Path, words: str) -> None:
+        """Show this picture as the take's; `words` say what it is."""
+        if (queue := self._queues.get(_shot_of(take_id))) is not None:
+            queue.put_nowait(_Picture(take_id=take_id, path=picture, words=words))
 
     @asynccontextmanager
     async def showing(self, take_id: str) -> AsyncIterator[None]:
@@ -47,9 +67,9 @@ class Board(Watcher):
         `take_id` is that of any take of the shot. A server that fails costs the pictures and a
         line in the log, never the shot.
         """
-        queue: asyncio.Queue[Progress | None] = asyncio.Queue()
+        queue: asyncio.Queue[_Picture | None] = asyncio.Queue()
         self._queues[_shot_of(take_id)] = queue
-        writer = asyncio.create_task(_write(queue))
+        writer = asyncio.create_task(_write(queue, self._root))
         try:
             yield
         finally:
@@ -67,55 +87,57 @@ BOARD: ContextVar[Board] = ContextVar("board", default=EMPTY)
 class _Page:
     """The artifact of one take."""
 
-    def __init__(self, take_id: str) -> None:
+    def __init__(self, take_id: str, root: Path) -> None:
         self._number = take_id.rpartition("/t")[2]
-        self._pictures: dict[str, Path] = {}
+        self._root = root
         self._artifact: UUID | None = None
 
-    async def add(self, progress: Progress) -> None:
-        """Show one more picture. Raises what the server raises."""
-        assert progress.preview is not None, "only pictures are handed on"
-        words = f"stage {progress.stage} of {progress.stages}" if progress.stage else "first frames"
-        self._pictures[words] = progress.preview
-        data = await asyncio.to_thread(self._markdown)
+    async def show(self, picture: Path, words: str) -> None:
+        """Show this picture instead of the last. Raises what the server raises."""
+        data = await asyncio.to_thread(picture_url, self._root, picture)
+        words = f"take {self._number}, {words}"
+        if data is None:
+            words, data = f"{words}: {picture}", EMPTY_PICTURE
         if self._artifact is None:
-            artifact = Artifact(
-                type="markdown", description=f"take {self._number}, while it renders", data=data
-            )
-            self._artifact = (await artifact.acreate()).id
+            made = Artifact(type="image", description=words, data=data)
+            self._artifact = (await made.acreate()).id
             return
         async with get_client() as client:
-            await client.update_artifact(self._artifact, ArtifactUpdate(data=data))
-
-    def _markdown(self) -> str:
-        lines = [f"## take {self._number}", ""]
-        for words, path in self._pictures.items():
-            lines += [f"**{words}**", "", _shown(words, path), ""]
-        return "\n".join(lines)
+            update = ArtifactUpdate(data=data, description=words)
+            await client.update_artifact(self._artifact, update)
 
 
-async def _write(queue: asyncio.Queue[Progress | None]) -> None:
+async def _write(queue: asyncio.Queue[_Picture | None], root: Path) -> None:
     """Put pictures on their pages until the shot ends or the server fails."""
     pages: dict[str, _Page] = {}
     try:
-        while (progress := await queue.get()) is not None:
-            page = pages.setdefault(progress.take_id, _Page(progress.take_id))
-            await page.add(progress)
+        while (picture := await queue.get()) is not None:
+            page = pages.setdefault(picture.take_id, _Page(picture.take_id, root))
+            await page.show(picture.path, picture.words)
     except Exception as error:
         get_run_logger().warning(
             "no further pictures on this page: %s: %s", type(error).__name__, error
         )
 
 
-def _shown(words: str, path: Path) -> str:
-    """A picture in Markdown; its path where it cannot be shown."""
+def picture_url(root: Path, picture: Path) -> str | None:
+    """Where a page finds a picture; None where it is gone, empty, or too large for the page."""
     try:
-        data = path.read_bytes()
+        size = picture.stat().st_size
     except OSError:
-        data = b""
-    if not 0 < len(data) <= LARGEST:
-        return f"`{path}`"
-    return f"![{words}](data:image/jpeg;base64,{base64.b64encode(data).decode()})"
+        return None
+    if not size:
+        return None
+    if (url := address(root, picture)) is not None:
+        return url
+    if size > LARGEST:
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def _words(progress: Progress) -> str:
+    stage = f"stage {progress.stage} of {progress.stages}"
+    return f"while it renders: {stage if progress.stage else 'first frames'}"
 
 
 def _shot_of(take_id: str) -> str:

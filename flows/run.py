@@ -17,6 +17,7 @@ from flows.notify import notifier_for
 from flows.prefect_env import prepare
 from flows.progress import watcher_for
 from flows.serving import serving
+from flows.shown import begin
 from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput, Fault
 from manifests.load import load_manifest
@@ -75,12 +76,14 @@ def _server(stack: ExitStack, studio: Studio, console: Console) -> str | None:
     served = serving(studio.state_dir)
     if served is not None and served.url:
         # Two servers would share one database.
+        begin(studio.state_dir)
         return served.url
     from flows.prefect_server import embedded_server
 
     console.print("starting the Prefect server ...", style="dim")
     log = studio.state_dir / "prefect-server.log"
-    return stack.enter_context(embedded_server(port=studio.prefect_port, log=log))
+    server = embedded_server(port=studio.prefect_port, log=log, root=studio.root)
+    return stack.enter_context(server)
 
 
 def _name_limits(studio: Studio, console: Console) -> None:

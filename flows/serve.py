@@ -87,7 +87,8 @@ def _server(studio: Studio, host: str, console: Console) -> PrefectServer:
             style="yellow",
             highlight=False,
         )
-    return PrefectServer(port=port, log=studio.state_dir / "prefect-server.log", host=host)
+    log = studio.state_dir / "prefect-server.log"
+    return PrefectServer(port=port, log=log, host=host, root=studio.root)
 
 
 class _Service:

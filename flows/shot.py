@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.night_page import link
 from flows.previews import BOARD
 from manifests.errors import RushesError
+from reports.media import stage_pictures, take_pictures
 from reports.records import EventKind, TakeRecord
 from reports.take import ShotStatus, TakeStatus
 from tasks.desk import Desk, Job, desk
@@ -47,6 +50,8 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
             try:
                 await _step(night, job, action, number)
                 _log(night, job)
+                if action is Action.SCORE:
+                    _picture(night, job)
             except Exception as error:
                 # Not a silent fallback: it is in the ledger, by name, and the report shows it.
                 words = give_up(night, job, action, error)
@@ -88,6 +93,15 @@ def _log(night: Desk, job: Job) -> None:
             log.warning(event.words)
 
 
+def _picture(night: Desk, job: Job) -> None:
+    """The strip of a take that was judged takes the place of those from its making."""
+    take = night.ledger.takes_of(job.shot_id)[-1]
+    assert take.receipt is not None, "only a rendered take is scored"
+    strip, _ = take_pictures(take.receipt.clip)
+    if strip is not None:
+        BOARD.get().put(take.take_id, strip, f"{take.status}: {take.transitions[-1].words}")
+
+
 def _state(night: Desk, job: Job) -> Any:
     status = night.ledger.shot_status(job.shot_id)
     takes = night.ledger.takes_of(job.shot_id)
@@ -105,12 +119,13 @@ def _state(night: Desk, job: Job) -> Any:
 
 async def _tell(night: Desk, job: Job) -> None:
     """A page of the shot for the UI: its takes, and why each was judged as it was."""
+    root = night.studio.root
     lines = [f"# {job.shot.id}: {night.ledger.shot_status(job.shot_id)}", ""]
     for take in night.ledger.takes_of(job.shot_id):
-        lines += [f"## take {take.number}: {take.status}", "", *_take_lines(take), ""]
+        lines += [f"## take {take.number}: {take.status}", "", *_take_lines(take, root), ""]
     delivery = night.ledger.delivery_of(job.shot_id)
     if delivery is not None:
-        lines += [f"Delivered as `{delivery.delivery.path}`"]
+        lines += [f"Delivered: {link(root, delivery.delivery.path)}"]
     await acreate_markdown_artifact(markdown="\n".join(lines), description=job.shot.title[:200])
     await _tag(night.ledger.takes_of(job.shot_id))
 
@@ -125,10 +140,13 @@ async def _tag(takes: Sequence[TakeRecord]) -> None:
         await client.update_flow_run(UUID(run.id), tags=sorted({*run.tags, *found}))
 
 
-def _take_lines(take: TakeRecord) -> list[str]:
+def _take_lines(take: TakeRecord, root: Path) -> list[str]:
     lines = [f"*{take.remedy_words}*"] if take.remedy_words else []
     if take.verdict is not None:
         lines += [f"- {reason}" for reason in take.verdict.reasons] or ["- nothing to object to"]
     if take.receipt is not None:
         lines += [f"- {take.receipt.seconds:.1f} s on {take.receipt.device}"]
+        strip, film = take_pictures(take.receipt.clip)
+        shown = [path for path in (*stage_pictures(take.receipt), strip, film) if path is not None]
+        lines += [f"- {link(root, path)}" for path in shown]
     return lines

@@ -91,8 +91,10 @@ class FakePool(Pool):
         )
 
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
-        """Names only."""
-        return clip.with_name("strip.jpg"), clip.with_name("preview.mp4")
+        """The first frames as the strip; no preview."""
+        strip = clip.with_name("strip.jpg")
+        shutil.copyfile(clip.with_name("first-frames.jpg"), strip)
+        return strip, clip.with_name("preview.mp4")
 
     def _tell(self, progress: Progress) -> None:
         self._listener(progress)

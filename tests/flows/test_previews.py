@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_pool import FakePool
 
+from flows.shown import SHOWN
 from flows.watch import ProgressFile, read_progress
 from render.backend import Progress
 
@@ -45,12 +46,15 @@ def test_a_take_without_pictures_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
-def test_a_take_is_pictured_on_its_shots_page(studio: Any) -> None:
-    """One artifact for a take, on the run of its shot, with a picture for each stage and one of
-    the first frames; a retake has its own."""
+def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image for a take, on the run of its shot, by an address; at last it shows the strip with
+    the verdict. A retake has its own. The night has one table and one progress, with links.
+    """
     from prefect.client.orchestration import get_client
 
     from flows.night import POOL, night
+
+    monkeypatch.setenv(SHOWN, "/rushes/key")
 
     async def run() -> list[Any]:
         def pool_of(_studio: Any, listener: Any) -> FakePool:
@@ -64,31 +68,47 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any) -> None:
             POOL.reset(token)
         async with get_client() as client:
             found = await client.read_artifacts(limit=200)
-            runs = {run.id: run.name for run in await client.read_flow_runs(limit=200)}
-        return [
-            (runs[each.flow_run_id], each.description, each.data)
-            for each in found
-            if each.description and each.description.endswith("while it renders")
-        ]
+            runs = {run.id: run for run in await client.read_flow_runs(limit=200)}
+        return [(runs[each.flow_run_id], each) for each in found if each.flow_run_id in runs]
 
-    pages = sorted(asyncio.run(run()), key=lambda page: page[1])
-    assert [(name, words) for name, words, _ in pages] == [
-        ("001", "take 1, while it renders"),
-        ("001", "take 2, while it renders"),
-    ]
-    for _, _, data in pages:
-        assert data.count("](data:image/jpeg;base64,/9j/") == 3
-        for words in ("stage 1 of 2", "stage 2 of 2", "first frames"):
-            assert f"**{words}**" in data
+    pages = asyncio.run(run())
+    pictures = sorted(
+        (each.description, run.name, each.data) for run, each in pages if each.type == "image"
+    )
+    (first, shot, url), (second, _, _) = pictures
+    assert shot == "001"
+    assert first.startswith("take 1, rejected: ")
+    assert second.startswith("take 2, approved: ")
+    assert url.startswith("/rushes/key/takes/pictured/001/")
+    assert url.endswith("/t1/strip.jpg")
+    (text,) = [each.data for run, each in pages if each.type == "markdown" and run.name == "001"]
+    assert "[001_v001.mp4](/rushes/key/delivered/pictured/001/001_v001.mp4)" in text
+    assert "/t1/stage-1.jpg)" in text
+    nights = [each for run, each in pages if run.name.startswith("night")]
+    assert sorted(each.type for each in nights) == ["markdown", "progress", "table"]
+    by_type = {each.type: each for each in nights}
+    assert by_type["progress"].data == 100.0
+    (row,) = json.loads(by_type["table"].data)
+    assert (row["shot"], row["status"], row["takes"]) == ("001", "approved", 2)
+    assert row["film"] == "[001_v001.mp4](/rushes/key/delivered/pictured/001/001_v001.mp4)"
+    assert "](/rushes/key/reports/" in by_type["markdown"].data
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [0, 300_000, None])
-def test_a_picture_that_cannot_be_shown_is_named(size: int | None, tmp_path: Path) -> None:
-    """One that is gone, empty or large stands on the page as its path."""
-    from flows.previews import _shown
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, False), (300_000, False), (None, False), (9, True)]
+)
+def test_without_our_server_a_small_picture_stands_in_the_page(
+    size: int | None, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is gone, empty or large does not."""
+    monkeypatch.delenv(SHOWN, raising=False)
+    from flows.previews import picture_url
 
-    path = tmp_path / "stage-1.jpg"
+    path = tmp_path / "takes/stage-1.jpg"
     if size is not None:
+        path.parent.mkdir()
         path.write_bytes(b"x" * size)
-    assert _shown("stage 1 of 2", path) == f"`{path}`"
+    url = picture_url(tmp_path, path)
+    assert (url is not None) == shown
+    assert url is None or url.startswith("data:image/jpeg;base64,")

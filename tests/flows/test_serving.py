@@ -85,8 +85,8 @@ def test_a_taken_port_is_known() -> None:
 def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(tmp_path: Path) -> None:
     """`0.0.0.0` is where to listen, not an address to ask."""
     log = tmp_path / "log"
-    assert PrefectServer(port=4200, log=log, host="0.0.0.0").url == "http://127.0.0.1:4200"
-    assert PrefectServer(port=4200, log=log, host="10.0.0.5").url == "http://10.0.0.5:4200"
+    for host, url in (("0.0.0.0", "http://127.0.0.1:4200"), ("10.0.0.5", "http://10.0.0.5:4200")):
+        assert PrefectServer(port=4200, log=log, host=host, root=tmp_path).url == url
 
 
 # The tests below are slow because they import Prefect, which takes seconds.
