@@ -45,7 +45,7 @@ def test_a_family_changes_only_what_it_names():
     assert pocket["conditioning_ssim"].fail < default["conditioning_ssim"].fail
     assert pocket["frozen"] == default["frozen"]
     assert pocket.name == "pocket 2026-11-21.2"
-    assert load_thresholds("wan").name == "default 2026-11-21"
+    assert load_thresholds("wan").name == "default 2026-11-21.2"
 
 
 def test_a_studio_may_move_or_lift_a_limit():
