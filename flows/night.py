@@ -20,23 +20,22 @@ from flows.previews import BOARD, Board
 from flows.shot import shot_flow
 from flows.watch import Watcher, Watchers
 from manifests.errors import BadInput
-from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
 from render.backend import Progress
 from reports.lock import sole_writer
 from reports.take import ShotStatus
 from tasks import night_book
-from tasks.control import shot_key
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_machine
 from tasks.hosts import hosting_of
 from tasks.hours import NightHours
-from tasks.lanes import Lanes, Place
 from tasks.naming import arguments_key
 from tasks.neighbours import Neighbours
 from tasks.plan import Plan, make_plan, with_memory
 from tasks.pool import Pool
 from tasks.report_night import report_night
+from tasks.sheets import load_sheets
+from tasks.turns import turn
 from tasks.worker_pool import WorkerPool
 
 NOBODY = Watcher()
@@ -93,7 +92,7 @@ async def night(
     studio = load_studio(root, **(settings or {}))
     hours = NightHours(studio, ignore=now)
     hours.check()
-    sheets = [load_manifest(path, studio=studio) for path in manifests]
+    sheets = load_sheets(manifests, studio=studio)
     faults = [fault for sheet in sheets for fault in sheet.faults]
     if faults and not skip_bad:
         raise BadInput(faults)
@@ -107,7 +106,7 @@ async def night(
             flow_run_id=str(runtime.flow_run.id),
             evening=hours.evening,
         )
-        plan = make_plan(sheets, studio=studio, ledger=ledger)
+        plan = make_plan(sheets, studio=studio, ledger=ledger, ignore_hours=now)
         plan = await asyncio.to_thread(with_memory, plan, studio)
         if len(plan.refused) > len(faults) and not skip_bad:
             raise BadInput(plan.refused[len(faults) :])
@@ -134,26 +133,20 @@ async def night(
 
 
 async def _run_shots(desk: Desk, plan: Plan) -> None:
-    """Every job as a flow of its own, in the plan's order; so many at once keep the cards busy."""
-    lanes = Lanes(lambda: desk.pool.lanes, night=desk.night_id, control=desk.control)
+    """Every job as a flow of its own, as their turns come; so many at once keep cards busy."""
     watcher = WATCHER.get()
     watcher.began(
         desk.night_id, [(line.shot.id, line.estimate.seconds) for line in plan.open_lines]
     )
 
     async def run(job: Job) -> None:
-        place = Place(
-            shot=shot_key(job.manifest, job.shot.id),
-            priority=job.shot.priority,
-            position=job.position,
-        )
-        async with lanes.lane(place):
-            if desk.ledger.shot_status(job.shot_id) is ShotStatus.APPROVED:
+        async with turn(desk, job) as mine:
+            if mine.over:
                 return
-            words = night_book.cancelled(desk, job) or night_book.postponed(desk, job)
-            if words is not None:
+            job = mine.job
+            if mine.words is not None:
                 # No page in the UI for a shot that nothing is done on tonight.
-                watcher.shot_done(job.shot.id, ShotStatus.WAITING.value, words)
+                watcher.shot_done(job.shot.id, ShotStatus.WAITING.value, mine.words)
                 return
             recipe = job.shot.recipe
             with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):
@@ -166,9 +159,8 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
             watcher.shot_done(job.shot.id, status.value, words)
 
     # A shot that breaks must not take the others with it; the ledger shows where it stands.
-    results = await asyncio.gather(
-        *(run(job) for job in desk.jobs.values()), return_exceptions=True
-    )
-    for job, result in zip(desk.jobs.values(), results, strict=True):
+    jobs = list(desk.jobs.values())
+    results = await asyncio.gather(*map(run, jobs), return_exceptions=True)
+    for job, result in zip(jobs, results, strict=True):
         if isinstance(result, Exception):
             night_book.note_broken(desk, job, result)

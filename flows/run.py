@@ -20,7 +20,6 @@ from flows.serving import serving
 from flows.shown import begin
 from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput, Fault
-from manifests.load import load_manifest
 from manifests.settings import Studio, load_studio
 from qc.studio_limits import read_limits
 from qc.thresholds import load_thresholds
@@ -33,6 +32,7 @@ from tasks.inbox import accepted_sheets
 from tasks.limits import limits_path
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan, with_memory
+from tasks.sheets import load_sheets
 
 WELL, NOT_ALL_WELL = 0, 1
 
@@ -109,7 +109,7 @@ def look(
     manifests: Sequence[Path], studio: Studio, skip_bad: bool
 ) -> tuple[Plan, NightRecord | None]:
     """The plan, and the last night over these sheets; raises BadInput with every fault."""
-    sheets = [load_manifest(path, studio=studio) for path in manifests]
+    sheets = load_sheets(manifests, studio=studio)
     faults = [fault for sheet in sheets for fault in sheet.faults]
     if faults and not (skip_bad and any(sheet.shots for sheet in sheets)):
         raise BadInput(faults)

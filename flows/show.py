@@ -14,7 +14,8 @@ from manifests.errors import Fault
 from manifests.noise import level_words
 from manifests.schedules import stage_sigmas
 from manifests.stage import Expert, Noise, Stage, StageKind
-from tasks.plan import Plan, PlanLine
+from tasks.plan import Plan
+from tasks.plan_line import PlanLine
 
 
 def print_faults(faults: Sequence[Fault], console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from manifests.numbers import cell_text
@@ -102,12 +102,15 @@ def refuse_links(
     yield from _in_circles(sound)
 
 
-def link_sheets(sheets: Sequence[Manifest], *, known: Mapping[str, str]) -> tuple[Manifest, ...]:
+def link_sheets(
+    sheets: Sequence[Manifest], *, known: Callable[[str], bool]
+) -> tuple[Manifest, ...]:
     """The sheets of one night, without the shots that come after shots of other sheets which are
     not there, or that wait for each other across sheets; those are faults.
 
-    `known` holds the shots of earlier nights, key to anything.
+    `known` says of a shot, by its key, whether an earlier night has had it.
     """
+    sheets = unlike_names(sheets)
     here = {sheet.name for sheet in sheets}
     names = {
         shot_key(sheet.name, name)
@@ -121,7 +124,7 @@ def link_sheets(sheets: Sequence[Manifest], *, known: Mapping[str, str]) -> tupl
     sound = []
     for link in links:
         sheet = link.to.partition("/")[0]
-        if link.to in names or (sheet not in here and link.to in known):
+        if link.to in names or (sheet not in here and known(link.to)):
             sound.append(link)
         elif sheet in here:
             near = [name for name in names if name.startswith(f"{sheet}/")]
@@ -131,6 +134,25 @@ def link_sheets(sheets: Sequence[Manifest], *, known: Mapping[str, str]) -> tupl
             refused.append((link, Refusal(problem, f"run the sheet {sheet} too: it may be later")))
     refused += _in_circles(sound)
     return tuple(_without(sheet, refused) for sheet in sheets)
+
+
+def unlike_names(sheets: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """The sheets of one night, without shots that another sheet of the same name has before."""
+    seen: dict[str, Manifest] = {}
+    made = []
+    for sheet in sheets:
+        faults = tuple(
+            Refusal(f"{shot.id!r} is in {seen[key].path.name} already", "rename one sheet").at(
+                sheet.path, row=shot.row, shot=shot.id, column="shot", value=shot.id
+            )
+            for shot in sheet.shots
+            if (key := shot_key(sheet.name, shot.id)) in seen
+        )
+        bad = {fault.shot for fault in faults}
+        kept = tuple(shot for shot in sheet.shots if shot.id not in bad)
+        seen.update({shot_key(sheet.name, shot.id): sheet for shot in kept})
+        made.append(replace(sheet, shots=kept, faults=(*sheet.faults, *faults)))
+    return tuple(made)
 
 
 def links_of(key: str, shot: Shot) -> Iterator[Link]:

@@ -68,11 +68,15 @@ class Ledger(LedgerReads):
     def record_shot(self, night: str, manifest_name: str, shot: Shot, position: int) -> ShotRecord:
         """The shot's record, made if its fingerprint is new; and its place in the night.
 
-        Idempotent. The words of a known shot (title, notes, row ...) become those of now.
+        Idempotent. The words of a known shot (title, notes, row ...) become those of now. A shot
+        of which it is now known what it starts from takes the place in the night that it had as
+        one that waits.
         """
         key = (manifest_name, shot.id, shot_fingerprint(shot))
         columns = shot_columns(shot)
         with self._write():
+            if shot.start_from is not None and shot.is_bound:
+                self._leave_night(night, manifest_name, shot.unbound())
             known = self.find_shot(*key)
             if known is None:
                 names = dict(zip(("manifest", "shot", "fingerprint"), key, strict=True))
@@ -257,6 +261,14 @@ class Ledger(LedgerReads):
                 words = "recovered: the process that rendered it had ended"
                 self._step(take_id, TakeStatus.QUEUED, night, words)
             return found
+
+    def _leave_night(self, night: str, manifest_name: str, shot: Shot) -> None:
+        known = self.find_shot(manifest_name, shot.id, shot_fingerprint(shot))
+        if known is not None:
+            self._rows(
+                "DELETE FROM night_shots WHERE night = ? AND shot_id = ? RETURNING shot_id",
+                *(night, known.id),
+            )
 
     def _step(self, take_id: str, after: TakeStatus, night: str, words: str) -> int:
         row = self._row(

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     """Finishing the shot failed for good: the shot is held."""
     POSTPONED = "postponed"
     """The shot would not have ended within the night's hours: it waits, first in line."""
+    WAITS = "waits"
+    """A shot that it comes after was not approved: nothing was done on it in this night."""
     CANCELLED = "cancelled"
     """A person said that nothing more is to be done on the shot in this night."""
     RETAKE = "retake"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from manifests.sequence import shot_key
 from manifests.settings import Studio
 from manifests.shot import Shot
 from qc.studio_limits import StudioLimits
@@ -14,6 +15,7 @@ from render.order import ModelRef
 from reports.ledger import Ledger
 from tasks.control import Control
 from tasks.hours import NightHours
+from tasks.lanes import Lanes
 from tasks.model_ref import model_ref
 from tasks.plan_memory import ShotMemory
 from tasks.pool import Pool
@@ -35,7 +37,16 @@ class Job:
     memory: ShotMemory | None = None
     """What its first take needs on each card; None: not known."""
     position: int = 0
-    """In the plan: where takes wait for a card, the smaller one goes first."""
+    """In the plan."""
+    number: int = 0
+    """How many shots had a lane before it, once it has one."""
+    waits: str | None = None
+    """Why nothing is done on it tonight; None: it has its turn."""
+
+    @property
+    def key(self) -> str:
+        """Its name among all sheets: `sheet/shot`."""
+        return shot_key(self.manifest, self.shot.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +59,11 @@ class Desk:
     night_id: str
     torch_device: str
     """Of the workers: `cpu` or `cuda:0` (each sees its own card as the first)."""
-    jobs: Mapping[int, Job]
+    jobs: dict[int, Job]
+    """By key in the ledger. A job that starts from another's last frame is replaced when it is
+    known: then it is another shot."""
+    lanes: Lanes
+    """Who comes next."""
     hours: NightHours
     """How much of the night is left."""
     control: Callable[[], Control]

@@ -105,6 +105,10 @@ class Dispatcher:
         """Whether the card holds the model, once its work in hand is done."""
         return self._warm.get(card) == model
 
+    def priority(self, name: str) -> int:
+        """What holds for a shot: its own priority, or that of one that waits for it."""
+        return self._priority[name]
+
     def lower_bound(self) -> float:
         """Seconds that no order could beat for what is left, were every load but one a card free.
 

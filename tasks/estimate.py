@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 from statistics import median
@@ -129,11 +129,8 @@ class Estimator:
         seen = self._loads.get(recipe.model_id)
         return median(seen[:HISTORY]) if seen else _LOADS.get(recipe.family, _LOAD)
 
-    def speeds(self, cards: Iterable[str]) -> dict[str, float]:
-        """How fast each kind of card is against this estimator's, 1.0 where it is not known."""
-        return {card: self._speed(card) for card in cards}
-
-    def _speed(self, card: str) -> float:
+    def speed(self, card: str) -> float:
+        """How fast a kind of card is against this estimator's; 1.0 where it is not known."""
         ratios = []
         for samples in self._samples.values():
             there = [each.call_seconds for each in samples if each.card == card][:HISTORY]

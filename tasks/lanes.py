@@ -1,43 +1,59 @@
-"""Which shot comes next: so many lanes, and a queue before them that can be put in another order.
+"""Which shot comes next in the night that runs: so many lanes, and the dispatcher before them.
 
-The order is looked up when a lane becomes free, not when a shot is queued, so that a priority
-given in the middle of the night holds at once.
+The dispatcher is asked when a lane becomes free, not when a shot is queued, so that what a person
+says in the middle of the night holds at once. The card that has the fewest shots in hand asks: a
+slow one asks less often. A shot that comes after others waits until they are approved; where one
+of them is not, it is told so in words and has no turn tonight.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tasks.chains import Work
 from tasks.control import Control
+from tasks.dispatch import Card, Dispatcher
+from tasks.waiting import waits_words
 
 LOOK_EVERY = 1.0
 """Seconds between looks at what a person has said."""
+NOBODY = (Card(name="nobody", memory=2**62),)
+"""Stands in while no card is here, so that a few shots wait for one until the hours end."""
+URGENT = 1_000_000
+"""Priority above which none is told apart from another at the cards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Who waits, and where the plan put it."""
+class Queued:
+    """The shots of a night as the dispatcher sees them, with what a person may change."""
 
-    shot: str
-    """`sheet/shot`."""
-    priority: int
-    """As the sheet has it."""
-    position: int
-    """In the plan."""
+    works: Sequence[Work]
+    loads: Mapping[str, float] = field(default_factory=dict)
+    """Seconds to load each model."""
+    rank: Callable[[Control, str], int] | None = None
+    """The dispatcher's priority of a shot under what a person has said; None: as `works` say."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    place: Place
-    granted: asyncio.Future[str | None]
-    """Done with None when the lane is free for it, with words when it was cancelled."""
+@dataclass(slots=True, kw_only=True)
+class Lane:
+    """A shot's turn."""
+
+    words: str | None
+    """Why nothing is to be done on the shot; None: it has a lane."""
+    number: int = 0
+    """How many shots had a lane before it."""
+    ended: str | None = "was not rendered"
+    """What whoever has the lane says before leaving it: why nothing can follow the shot, such as
+    `is held`; None: it is approved."""
 
 
 class Lanes:
-    """The lanes of one night; for one event loop."""
+    """The lanes of one night; for one event loop. Every shot of `queued` must ask for one."""
 
     def __init__(
         self,
@@ -45,63 +61,140 @@ class Lanes:
         *,
         night: str,
         control: Callable[[], Control],
+        queued: Queued,
+        cards: Callable[[], Sequence[Card]],
+        clock: Callable[[], float] = time.monotonic,
         look_every: float = LOOK_EVERY,
     ) -> None:
-        """`number` of lanes, which may change in the night; `control` reads what a person has
-        said."""
+        """`number` of lanes and the `cards` that render may change in the night; `control` reads
+        what a person has said; `clock` counts seconds from the dispatcher's moment 0.0 on."""
         self._number = number if callable(number) else lambda: number
-        self._taken = 0
+        self._taken = self._served = 0
         self._night = night
-        self._control = control
+        self._control, self._heard = control, Control()
+        self._queued, self._cards, self._clock = queued, cards, clock
+        self._there = tuple(cards()) or NOBODY
+        self._dispatcher = Dispatcher(queued.works, cards=self._there, load_seconds=queued.loads)
+        self._in_hand = Counter[str]()
+        self._card: dict[str, str] = {}
         self._look_every = look_every
-        self._waiting: list[_Waiting] = []
+        self._waiting: dict[str, asyncio.Future[Lane]] = {}
+        """A future for each shot that asked; done when it has its turn."""
+        self._early: dict[str, Lane] = {}
+        """Turns of shots that have not asked yet."""
         self._looking: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def lane(self, place: Place) -> AsyncIterator[str | None]:
-        """A lane, as soon as one is free, the night is not paused and nobody is before it.
-
-        Gives None; or, without a lane, the words why nothing is to be done on the shot.
-        """
-        waiting = _Waiting(place, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
+    async def lane(self, shot: str) -> AsyncIterator[Lane]:
+        """The turn of a shot (`sheet/shot`): as soon as a lane is free for it and the night is not
+        paused; or, without a lane, as soon as it is clear that it has none tonight."""
+        turn: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
+        self._waiting[shot] = turn
+        if shot in self._early:
+            self._give(shot, self._early.pop(shot))
+        else:
+            self._hear(shot, self._control())
         self._serve()
         self._keep_looking()
         try:
-            words = await waiting.granted
+            lane = await turn
         except asyncio.CancelledError:
-            if waiting.granted.done() and not waiting.granted.cancelled():
-                self._give_back(waiting.granted.result())
-            self._waiting = [other for other in self._waiting if other is not waiting]
+            self._waiting.pop(shot, None)
+            if turn.done() and not turn.cancelled():
+                self._give_back(shot, turn.result())
+            else:
+                self._leave(shot, "was interrupted")
+            self._serve()
             raise
         try:
-            yield words
+            yield lane
         finally:
-            self._give_back(words)
+            self._give_back(shot, lane)
+            self._serve()
 
-    def _give_back(self, words: str | None) -> None:
-        if words is None:
-            self._taken -= 1
-        self._serve()
+    def place(self, shot: str, number: int) -> int:
+        """The place of a shot's takes where they wait for a card: the smaller is served first.
+
+        By the priority that holds at this moment, then by when it had its lane.
+        """
+        rank = self._dispatcher.priority(shot)
+        if self._queued.rank is not None:
+            rank = max(rank, self._queued.rank(self._control(), shot))
+        return (URGENT - min(rank, URGENT)) * URGENT + number
+
+    # ------------------------------------------------------------------ in and out
+
+    def _give(self, shot: str, lane: Lane) -> None:
+        turn = self._waiting.pop(shot, None)
+        if turn is None or turn.done():
+            self._early[shot] = lane
+        else:
+            turn.set_result(lane)
+
+    def _give_back(self, shot: str, lane: Lane) -> None:
+        """The turn of a shot is over."""
+        if lane.words is not None:
+            return
+        self._taken -= 1
+        self._in_hand[self._card.pop(shot)] -= 1
+        if lane.ended is None:
+            self._dispatcher.done(shot)
+        else:
+            self._leave(shot, lane.ended)
+
+    def _leave(self, shot: str, why: str) -> None:
+        """Nothing more is done on a shot tonight; those that come after it are told."""
+        line = [(shot, why)]
+        while line:
+            gone, words = line.pop()
+            with suppress(KeyError):  # it was over already
+                for follower in self._dispatcher.drop(gone):
+                    told = waits_words(gone, words, sheet=follower.partition("/")[0])
+                    self._give(follower, Lane(words=told))
+                    line.append((follower, "waits itself"))
+
+    # ------------------------------------------------------------------ who is next
 
     def _serve(self) -> None:
-        if not self._waiting:
-            return
         control = self._control()
-        for waiting in self._waiting:
-            words = control.stops(waiting.place.shot, night=self._night)
-            if words is not None and not waiting.granted.done():
-                waiting.granted.set_result(words)
-        left = [waiting for waiting in self._waiting if not waiting.granted.done()]
-        left.sort(key=lambda each: self._rank(each.place, control))
-        while self._taken < self._number() and left and not control.paused:
-            self._taken += 1
-            left.pop(0).granted.set_result(None)
-        self._waiting = left
+        if control != self._heard:
+            self._heard = control
+            for shot in list(self._waiting):
+                self._hear(shot, control)
+        there = tuple(self._cards()) or NOBODY
+        if there != self._there:
+            self._there = there
+            self._dispatcher.set_cards(there)
+        while self._taken < self._number() and not control.paused and self._next():
+            pass
 
-    def _rank(self, place: Place, control: Control) -> tuple[int, int]:
-        """Priority, then the plan's order."""
-        return (-control.priority_of(place.shot, place.priority), place.position)
+    def _next(self) -> bool:
+        """Give the next shot its lane; False when there is none for any card."""
+        share = -(-self._number() // max(1, len(self._there)))
+        asking = sorted(self._there, key=lambda card: (self._in_hand[card.name], -card.speed))
+        for card in asking:
+            if self._in_hand[card.name] >= share:
+                continue
+            work = self._dispatcher.pull(card.name, self._clock())
+            if work is not None:
+                self._taken += 1
+                self._served += 1
+                self._in_hand[card.name] += 1
+                self._card[work.id] = card.name
+                self._give(work.id, Lane(words=None, number=self._served))
+                return True
+        return False
+
+    def _hear(self, shot: str, control: Control) -> None:
+        """What a person has said of a shot that waits."""
+        if shot not in self._waiting:
+            return
+        if self._queued.rank is not None:
+            self._dispatcher.set_priority(shot, self._queued.rank(control, shot))
+        words = control.stops(shot, night=self._night)
+        if words is not None:
+            self._leave(shot, "was cancelled for this night")
+            self._give(shot, Lane(words=words))
 
     def _keep_looking(self) -> None:
         if self._looking is None or self._looking.done():

@@ -18,11 +18,12 @@ from reports.morning import write_morning
 from reports.night_report import build_night_report
 from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
-from tasks.control import Said, shot_key
+from tasks.control import Said
 from tasks.desk import Desk, Job
 from tasks.hours import NightHours
 from tasks.limits import limits_path
 from tasks.next_action import STARTS, Action
+from tasks.night_order import lanes_for
 from tasks.plan import Plan
 from tasks.pool import Pool
 
@@ -76,7 +77,9 @@ def lay_desk(
             seconds=line.estimate.seconds,
             memory=line.memory,
             position=position,
+            waits=line.waits,
         )
+    control = Said(studio.state_dir, complain=complain)
     return Desk(
         studio=studio,
         ledger=ledger,
@@ -84,8 +87,9 @@ def lay_desk(
         night_id=record.id,
         torch_device=pool.torch_device,
         jobs=jobs,
+        lanes=lanes_for(plan, night=record.id, pool=pool, control=control),
         hours=hours,
-        control=Said(studio.state_dir, complain=complain),
+        control=control,
         learned=read_limits(limits_path(studio)),
     )
 
@@ -120,9 +124,18 @@ def note_postponed(night: Desk, job: Job, words: str) -> None:
         night.ledger.event(kind=kind, words=words, night=night.night_id, shot_id=job.shot_id)
 
 
+def note_waits(night: Desk, job: Job, words: str) -> None:
+    """Write down, once a night, that the shot waits for another that is not approved."""
+    known = night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=EventKind.WAITS)
+    if words not in {event.words for event in known}:
+        night.ledger.event(
+            kind=EventKind.WAITS, words=words, night=night.night_id, shot_id=job.shot_id
+        )
+
+
 def cancelled(night: Desk, job: Job) -> str | None:
     """Why nothing more is to be done on the shot tonight, written down once; None: it goes on."""
-    words = night.control().stops(shot_key(job.manifest, job.shot.id), night=night.night_id)
+    words = night.control().stops(job.key, night=night.night_id)
     known = EventKind.CANCELLED
     if words and not night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=known):
         night.ledger.event(kind=known, words=words, night=night.night_id, shot_id=job.shot_id)

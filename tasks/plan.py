@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
-from manifests.noise import share_of_noise
 from manifests.schedules import stage_sigmas
+from manifests.sequence import shot_key
 from manifests.settings import Studio
 from manifests.shot import Manifest, Shot
 from manifests.stage import Stage
@@ -18,98 +20,15 @@ from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus
-from tasks.control import read_control, shot_key
-from tasks.estimate import Estimate, disk_bytes, estimate, start_words
+from tasks.cards import cards_of
+from tasks.dispatch import Card
+from tasks.estimate import Estimator, disk_bytes, start_words
 from tasks.gpus import count_cards
-from tasks.plan_memory import UNSEEN, ShotMemory, look_at_memory
-
-BUDGET_FACTOR = 20.0
-"""A render is taken for stuck after this many times its estimate ..."""
-LEAST_BUDGET = 1800.0
-"""... but never before this many seconds: a first take loads its model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanStage:
-    """A stage as the plan shows it."""
-
-    stage: Stage
-    start_sigma: float
-    """Noise level it starts from, in its model's own measure."""
-    steps: int
-    """Model steps it runs."""
-
-    @property
-    def start_share(self) -> float:
-        """Share of noise it starts from, 0..1: what decides how much it changes."""
-        return share_of_noise(self.start_sigma, self.stage.noise)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanLine:
-    """A shot in the plan."""
-
-    manifest: str
-    shot: Shot
-    stages: tuple[PlanStage, ...]
-    estimate: Estimate
-    disk_bytes: int
-    """Of one take, at most."""
-    status: ShotStatus
-    """As the ledger has it: what is approved is not rendered again."""
-    warnings: tuple[str, ...]
-    memory: ShotMemory | None = None
-    """What it needs on each card; None: not looked at (a CPU), or not known."""
-    postponed: bool = False
-    """A night before ended too soon for it: it is first in line among those of its priority."""
-
-    @property
-    def budget(self) -> float:
-        """Seconds after which a render of this shot is taken for stuck."""
-        return max(LEAST_BUDGET, BUDGET_FACTOR * self.estimate.seconds)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the night has work on it: neither approved nor waiting for a person."""
-        return self.status not in (ShotStatus.APPROVED, ShotStatus.HELD)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The line as plain data, for `--json`."""
-        recipe = self.shot.recipe
-        return {
-            "manifest": self.manifest,
-            "shot": self.shot.id,
-            "row": self.shot.row,
-            "status": self.status.value,
-            "preset": recipe.preset,
-            "model": recipe.model,
-            "size": [recipe.width, recipe.height],
-            "frames": recipe.frames,
-            "fps": recipe.fps,
-            "seed": recipe.seed,
-            "recipe_fingerprint": recipe.fingerprint,
-            "stages": [
-                {
-                    "kind": planned.stage.kind.value,
-                    "steps": planned.steps,
-                    "cfg": planned.stage.cfg,
-                    "denoise": planned.stage.denoise,
-                    "sampler": planned.stage.sampler.value,
-                    "schedule": planned.stage.schedule.value,
-                    "shift": planned.stage.shift,
-                    "start_sigma": round(planned.start_sigma, 6),
-                    "start_share": round(planned.start_share, 6),
-                    "expert": planned.stage.expert.value,
-                }
-                for planned in self.stages
-            ],
-            "seconds": round(self.estimate.seconds, 1),
-            "basis": self.estimate.basis,
-            "disk_bytes": self.disk_bytes,
-            "memory": [] if self.memory is None else self.memory.to_dict(),
-            "snaps": list(self.shot.snaps),
-            "warnings": list(self.warnings),
-        }
+from tasks.last_frame import approved_take, starting_from
+from tasks.order_plan import Terms, in_order, not_of_these, reference_card, terms_for, with_waits
+from tasks.plan_line import PlanLine, PlanStage
+from tasks.plan_memory import UNSEEN, look_at_memory
+from tasks.waiting import REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +41,8 @@ class Plan:
     """What of the sheets will not run."""
     disk_free: int
     """Bytes free where takes are written."""
+    terms: Terms
+    """What the order is made from."""
 
     @property
     def open_lines(self) -> tuple[PlanLine, ...]:
@@ -150,32 +71,60 @@ class Plan:
         }
 
 
-def make_plan(sheets: Sequence[Manifest], *, studio: Studio, ledger: LedgerReads | None) -> Plan:
+def make_plan(
+    sheets: Sequence[Manifest],
+    *,
+    studio: Studio,
+    ledger: LedgerReads | None,
+    now: datetime | None = None,
+    ignore_hours: bool = False,
+) -> Plan:
     """Plan these sheets. `ledger` is None where no night has run yet. Raises BadInput.
 
-    Order: priority (high first; a person's word over the sheet's), what a night before postponed,
-    then by model (loading one is minutes), then as in the sheets.
+    The order is the dispatcher's (`tasks.dispatch`), for a night that begins at `now`.
     """
     cards = count_cards(studio.device, studio.placement, rules=studio.cards)
-    lines = [
-        _line(sheet.name, shot, ledger=ledger, cards=cards)
-        for sheet in sheets
-        for shot in sheet.shots
-    ]
-    said = read_control(studio.state_dir)
-    models = list(dict.fromkeys(line.shot.recipe.model for line in lines))
-    lines.sort(
-        key=lambda line: (
-            -said.priority_of(shot_key(line.manifest, line.shot.id), line.shot.priority),
-            not line.postponed,
-            models.index(line.shot.recipe.model),
-        )
-    )
+    estimator = Estimator(ledger, card=reference_card(studio))
+    lines: list[PlanLine] = []
+    shots = _bound([(sheet.name, shot) for sheet in sheets for shot in sheet.shots], ledger)
+    for manifest, shot in shots:
+        lines.append(_line(manifest, shot, ledger=ledger, cards=cards, estimator=estimator))
+    lines = with_waits(lines, not_of_these(sheets, ledger))
+    terms = terms_for(studio, estimator=estimator, lines=lines, now=now, ignore_hours=ignore_hours)
     return Plan(
-        lines=tuple(lines),
+        lines=in_order(lines, terms, studio),
         refused=tuple(fault for sheet in sheets for fault in sheet.faults),
         disk_free=shutil.disk_usage(_nearest(studio.root)).free,
+        terms=terms,
     )
+
+
+def _bound(shots: Sequence[tuple[str, Shot]], ledger: LedgerReads | None) -> list[tuple[str, Shot]]:
+    """The shots, those bound whose first picture is there: the last frame of an approved take.
+
+    Along a chain, the first ones first: what a shot starts from decides what it is.
+    """
+    found = {shot_key(manifest, shot.id): (manifest, shot) for manifest, shot in shots}
+    if ledger is None:
+        return list(found.values())
+    starts = {key: shot.start_from for key, (_, shot) in found.items()}
+    graph = {key: [start] if start in found else [] for key, start in starts.items()}
+    for key in TopologicalSorter(graph).static_order():
+        manifest, shot = found[key]
+        if shot.start_from is not None:
+            found[key] = manifest, _starting(shot, found.get(shot.start_from), ledger)
+    return list(found.values())
+
+
+def _starting(shot: Shot, before: tuple[str, Shot] | None, ledger: LedgerReads) -> Shot:
+    """The shot bound, where the shot before it, of this night or of an earlier one, allows it."""
+    assert shot.start_from is not None, "asked for only where it starts from another"
+    manifest, _, name = shot.start_from.partition("/")
+    if before is None:
+        known = ledger.latest_shot(manifest, name)
+    else:
+        known = ledger.find_shot(manifest, name, shot_fingerprint(before[1]))
+    return shot if known is None else starting_from(shot, approved_take(ledger, known.id))
 
 
 def with_memory(plan: Plan, studio: Studio, *, card_gb: float | None = None) -> Plan:
@@ -186,15 +135,26 @@ def with_memory(plan: Plan, studio: Studio, *, card_gb: float | None = None) -> 
     verdicts = dict(
         zip(map(id, looked_at), look_at_memory(shots, studio=studio, card_gb=card_gb), strict=True)
     )
-    lines, faults = [], []
+    lines, faults, refused = list[PlanLine](), list[Fault](), set[str]()
     for line in plan.lines:
         verdict = verdicts.get(id(line), UNSEEN)
         if verdict.fault is not None:
             faults.append(verdict.fault)
+            refused.add(line.key)
             continue
         warnings = (*line.warnings, *verdict.warnings)
         lines.append(replace(line, memory=verdict.memory, warnings=warnings))
-    return replace(plan, lines=tuple(lines), refused=(*plan.refused, *faults))
+    terms = plan.terms
+    if card_gb is not None:
+        sizes = cards_of(studio, card_gb=card_gb)
+        terms = replace(terms, cards=tuple(Card(name=c.name, memory=c.memory) for c in sizes))
+    lines = with_waits(lines, lambda key: REFUSED if key in refused else None)
+    return replace(
+        plan,
+        lines=in_order(lines, terms, studio),
+        refused=(*plan.refused, *faults),
+        terms=terms,
+    )
 
 
 def with_disk(plan: Plan, studio: Studio) -> Plan:
@@ -218,7 +178,14 @@ def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
     )
 
 
-def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None, cards: int | None) -> PlanLine:
+def _line(
+    manifest: str,
+    shot: Shot,
+    *,
+    ledger: LedgerReads | None,
+    cards: int | None,
+    estimator: Estimator,
+) -> PlanLine:
     stages = tuple(_planned(stage) for stage in shot.recipe.stages)
     sigma_warnings = (
         start_words(planned.stage, index, planned.start_sigma)
@@ -229,7 +196,7 @@ def _line(manifest: str, shot: Shot, *, ledger: LedgerReads | None, cards: int |
         manifest=manifest,
         shot=shot,
         stages=stages,
-        estimate=estimate(shot.recipe, ledger=ledger),
+        estimate=estimator.of(shot.recipe),
         disk_bytes=disk_bytes(shot.recipe),
         status=status,
         postponed=postponed,

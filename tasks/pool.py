@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from qc.scorecard import Scorecard
@@ -11,6 +12,18 @@ from render.backend import Progress
 from render.order import Delivery, FinishOrder, Placement, Receipt, RenderOrder, ScoreOrder
 
 Listener = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardHere:
+    """A card that may be given takes at this moment."""
+
+    name: str
+    """Of its worker: unique."""
+    title: str
+    """Of the card, for people: `NVIDIA H200 #0`."""
+    memory: int | None = None
+    """Bytes; None: nobody could tell."""
 
 
 class Pool(ABC):
@@ -25,6 +38,11 @@ class Pool(ABC):
     def cards(self) -> int:
         """Takes that can be sampled at once; a take can have so many cards at most."""
         return 1
+
+    @property
+    def here(self) -> tuple[CardHere, ...]:
+        """The cards that may be given takes at this moment; they come and go."""
+        return (CardHere(name="card-0", title="cpu"),)
 
     @property
     @abstractmethod

@@ -66,7 +66,9 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         conclude(night, job, number, None, memory_verdict(job.memory.best.words))
         return FailureClass.MEMORY
     try:
-        receipt = await night.pool.render(order, budget=job.budget, place=job.position)
+        receipt = await night.pool.render(
+            order, budget=job.budget, place=night.lanes.place(job.key, job.number)
+        )
     except CardsBlocked as error:
         if not (error.memory and gives_up(take.recipe, load_remedies())):
             raise

@@ -73,6 +73,14 @@ class Roster:
         """Whether others use this card of a host."""
         return name in self._away
 
+    @property
+    def open_cards(self) -> tuple[Post, ...]:
+        """Cards of hosts that are here and that nobody else uses."""
+        here = {post.name for host in self._here for post in self._crews[host].cards}
+        return tuple(
+            post for post in self.cards if post.name in here and not self.is_away(post.name)
+        )
+
     def in_work(self, host: str) -> int:
         """Seats that are taken at a host's cards and hands."""
         return sum(seats.taken[number] for seats, number in self._numbers(self._crews[host]))

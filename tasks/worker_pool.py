@@ -31,7 +31,7 @@ from tasks.gpus import Machine
 from tasks.hosts import Hosting, Hosts
 from tasks.hours import within_hours
 from tasks.neighbours import Neighbours
-from tasks.pool import Listener, Pool
+from tasks.pool import CardHere, Listener, Pool
 from tasks.pulse import PATIENCE, Patience
 from tasks.roster import Roster
 from tasks.seats import NoCard
@@ -116,6 +116,19 @@ class WorkerPool(Pool):
     def cards(self) -> int:
         """See `Pool.cards`."""
         return self._roster.cards_here
+
+    @property
+    def here(self) -> tuple[CardHere, ...]:
+        """See `Pool.here`."""
+        return tuple(
+            CardHere(
+                name=post.name,
+                title=post.title if post.device is None else post.device.name,
+                memory=None if post.device is None else post.device.memory,
+            )
+            for post in self._roster.open_cards
+            if not self._yielding.is_away(post.name)
+        )
 
     @property
     def lanes(self) -> int:

@@ -1,8 +1,9 @@
-"""The queue before the lanes: its order, pauses, cancels, and that no lane is ever lost."""
+"""The turns of a night: their order, pauses, cancels, what waits, and that no lane is ever lost."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,85 +12,217 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifests.errors import BadInput
+from tasks.chains import Work
 from tasks.control import Control, Said, cancel_shots, change_control, read_control
-from tasks.lanes import Lanes, Place
+from tasks.dispatch import Card
+from tasks.lanes import Lanes, Queued
+
+CARD = Card(name="card-0", memory=1)
 
 
-def place(name: str, *, priority: int = 0, position: int = 0) -> Place:
-    return Place(shot=name, priority=priority, position=position)
+def work(name: str, **more: object) -> Work:
+    return Work(**{"id": name, "model": "m", "seconds": 1.0, **more})  # type: ignore[arg-type]
 
 
 class Night:
     """A night of shots that take no time, and the order in which they came."""
 
-    def __init__(self, lanes: int, control: Control | None = None) -> None:
+    def __init__(
+        self,
+        lanes: int,
+        works: Sequence[Work],
+        *,
+        control: Control | None = None,
+        ends: dict[str, str] | None = None,
+        cards: Sequence[Card] = (CARD,),
+    ) -> None:
+        """`ends` says of shots that are not approved why nothing can follow them."""
+        self.works, self.cards = works, list(cards)
         self.control = control or Control()
-        self.lanes = Lanes(lanes, night="n", control=lambda: self.control, look_every=0.001)
+        self.ends = ends or {}
+        typed = {each.id: each.priority for each in works}
+        self.lanes = Lanes(
+            lanes,
+            night="n",
+            control=lambda: self.control,
+            queued=Queued(
+                works=works, rank=lambda control, key: control.priority_of(key, typed[key])
+            ),
+            cards=lambda: self.cards,
+            clock=lambda: 0.0,
+            look_every=0.001,
+        )
         self.order: list[str] = []
+        self.numbers: dict[str, int] = {}
+        """How many had a lane before each."""
+        self.over: list[str] = []
         self.refused: dict[str, str] = {}
         self.most = self._inside = 0
 
-    async def shot(self, where: Place) -> None:
-        async with self.lanes.lane(where) as words:
-            if words is not None:
-                self.refused[where.shot] = words
+    async def shot(self, name: str) -> None:
+        async with self.lanes.lane(name) as lane:
+            if lane.words is not None:
+                self.refused[name] = lane.words
                 return
+            self.numbers[name] = lane.number
             self._inside += 1
             self.most = max(self.most, self._inside)
-            self.order.append(where.shot)
+            self.order.append(name)
             await asyncio.sleep(0)
             self._inside -= 1
+            lane.ended = self.ends.get(name)
+            self.over.append(name)
 
-
-async def _all(night: Night, places: list[Place]) -> None:
-    await asyncio.gather(*(night.shot(each) for each in places))
+    async def run(self) -> None:
+        await asyncio.gather(*(self.shot(each.id) for each in self.works))
 
 
 @settings(max_examples=40)
-@given(
-    st.integers(1, 3),
-    st.lists(st.tuples(st.integers(-2, 2), st.integers(0, 5)), min_size=1, max_size=12),
-)
-def test_priority_then_the_plans_order(lanes: int, ranks: list[tuple[int, int]]) -> None:
-    """Once the lanes are full, who waits comes by priority, then by the plan; never too many."""
-    night = Night(lanes)
-    places = [
-        place(str(number), priority=priority, position=position)
-        for number, (priority, position) in enumerate(ranks)
-    ]
-    asyncio.run(_all(night, places))
-    assert sorted(night.order) == sorted(each.shot for each in places)
+@given(st.integers(1, 3), st.lists(st.integers(-2, 2), min_size=1, max_size=12))
+def test_priority_then_the_sheets_order(lanes: int, ranks: list[int]) -> None:
+    """Of shots that are equally long, by priority, then as the sheet has them; never too many."""
+    night = Night(lanes, [work(str(n), priority=rank) for n, rank in enumerate(ranks)])
+    asyncio.run(night.run())
+    given_lanes = sorted(night.numbers, key=night.numbers.__getitem__)
+    assert given_lanes == sorted(given_lanes, key=lambda name: (-ranks[int(name)], int(name)))
+    assert len(night.order) == len(ranks)
     assert night.most <= lanes
-    late = [places[int(name)] for name in night.order[lanes:]]
-    ranks_seen = [(-each.priority, each.position) for each in late]
-    assert ranks_seen == sorted(ranks_seen)
+
+
+@st.composite
+def nights(draw: st.DrawFn) -> Night:
+    """Shots that come after others, some of which are not approved, on a few cards."""
+    works: list[Work] = []
+    for number in range(draw(st.integers(1, 14))):
+        earlier = [each.id for each in works]
+        after = draw(st.sets(st.sampled_from(earlier), max_size=2)) if earlier else set()
+        works.append(
+            work(
+                f"s/{number}",
+                priority=draw(st.integers(0, 1)),
+                seconds=draw(st.floats(1, 9)),
+                model=draw(st.sampled_from("ab")),
+                after=tuple(sorted(after)),
+            )
+        )
+    held = draw(st.sets(st.sampled_from([each.id for each in works]), max_size=3))
+    cards = [Card(name=f"c{n}", memory=1) for n in range(draw(st.integers(1, 3)))]
+    shuffled = draw(st.permutations(works))
+    return Night(
+        draw(st.integers(1, 4)), shuffled, ends=dict.fromkeys(held, "is held"), cards=cards
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(nights())
+def test_every_shot_has_its_turn_or_hears_what_it_waits_for(night: Night) -> None:
+    """None begins before all it comes after is approved; none is forgotten; no lane is lost."""
+    asyncio.run(asyncio.wait_for(night.run(), 10))
+    assert sorted([*night.order, *night.refused]) == sorted(each.id for each in night.works)
+    before = {each.id: each.after for each in night.works}
+    for name in night.order:
+        for first in before[name]:
+            assert first in night.over
+            assert night.numbers[first] < night.numbers[name]
+            assert first not in night.ends
+    for name, words in night.refused.items():
+        assert any(b in night.ends or b in night.refused for b in before[name])
+        assert words.endswith(("which is held", "which waits itself"))
+    assert night.lanes._taken == 0
+
+
+def test_a_shot_begins_when_the_one_before_it_is_over() -> None:
+    """Not before, though a lane is free; and it hears of no more than it comes after."""
+    night = Night(3, [work("s/b", after=("s/a",), seconds=9.0), work("s/a"), work("s/c")])
+    asyncio.run(night.run())
+    assert night.order[-1] == "s/b"
+
+
+def test_those_behind_a_held_shot_are_told_and_the_rest_goes_on() -> None:
+    """In words that name it; a shot of another sheet by its whole name."""
+    works = [
+        work("s/a"),
+        work("s/b", after=("s/a",)),
+        work("t/c", after=("s/b",)),
+        work("t/d", after=("s/a", "t/e")),
+        work("t/e"),
+    ]
+    night = Night(1, works, ends={"s/a": "is held"})
+    asyncio.run(night.run())
+    assert night.order == ["s/a", "t/e"]
+    assert night.refused == {
+        "s/b": "waits for a, which is held",
+        "t/c": "waits for s/b, which waits itself",
+        "t/d": "waits for s/a, which is held",
+    }
+
+
+def test_equal_nights_have_equal_orders() -> None:
+    """The order follows from the shots alone."""
+    works = [
+        work(f"s/{n}", seconds=1.0 + n % 3, model="ab"[n % 2], priority=n % 2, after=after)
+        for n, after in enumerate([(), (), ("s/0",), ("s/0", "s/1"), (), ("s/2",), (), ()])
+    ]
+    orders = []
+    for _ in range(3):
+        night = Night(2, works, cards=[CARD, Card(name="card-1", memory=1, speed=0.5)])
+        asyncio.run(night.run())
+        orders.append(night.order)
+    assert orders[0] == orders[1] == orders[2]
 
 
 def test_a_priority_given_while_it_waits_holds_at_once() -> None:
-    """The order is looked up when a lane becomes free."""
+    """The order is looked up when a lane becomes free; what it comes after goes first too."""
 
     async def run(night: Night) -> None:
-        first = asyncio.create_task(night.shot(place("a/1")))
-        others = [asyncio.create_task(night.shot(place(f"a/{n}", position=n))) for n in (2, 3)]
-        night.control = Control(priority={"a/3": 9})
+        first = asyncio.create_task(night.shot("a/1"))
+        others = [asyncio.create_task(night.shot(f"a/{n}")) for n in (2, 3, 4)]
+        await asyncio.sleep(0)
+        night.control = Control(priority={"a/4": 9})
         await asyncio.gather(first, *others)
 
-    night = Night(1)
+    works = [work("a/1", seconds=9.0), work("a/2", seconds=5.0), work("a/3")]
+    works.append(work("a/4", after=("a/3",)))
+    night = Night(1, works)
     asyncio.run(run(night))
-    assert night.order == ["a/1", "a/3", "a/2"]
+    assert night.order == ["a/1", "a/3", "a/4", "a/2"]
+
+
+def test_where_takes_wait_for_a_card_priority_goes_before_who_came_first() -> None:
+    """A place is smaller for a higher priority, then for whoever had a lane before; never below
+    what is done before any take."""
+    night = Night(1, [work("a/1"), work("a/2"), work("a/3", after=("a/2",), priority=3)])
+    first, second = night.lanes.place("a/1", 5), night.lanes.place("a/1", 6)
+    assert 0 <= night.lanes.place("a/2", 9) < first < second
+    night.control = Control(priority={"a/1": 10**9})
+    assert 0 <= night.lanes.place("a/1", 7) < night.lanes.place("a/2", 1)
+
+
+def test_cards_that_come_and_go_take_shots_and_leave_them_to_others() -> None:
+    """While no card is here a few shots wait for one; a card that comes later is asked for more."""
+
+    async def run(night: Night) -> None:
+        shots = [asyncio.create_task(night.shot(each.id)) for each in night.works]
+        await asyncio.sleep(0.01)
+        night.cards = [CARD]
+        await asyncio.gather(*shots)
+
+    night = Night(2, [work(str(n)) for n in range(6)], cards=[])
+    asyncio.run(run(night))
+    assert len(night.order) == 6
 
 
 def test_a_pause_holds_the_queue_until_it_is_taken_back() -> None:
     """Nothing starts while the night is paused; then everything does."""
 
     async def run(night: Night) -> None:
-        shots = [asyncio.create_task(night.shot(place(str(n)))) for n in range(3)]
+        shots = [asyncio.create_task(night.shot(str(n))) for n in range(3)]
         await asyncio.sleep(0.02)
         assert night.order == []
         night.control = Control()
         await asyncio.gather(*shots)
 
-    night = Night(2, Control(paused=True))
+    night = Night(2, [work(str(n)) for n in range(3)], control=Control(paused=True))
     asyncio.run(run(night))
     assert len(night.order) == 3
 
@@ -98,15 +231,19 @@ def test_what_is_cancelled_gets_no_lane_even_in_a_pause() -> None:
     """A cancelled shot leaves the queue with the reason; the others wait on."""
 
     async def run(night: Night) -> None:
-        shots = [asyncio.create_task(night.shot(place(name))) for name in ("a/1", "a/2")]
+        shots = [asyncio.create_task(night.shot(name)) for name in ("a/1", "a/2", "a/3")]
         await asyncio.sleep(0)
         night.control = cancel_shots(night.control, frozenset({"a/2"}), night="n")
         await asyncio.sleep(0.02)
-        assert night.refused == {"a/2": "cancelled for this night"}
+        assert night.refused == {
+            "a/2": "cancelled for this night",
+            "a/3": "waits for 2, which was cancelled for this night",
+        }
         night.control = replace(night.control, ended="n")
         await asyncio.gather(*shots)
 
-    night = Night(1, Control(paused=True))
+    works = [work("a/1"), work("a/2"), work("a/3", after=("a/2",))]
+    night = Night(1, works, control=Control(paused=True))
     asyncio.run(run(night))
     assert night.refused["a/1"] == "the night was cancelled"
     assert night.order == []
@@ -115,16 +252,19 @@ def test_what_is_cancelled_gets_no_lane_even_in_a_pause() -> None:
 def test_a_shot_that_gives_up_waiting_takes_no_lane_with_it() -> None:
     """However many are interrupted while they wait or have just been let in, lanes are whole."""
 
-    async def run(night: Night) -> None:
-        for _ in range(20):
-            shots = [asyncio.create_task(night.shot(place(str(n)))) for n in range(4)]
+    async def run(turns: int) -> None:
+        night = Night(2, [work(str(n)) for n in range(4)])
+        shots = [asyncio.create_task(night.shot(str(n))) for n in range(4)]
+        for _ in range(turns):
             await asyncio.sleep(0)
-            for each in shots[::2]:
-                each.cancel()
-            await asyncio.gather(*shots, return_exceptions=True)
+        for each in shots[::2]:
+            each.cancel()
+        await asyncio.gather(*shots, return_exceptions=True)
         assert night.lanes._taken == 0
+        assert {"1", "3"} <= set(night.order)
 
-    asyncio.run(run(Night(2)))
+    for turns in range(6):
+        asyncio.run(run(turns))
 
 
 def test_what_was_said_is_kept_whole(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""The night before it runs: the dispatcher driven by a clock that only adds. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from manifests.window import Hours, Window
+from tasks.chains import Work
+from tasks.dispatch import Card, Dispatcher
+
+MOST_NIGHTS = 400
+"""Nights that are looked ahead for a deadline: what lies farther does not press."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A shot on a card."""
+
+    work: Work
+    card: str
+    begins: float
+    """Seconds; the card begins to load its model then, where it must."""
+    ends: float
+    loads: bool
+    """Whether the card must load the model."""
+
+
+def forecast(
+    dispatcher: Dispatcher,
+    *,
+    cards: Sequence[Card],
+    loads: Mapping[str, float],
+    seconds: Callable[[Work], float] = lambda work: work.seconds,
+) -> list[Slot]:
+    """What a night does, in the order in which shots begin, from the moment 0.0 on.
+
+    `loads` are the seconds to load each model, `seconds` those that a shot really takes on a card
+    of speed 1. The dispatcher is used up. Cards that find nothing to do ask again whenever a shot
+    ends, the fastest first.
+    """
+    by_name = {card.name: card for card in cards}
+    events: list[tuple[float, int, str, str | None]] = [
+        (0.0, number, card.name, None) for number, card in enumerate(cards)
+    ]
+    idle, slots = set[str](), list[Slot]()
+    while events:
+        now, _, card, finished = heapq.heappop(events)
+        if finished is not None:
+            dispatcher.done(finished)
+        for asking in sorted({card, *idle}, key=lambda name: (-by_name[name].speed, name)):
+            idle.discard(asking)
+            slot = _pull(dispatcher, by_name[asking], now, loads, seconds)
+            if slot is None:
+                idle.add(asking)
+                continue
+            slots.append(slot)
+            heapq.heappush(events, (slot.ends, len(cards) + len(slots), asking, slot.work.id))
+    return slots
+
+
+def _pull(
+    dispatcher: Dispatcher,
+    card: Card,
+    now: float,
+    loads: Mapping[str, float],
+    seconds: Callable[[Work], float],
+) -> Slot | None:
+    warm = {model for model in loads if dispatcher.is_warm(card.name, model)}
+    work = dispatcher.pull(card.name, now)
+    if work is None:
+        return None
+    load = 0.0 if work.model in warm else loads.get(work.model, 0.0)
+    ends = now + load + seconds(work) / card.speed
+    return Slot(work=work, card=card.name, begins=now, ends=ends, loads=work.model not in warm)
+
+
+class WorkClock:
+    """Seconds of work since a night began: between two nights the clock stands still."""
+
+    def __init__(self, begun: datetime, window: Window | None) -> None:
+        """`begun` is the moment 0.0; without a window every second counts."""
+        self._begun, self._window = begun, window
+        self._nights: list[tuple[datetime, datetime, float]] = []
+        """Start and end of what counts, and the seconds counted before."""
+
+    def seconds(self, moment: datetime) -> float:
+        """Seconds of work until a moment; infinite beyond `MOST_NIGHTS`, below 0 in the past."""
+        if self._window is None or moment <= self._begun:
+            return (moment - self._begun).total_seconds()
+        for number in range(MOST_NIGHTS):
+            opens, closes, before = self._night(number)
+            if moment < closes:
+                return before + max(0.0, (moment - opens).total_seconds())
+        return float("inf")
+
+    def moment(self, seconds: float) -> datetime | None:
+        """The instant after so many seconds of work; None beyond `MOST_NIGHTS`."""
+        if self._window is None:
+            return self._begun + timedelta(seconds=seconds)
+        for number in range(MOST_NIGHTS):
+            opens, closes, before = self._night(number)
+            if seconds <= before + (closes - opens).total_seconds():
+                return opens + timedelta(seconds=seconds - before)
+        return None
+
+    def _night(self, number: int) -> tuple[datetime, datetime, float]:
+        while len(self._nights) <= number:
+            if not self._nights:
+                hours = self._first()
+                opens, before = max(hours.opens, self._begun), 0.0
+            else:
+                begun, ended, counted = self._nights[-1]
+                hours = self._windowed.next(ended - timedelta(microseconds=1))
+                opens, before = hours.opens, counted + (ended - begun).total_seconds()
+            self._nights.append((opens, hours.closes, before))
+        return self._nights[number]
+
+    def _first(self) -> Hours:
+        return self._windowed.now(self._begun) or self._windowed.next(self._begun)
+
+    @property
+    def _windowed(self) -> Window:
+        assert self._window is not None, "asked for only where there are hours"
+        return self._window
