@@ -2,6 +2,7 @@
 
 QCError (RushesError)
 ├── NotAVideo            the file cannot be decoded as video at all
+├── UnsupportedColour    its pixels are no display-referred colours: HDR, log, linear light
 ├── BackboneUnavailable  LPIPS weights were asked for and are missing or damaged
 └── SourceMissing        the still to compare with cannot be read
 """
@@ -17,6 +18,10 @@ class QCError(RushesError):
 
 class NotAVideo(QCError):
     """The file cannot be decoded as video at all."""
+
+
+class UnsupportedColour(QCError):
+    """The pixels of the file are no display-referred colours that limits mean anything for."""
 
 
 class BackboneUnavailable(QCError):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from qc.errors import NotAVideo
+from qc.errors import NotAVideo, UnsupportedColour
 
 VERSION = "1"
 
@@ -35,6 +35,17 @@ _MATRICES = {
     9: ("bt2020", Colorspace.BT2020),
     10: ("bt2020", Colorspace.BT2020),
 }
+# What is not brightness on an ordinary display, or not RGB by a matrix (H.273).
+_CURVES = {
+    8: "linear light",
+    9: "a logarithmic curve",
+    10: "a logarithmic curve",
+    16: "HDR (PQ)",
+    17: "digital cinema (SMPTE 428)",
+    18: "HDR (HLG)",
+}
+_NO_MATRIX = {8: "YCgCo", 11: "Y'D'zD'x", 12: "derived", 13: "derived", 14: "ICtCp", 15: "IPT-C2"}
+_WIDE = {9: "bt2020", 11: "dci-p3", 12: "display-p3"}
 _RECENT_DELTAS = 4096
 # NOTE: without the list FFmpeg plays a text file as ANSI art and follows playlists to other files.
 _OPENING = {
@@ -59,15 +70,17 @@ class VideoInfo:
     codec: str
     pixel_format: str
     colour: str
-    """How the pixels become RGB, in words: `bt709`, `bt601 (assumed: not tagged)`, `rgb`."""
+    """How the pixels become RGB, in words: `bt709`, `bt601 (assumed: not tagged)`, `rgb`; and
+    primaries that are wider than ordinary ones, which are taken as they are."""
 
 
 class Video:
     """One open video file; iterate `frames()` once, then read what was found.
 
     Frames come as (H, W, 3) uint8 RGB. High bit depths are rounded to 8 bits; alpha is dropped
-    (straight colour); HDR transfer curves are not tone-mapped. Frame-threaded decoding; only the
-    frames in flight are held.
+    (straight colour). HDR, log and linear light are refused: no limit was ever seen on them, and
+    what they measure depends on how they are brought to a display. Frame-threaded decoding; only
+    the frames in flight are held.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,12 +88,18 @@ class Video:
 
         Raises:
             NotAVideo: the file is missing, is no media file, or has no video stream.
+            UnsupportedColour: it is tagged HDR, log or linear, or with a matrix that is none.
         """
         self.path = path
         self._container = _open(path)
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
+        try:
+            self._check_colour(context)
+        except UnsupportedColour:
+            self._container.close()
+            raise
         self._problems: list[str] = []
         self._deltas: deque[float] = deque(maxlen=_RECENT_DELTAS)
         self._first: float | None = None
@@ -96,7 +115,7 @@ class Video:
             announced=_announced(self._container, self._stream),
             codec=context.name,
             pixel_format="unknown" if context.format is None else context.format.name,
-            colour="rgb" if rgb else _MATRICES[matrix][0] + assumed,
+            colour=("rgb" if rgb else _MATRICES[matrix][0] + assumed) + _wide(context),
         )
 
     def __enter__(self) -> Video:
@@ -133,11 +152,13 @@ class Video:
         """Every frame that decodes, in order.
 
         A damaged or truncated file gives the frames before the damage; `problems` then says so.
+        Raises UnsupportedColour where a frame is tagged so and the header was not.
         """
         try:
             for frame in self._container.decode(self._stream):
                 if frame.is_corrupt:
                     self._problems.append(f"frame {self.decoded} is damaged")
+                self._check_colour(frame)
                 self._note_time(frame)
                 picture = self._fit(_to_rgb(frame))
                 self.decoded += 1
@@ -145,6 +166,19 @@ class Video:
         except (av.FFmpegError, ValueError) as error:
             self._problems.append(f"decoding stopped after {self.decoded} frames: {_said(error)}")
         self._check_end()
+
+    def _check_colour(self, tagged: Any) -> None:
+        """Raise UnsupportedColour by the tags of a stream or a frame."""
+        curve, matrix = int(tagged.color_trc or 2), int(tagged.colorspace or 2)
+        what = _CURVES.get(curve)
+        if what is None and matrix in _NO_MATRIX:
+            what = f"{_NO_MATRIX[matrix]} colour"
+        if what is not None:
+            raise UnsupportedColour(
+                f"{self.path}: tagged as {what}, which is not measured: the limits are for "
+                "display-referred pictures; convert it to Rec. 709 (or take a wrong tag off), "
+                "and score that file"
+            )
 
     def _fit(self, picture: RGBFrame) -> RGBFrame:
         height, width = picture.shape[:2]
@@ -216,6 +250,12 @@ def _matrix(tag: int, width: int, height: int) -> tuple[int, str]:
     if tag in _MATRICES:
         return tag, ""
     return (1 if width >= 1280 or height > 576 else 6), " (assumed: not tagged)"
+
+
+def _wide(context: Any) -> str:
+    """Primaries beyond Rec. 709, in words; nothing for ordinary ones."""
+    primaries = _WIDE.get(int(context.color_primaries or 2))
+    return "" if primaries is None else f" ({primaries} primaries, taken as they are)"
 
 
 def _to_rgb(frame: Any) -> RGBFrame:
