@@ -46,7 +46,13 @@ class Descent:
     def __init__(self, take: Take, learned: Rungs, *, card: str) -> None:
         self._take, self._learned = take, learned
         self._allowed = allowed_rungs(take.recipe.concessions, on_card=take.device.type == "cuda")
-        names = {*learned.known(take), *take.order.rungs.get(card, ())}
+        gang = take.order.gang
+        # A rank knows nothing of what the others learned: all keep to what they are told.
+        names = (
+            {*learned.known(take), *take.order.rungs.get(card, ())}
+            if gang is None
+            else set(gang.rungs)
+        )
         self.taken = list(known_rungs(names, allowed=self._allowed))
         """In force, in the order in which they were taken."""
 
@@ -75,19 +81,23 @@ class Descent:
         """Take the next rung that eases what ran out of memory; raises where none is left.
 
         Raises:
-            OutOfMemory: every rung that the recipe allows is taken.
+            OutOfMemory: every rung that the recipe allows is taken; or the take has a gang, whose
+                ranks can only step down together: who sends it does that.
             Exception: `error` itself, when it is another failure.
         """
         if not is_out_of_memory(error):
             raise error
+        gang = self._take.order.gang
         words, doing = _first_line(error), _doing(self._take)
+        if gang is not None and gang.rank > 0:
+            doing = "stage"  # a rank that lends its card does nothing else
         # The frames hold the tensors that filled the memory: let them go before it is freed.
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         release(self._take.device)
         phase = None if doing is None else _PHASES.get(doing.split()[0])
         rung = None if phase is None else next_rung(phase, self.taken, allowed=self._allowed)
-        if rung is None:
+        if rung is None or gang is not None:
             raise self._exhausted(words, doing, phase) from error
         self.taken.append(rung)
         self._learned.learn(self._take, rung)

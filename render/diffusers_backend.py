@@ -97,9 +97,14 @@ class DiffusersBackend(RenderBackend):
         assert gang is not None, "a card is lent to a gang"
         take = Take(order, lambda progress: None, device, order.recipe.source_sha256)
         with machine_failures_named(order.take_id, device), self.card():
-            model = self._load(take, ())
+            descent = Descent(take, self._rungs, card=_device_words(device))
+            model = self._load(take, descent.taken)
+            descent.settle(model)
             if why_not(model, order.recipe, size=gang.size) is None:
-                lend(gang, model)
+                try:
+                    lend(gang, model)
+                except (RuntimeError, MemoryError) as error:
+                    descent.step_down(error)
 
     def card(self) -> AbstractContextManager[None]:
         """See `RenderBackend.card`."""
@@ -148,8 +153,6 @@ class DiffusersBackend(RenderBackend):
             except CompileFailed as failure:
                 self._accelerator.remember(failure, take)
             except (RuntimeError, MemoryError) as error:
-                if take.order.gang is not None:
-                    raise  # the other ranks cannot step down with it: all begin anew
                 descent.step_down(error)
 
     def _load(self, take: Take, rungs: Collection[Rung]) -> LoadedModel:

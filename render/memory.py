@@ -240,6 +240,17 @@ def free_bytes(device: torch.device) -> int:
     return min(free + reserve, card_bytes(device) - held)
 
 
+def shortages(device: torch.device) -> int:
+    """How often this process was refused memory of the card so far.
+
+    Not all of them are errors: a kernel that is refused its workspace is passed over for a slower
+    one that needs less, which rounds otherwise (seen in the VAE's convolutions).
+    """
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.memory_stats(device).get("num_ooms", 0))
+
+
 def release(device: torch.device) -> None:
     """Find what nothing uses any more, also in cycles, and give its memory back."""
     gc.collect()

@@ -55,6 +55,8 @@ class Gang:
     """Absolute path of a file, not there yet, through which the ranks find each other."""
     seconds: float
     """How long one may wait for another, the end of the other's last take included."""
+    rungs: tuple[str, ...] = ()
+    """Rungs of the memory ladder that every rank begins with: they step down together."""
 
 
 CLIP_NAME = "clip.mkv"

@@ -17,6 +17,7 @@ from render.backend import Progress, Tell, Watch
 from render.errors import OutOfHours
 from render.keys import Surroundings
 from render.look import Look
+from render.memory import shortages
 from render.midway import CADENCE, Cadence
 from render.order import LookReceipt, Placement, RenderOrder, Span
 from render.stage_previews import StagePreviews
@@ -90,9 +91,14 @@ class Take:
     @contextmanager
     def span(self, kind: str, *, on_card: bool = True) -> Iterator[None]:
         """Put the time of a stretch of work on the timeline."""
-        begun = time.time()
+        begun, short = time.time(), shortages(self.device) if on_card else 0
         try:
             yield
+            if on_card and shortages(self.device) > short:
+                self.notes.append(
+                    f"{kind}: memory was short for the kernels it wanted; others ran, slower and "
+                    "perhaps with other last bits"
+                )
             if on_card and self.device.type == "cuda":
                 # What is queued is work too: without this the next stretch would be blamed for it.
                 torch.cuda.synchronize(self.device)

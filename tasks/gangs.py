@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from render.errors import NonFinite, WorkerLost
+from render.errors import NonFinite, OutOfMemory, WorkerLost
+from render.ladder import Phase, Rung, allowed_rungs, known_rungs, next_rung
 from render.order import Gang, Receipt, RenderOrder
 from tasks.engine import Engine
 
@@ -31,13 +32,47 @@ async def render_together(
 ) -> Receipt:
     """Render a take on the cards of these workers, the first of which leads.
 
-    They meet through a file in `meetings`, a folder of their host. Raises what the rank that
-    failed met, and gives those that did not end well new processes: their common ground is gone.
+    They meet through a file in `meetings`, a folder of their host. Where memory runs out on one of
+    them, all begin anew one rung further down the ladder, and go on from the take's checkpoints.
+    Raises what the rank that failed met, and gives those that did not end well new processes: their
+    common ground is gone.
     """
+    allowed = allowed_rungs(order.recipe.concessions, on_card=order.device != "cpu")
+    known = {name for rungs in order.rungs.values() for name in rungs}
+    taken = list(known_rungs(known, allowed=allowed))
+    while True:
+        try:
+            return await _render_once(
+                order, names, taken, budget=budget, meetings=meetings, engine=engine, send=send
+            )
+        except OutOfMemory as error:
+            rung = next_rung(Phase(error.phase), taken, allowed=allowed) if error.phase else None
+            if rung is None:
+                raise
+            taken.append(rung)
+
+
+async def _render_once(
+    order: RenderOrder,
+    names: Sequence[str],
+    taken: Sequence[Rung],
+    *,
+    budget: float,
+    meetings: Path,
+    engine: Engine,
+    send: Send,
+) -> Receipt:
+    """One try, all ranks with these rungs in force. Raises as `render_together`."""
     processes = engine.pids()
     meeting = meetings / f"meeting-{uuid.uuid4().hex}"
     gangs = [
-        Gang(size=len(names), rank=rank, meeting=meeting, seconds=budget)
+        Gang(
+            size=len(names),
+            rank=rank,
+            meeting=meeting,
+            seconds=budget,
+            rungs=tuple(rung.value for rung in taken),
+        )
         for rank in range(len(names))
     ]
     calls = [

@@ -3,16 +3,18 @@
 Words in the prompt, once per take folder: `[stall once]` tells of three steps and hangs in the
 next with the card in its hands; `[fault once]` raises what a broken CUDA context makes of a take,
 and so does every take in that process from then on. `[steps]` takes ten steps of 0.15 seconds.
+`[short of memory]` runs out of it as it samples, until caches are freed.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from card_backend import CardBackend
 
 from render.backend import Progress, Tell, Watch
-from render.errors import WorkerLost
+from render.errors import OutOfMemory, WorkerLost
 from render.look import Look
 from render.order import Receipt, RenderOrder
 
@@ -37,6 +39,7 @@ class FaultyBackend(CardBackend):
     ) -> Receipt:
         """See `RenderBackend.render`."""
         prompt = order.recipe.prompt
+        begins = () if order.gang is None else order.gang.rungs
         first_time = not (order.folder / "failed_once").exists()
         order.folder.mkdir(parents=True, exist_ok=True)
         (order.folder / "failed_once").touch()
@@ -46,12 +49,15 @@ class FaultyBackend(CardBackend):
             if self._broken:
                 tell(Progress(take_id=order.take_id, phase="encode"))
                 raise WorkerLost(f"{order.take_id}: the card failed (CUDA error: misaligned)")
+            if "[short of memory]" in prompt and "cache" not in begins:
+                raise OutOfMemory(f"{order.take_id}: no room", phase="sample", rungs=begins)
             if "[stall once]" in prompt and first_time:
                 _steps(order, tell, 3)
                 time.sleep(3600)
             if "[steps]" in prompt:
                 _steps(order, tell, 10)
-        return super().render(order, tell=tell, watch=watch, look=look)
+        receipt = super().render(order, tell=tell, watch=watch, look=look)
+        return replace(receipt, rungs=begins)
 
 
 def _steps(order: RenderOrder, tell: Tell, count: int) -> None:

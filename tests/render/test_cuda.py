@@ -19,6 +19,7 @@ from render import diffusers_backend, memory
 from render.backend import Progress
 from render.diffusers_backend import DiffusersBackend
 from render.errors import OutOfMemory
+from render.ladder import Rung
 from render.midway import NAME, Cadence
 from render.order import Receipt, RenderOrder
 
@@ -154,7 +155,7 @@ def test_a_take_steps_down_the_ladder_and_is_the_same(
 
         def refusing(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
             large = x.shape[-1] == 4  # 32 pixels: the size of these takes alone
-            if large and not model.residences[0]._streamed:
+            if large and Rung.SWAP not in model.residences[0]._rungs:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
             return velocity(x, *args, **kwargs)
 

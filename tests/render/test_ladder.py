@@ -30,7 +30,7 @@ from render.ladder import (
     pixel_rungs,
     rung_words,
 )
-from render.order import RenderOrder
+from render.order import Gang, RenderOrder
 
 OrderFor = Callable[..., RenderOrder]
 EXACT = (Rung.CACHE, Rung.ALONE, Rung.SWAP)
@@ -219,3 +219,25 @@ def test_what_no_rung_reaches_is_raised_as_it_came(
     short.until("decode", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         render(order_for())
+
+
+@pytest.mark.slow
+def test_a_rank_of_a_gang_says_what_it_was_short_of_and_steps_down_with_the_others(
+    short: ShortOfMemory, order_for: OrderFor, tmp_path: Path
+) -> None:
+    """It takes no rung by itself, and begins with those that all ranks are told, not with what
+    its own process learned."""
+    gang = Gang(size=2, rank=0, meeting=tmp_path / "meeting", seconds=10.0)
+    # Three tokens: two cards cannot share them, and nobody is met.
+    small = {"width": 16, "height": 16, "frames": 9}
+    order = replace(order_for("t2v-2.1", folder=tmp_path / "a", **small), gpus=2, gang=gang)
+    short.times("decode", 1)
+    backend = DiffusersBackend()
+    with pytest.raises(OutOfMemory, match="in decode") as raised:
+        render(order, backend)
+    assert (raised.value.phase, raised.value.rungs) == ("decode", ())
+    told = render(replace(order, gang=replace(gang, rungs=("cache",))), backend)
+    assert told.rungs == ("cache",)
+    assert all(stage.resumed for stage in told.stages)
+    fresh = render(replace(order, folder=tmp_path / "b", rungs={told.device: ("cache",)}), backend)
+    assert fresh.rungs == ()

@@ -16,8 +16,8 @@ from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory,
 from render.order import Receipt, RenderOrder
 from tasks.gpus import Device, Machine
 from tasks.neighbours import Courtesy, Neighbours
-from tasks.worker_pool import WorkerPool
 from tasks.pulse import Patience
+from tasks.worker_pool import WorkerPool
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -226,3 +226,21 @@ def test_artists_go_first(tmp_path: Path) -> None:
             assert any(words.endswith("is free again: takes are rendered on it") for words in news)
 
     asyncio.run(asyncio.wait_for(night(), 120))
+
+
+def test_a_gang_that_is_short_of_memory_steps_down_together(tmp_path: Path) -> None:
+    """It runs out once: all ranks begin anew with the next rung, in one call of the pool. Where
+    no rung is left it fails by name, with what was tried."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        hero = plain_order(tmp_path, "hero", "[short of memory]", gpus=2)
+        receipt = await _render(pool, hero)
+        assert receipt.device.endswith("leads 2")
+        assert receipt.rungs == ("cache",)
+        again = plain_order(tmp_path, "again", "[oom]", gpus=2, rungs={"a card": ("cache",)})
+        with pytest.raises(OutOfMemory) as raised:
+            await _render(pool, again)
+        assert raised.value.rungs == ()
+        assert news == [], "which card was at fault is not known"
+
+    _in_pool(2, tmp_path, work)
