@@ -132,11 +132,11 @@ def cfg_at(
 ) -> float:
     """Guidance at level `sigma`: `cfg` inside the interval, ends included, and 1 outside.
 
-    The interval is in shares of noise, 0..1. Levels are float32 where the model is asked; a
-    millionth beyond an end is therefore still inside.
+    The interval is in shares of noise, 0..1. Levels are float32 where the model is asked, and
+    uni_pc starts a millionth below 1: two millionths beyond an end are therefore still inside.
     """
     low, high = interval
-    return cfg if low - 1e-6 <= share_of_noise(sigma, noise) <= high + 1e-6 else 1.0
+    return cfg if low - 2e-6 <= share_of_noise(sigma, noise) <= high + 2e-6 else 1.0
 
 
 def model_calls(stage: Stage) -> int:
@@ -145,10 +145,11 @@ def model_calls(stage: Stage) -> int:
     Raises ValueError as `stage_sigmas` does.
     """
     asked = list[float]()
+    twice = SAMPLERS[stage.sampler].calls == 2
     for sigma, sigma_next in pairwise(stage_sigmas(stage)):
         if sigma_next < sigma:
-            asked.append(sigma)
-            if SAMPLERS[stage.sampler].calls == 2 and sigma_next > 0:
+            asked.append(_below_noise(sigma, stage.shift, stage.noise) if twice else sigma)
+            if twice and sigma_next > 0:
                 asked.append(middle_sigma(sigma, sigma_next, shift=stage.shift, noise=stage.noise))
     guided = (
         cfg_at(sigma, cfg=stage.cfg, interval=stage.cfg_interval, noise=stage.noise) != 1.0
@@ -161,9 +162,14 @@ def middle_sigma(sigma: float, sigma_next: float, *, shift: float, noise: Noise)
     """Level half way between two in log(alpha/sigma), where dpmpp_sde asks a second time."""
     if noise is not Noise.FLOW:
         return math.sqrt(sigma * sigma_next)
-    high = min(sigma, nearest_to_noise(shift))
+    high = _below_noise(sigma, shift, noise)
     odds = math.sqrt((1.0 - high) / high * (1.0 - sigma_next) / sigma_next)
     return 1.0 / (1.0 + odds)
+
+
+def _below_noise(sigma: float, shift: float, noise: Noise) -> float:
+    """Level at which dpmpp_sde asks for `sigma`: on a flow model never quite at 1."""
+    return min(sigma, nearest_to_noise(shift)) if noise is Noise.FLOW else sigma
 
 
 def _check(*, steps: int, denoise: float, shift: float, noise: Noise) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from plain_order import plain_recipe
@@ -259,6 +259,7 @@ def test_guidance_is_linear_between_the_branches(cfg: float, seed: int) -> None:
     schedule=st.sampled_from([Schedule.SIMPLE, Schedule.BETA]),
     kind=st.sampled_from([RENOISE, SPLIT]),
 )
+@example(steps=1, cfg=3.0, interval=(1.0, 1.0), schedule=Schedule.SIMPLE, kind=RENOISE)
 @settings(deadline=None, max_examples=12)
 def test_the_plan_knows_how_often_the_model_is_asked(
     sampler: Sampler,
