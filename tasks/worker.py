@@ -187,11 +187,12 @@ def score(order: ScoreOrder) -> Scorecard:
 
 
 def finish(order: FinishOrder) -> Delivery:
-    """Upscale, grade, encode and check one approved take; on a card, between two renders."""
+    """Upscale, grade, encode and check one approved take; a card is held between two renders, and
+    only while a network upscales."""
     from render.post.finish import finish as finish_take
 
-    with backend().card() if order.device != "cpu" else nullcontext():
-        return finish_take(order, tell=teller())
+    card = backend().card if order.device != "cpu" else nullcontext
+    return finish_take(order, tell=teller(), card=card)
 
 
 def picture(clip: Path) -> tuple[Path, Path]:

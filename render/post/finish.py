@@ -1,14 +1,17 @@
 """Finish: an approved take becomes a delivered version.
 
-Frames run one by one through the whole chain, from the lossless clip over upscale and grade to
-the encoder, so that memory does not grow with length. The file is checked before it is published.
+Frames run through the whole chain one by one, or a few at a time where a card upscales them, from
+the lossless clip over upscale and grade to the encoder, so that memory does not grow with length.
+The file is checked before it is published.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 
 from manifests.files import sha256_file
 from render.backend import Progress, Tell
@@ -25,8 +28,23 @@ from render.video import disk_full_named
 __all__ = ["Pictures", "finish", "picture"]
 
 
-def finish(order: FinishOrder, *, tell: Tell) -> Delivery:
+Card = Callable[[], AbstractContextManager[None]]
+"""Asks for the card, and gives it back when the block ends."""
+BURST_BYTES = 2**30
+"""Upscaled frames that are held in host memory: so many pass the network in one go."""
+
+
+def finish(
+    order: FinishOrder,
+    *,
+    tell: Tell,
+    card: Card = nullcontext,
+    burst_bytes: int = BURST_BYTES,
+) -> Delivery:
     """Upscale, grade, encode, check and publish one take.
+
+    The card is held while a network upscales a burst of frames, and not while they are graded,
+    encoded and checked: a take that waits for it goes in between.
 
     Strip and preview of the finished picture are written beside the clip, into the take's folder.
     `order.destination` appears last and whole; when it is there already nothing is done.
@@ -42,9 +60,19 @@ def finish(order: FinishOrder, *, tell: Tell) -> Delivery:
     with disk_full_named(order.destination), new_version(order.destination) as temporary:
         info = clip_info(order.clip)
         spec = order.finish
-        upscaler = Upscaler(spec.upscale, width=info.width, height=info.height, device=order.device)
+        with card():
+            upscaler = Upscaler(
+                spec.upscale, width=info.width, height=info.height, device=order.device
+            )
         chain = _Chain(
-            order=order, info=info, upscaler=upscaler, grader=Grader(spec.grade), tell=tell
+            order=order,
+            info=info,
+            upscaler=upscaler,
+            grader=Grader(spec.grade),
+            tell=tell,
+            card=card,
+            # Without a card to give back a frame goes the whole way before the next one is read.
+            burst=1 if card is nullcontext else max(1, burst_bytes // upscaler.enlarged_bytes),
         )
         width, height = upscaler.size
         words = upscaler.words
@@ -87,19 +115,33 @@ class _Chain:
     upscaler: Upscaler
     grader: Grader
     tell: Tell
+    card: Card
+    burst: int
+    """Frames that pass the network while the card is held once."""
 
     def frames(self, witness: Witness) -> Iterator[Frame]:
         """Finished frames one by one, each seen by the witness."""
-        for done, frame in enumerate(read_clip(self.order.clip), 1):
-            large = self.upscaler.apply(frame)
-            if self.upscaler.changes:
-                self._tell("upscale", done)
+        for done, enlarged in enumerate(self._enlarged(), 1):
+            large = self.upscaler.sized(enlarged)
             graded = self.grader.apply(large)
             if self.grader.changes:
                 self._tell("grade", done)
             witness.see(large, graded)
             yield graded
             self._tell("encode-video", done)
+
+    def _enlarged(self) -> Iterator[Frame]:
+        """All frames as the network gives them, burst by burst."""
+        frames, done = read_clip(self.order.clip), 0
+        while burst := list(islice(frames, self.burst)):
+            with self.card():
+                for index, frame in enumerate(burst):
+                    burst[index] = self.upscaler.enlarge(frame)
+                    done += 1
+                    if self.upscaler.changes:
+                        self._tell("upscale", done)
+                self.upscaler.rest()
+            yield from burst
 
     def _tell(self, phase: str, done: int) -> None:
         self.tell(

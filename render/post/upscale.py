@@ -86,24 +86,41 @@ class Upscaler:
             words += f", then lanczos to {factor}"
         return words
 
+    @property
+    def enlarged_bytes(self) -> int:
+        """Of a frame that `enlarge` gives."""
+        width, height = self._size
+        scale = 1 if self._network is None else int(self._network.scale)
+        return 3 * 4 * width * height * scale**2
+
     def apply(self, frame: Frame) -> Frame:
-        """One frame (H, W, 3) at the delivered size, float32 RGB 0..1.
+        """One frame (H, W, 3) at the delivered size, float32 RGB 0..1. Raises as `enlarge`."""
+        return self.sized(self.enlarge(frame))
+
+    def enlarge(self, frame: Frame) -> Frame:
+        """The frame as the network gives it, at the network's own scale: the work of the card.
 
         Raises OutOfMemory when even a small tile does not fit; ModelUnavailable when the network
         fails for another reason.
         """
+        return frame if self._network is None else self._through_network(frame)
+
+    def sized(self, frame: Frame) -> Frame:
+        """What `enlarge` gave, at the delivered size."""
         if self._upscale is None:
             return pad_even(frame)
-        if self._upscale.model is not None:
-            frame = self._through_network(frame)
         width, height = self.size
         return resize(frame, width=width, height=height)
+
+    def rest(self) -> None:
+        """Give back what of the card's memory is not the network's own: others work there now."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Let go of the network and its memory on the card."""
         self._network = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.rest()
 
     def _through_network(self, frame: Frame) -> Frame:
         whole = self._network.tiling is not ModelTiling.SUPPORTED
@@ -118,8 +135,7 @@ class Upscaler:
                         f"{self._digest[:HASH_DIGITS]}; choose a smaller model or another card"
                     ) from error
                 self._tile //= 2
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()
+                self.rest()
             except RuntimeError as error:
                 raise ModelUnavailable(
                     f"{self._upscale and self._upscale.model}: the model fails on a frame of "

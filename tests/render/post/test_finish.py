@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,43 @@ def _order(clip: Path, finish_spec: FinishSpec, name: str = "sh010_v001.mp4") ->
 
 def _quiet(_: Progress) -> None:
     pass
+
+
+def test_a_card_is_held_while_a_network_upscales_and_at_no_other_time(
+    clip: Path, compact: Callable[..., tuple]
+) -> None:
+    """Nine frames in bursts of two: five turns at the card beside the loading, none of them while
+    a frame is encoded; the file is the one of a finish that has no card to give back."""
+    model, model_hash = compact(scale=2)
+    upscale = Upscale(factor=1.5, model=model, model_sha256=model_hash)
+    turns: list[list[str]] = []
+    outside: list[str] = []
+    here = outside
+
+    @contextmanager
+    def card() -> Iterator[None]:
+        nonlocal here
+        assert here is outside, "it is held once at a time"
+        turns.append([])
+        here = turns[-1]
+        yield
+        here = outside
+
+    def tell(progress: Progress) -> None:
+        here.append(progress.phase)
+
+    info = clip_info(clip)
+    delivery = finish(
+        _order(clip, FinishSpec(upscale=upscale)),
+        tell=tell,
+        card=card,
+        burst_bytes=2 * 3 * 4 * info.width * info.height * 4,
+    )
+    assert [len(turn) for turn in turns] == [0, 2, 2, 2, 2, 1]
+    assert {phase for turn in turns for phase in turn} == {"upscale"}
+    assert outside == ["encode-video"] * 9
+    plain = finish(_order(clip, FinishSpec(upscale=upscale), "plain.mp4"), tell=_quiet)
+    assert delivery.sha256 == plain.sha256
 
 
 def test_the_whole_chain(clip: Path, tmp_path: Path, compact: Callable[..., tuple]) -> None:
