@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -116,37 +117,33 @@ class Engine:
         self._scratch.mkdir(parents=True, exist_ok=True)
         gate, keys = self._gate, security(self._gate.tls)
         alone = len(self._posts) == 1
-        try:
-            self._cluster = await SpecCluster(
-                asynchronous=True,
-                security=keys,
-                scheduler={
-                    "cls": Scheduler,
+        _check_free(gate)
+        self._cluster = await SpecCluster(
+            asynchronous=True,
+            security=keys,
+            scheduler={
+                "cls": Scheduler,
+                "options": {
+                    "host": gate.host,
+                    "port": gate.port,
+                    "dashboard_address": f"{LOOPBACK}:0",
+                    "dashboard": False,
+                    "security": keys,
+                },
+            },
+            workers={
+                post.name: {
+                    "cls": Nanny,
                     "options": {
-                        "host": gate.host,
-                        "port": gate.port,
-                        "dashboard_address": f"{LOOPBACK}:0",
-                        "dashboard": False,
+                        **nanny_options(post, alone=alone, scratch=self._scratch),
+                        "host": LOOPBACK,
                         "security": keys,
                     },
-                },
-                workers={
-                    post.name: {
-                        "cls": Nanny,
-                        "options": {
-                            **nanny_options(post, alone=alone, scratch=self._scratch),
-                            "host": LOOPBACK,
-                            "security": keys,
-                        },
-                    }
-                    for post in self._posts
-                },
-                silence_logs=False,
-            )
-        except (OSError, RuntimeError) as error:
-            if gate is CLOSED:
-                raise
-            raise BadInput([_not_listening(gate, error)]) from error
+                }
+                for post in self._posts
+            },
+            silence_logs=False,
+        )
         self._client = await Client(self._cluster, asynchronous=True, set_as_default=False)
         self._client.subscribe_topic(TOPIC, self._heard)
 
@@ -256,11 +253,22 @@ def kill_own(dask_worker: Any) -> None:
             os.kill(dask_worker.pid, signal.SIGKILL)
 
 
-def _not_listening(gate: Gate, error: Exception) -> Fault:
+def _check_free(gate: Gate) -> None:
+    """Raise BadInput where hosts cannot come in: no such address, or a port that is taken."""
+    try:
+        family = socket.AF_INET6 if ":" in gate.host else socket.AF_INET
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((gate.host, gate.port))
+    except OSError as error:
+        raise BadInput([_not_listening(gate, error)]) from error
+
+
+def _not_listening(gate: Gate, error: OSError) -> Fault:
     return Fault(
         file=Path("studio.yaml"),
         column="hosts.listen",
         value=f"{gate.host}:{gate.port}",
-        problem=f"hosts cannot come in there ({error})",
+        problem=f"hosts cannot come in there ({error.strerror or error})",
         remedy="name an address of this machine and a port that is free",
     )

@@ -36,6 +36,8 @@ RETRY = 3.0
 """Seconds between looks for a night."""
 CONNECT = 5.0
 """Seconds that the machine of the night gets to answer a connection."""
+ASK_AGAIN = 0.5
+"""Seconds between two hellos; the first may come before it is known who listens here."""
 ANSWER = 30.0
 """Seconds that it gets to answer a hello."""
 CLOSE = 5.0
@@ -133,7 +135,7 @@ class _Stay:
         while time.monotonic() < deadline:
             await self._send(hello)
             with suppress(asyncio.TimeoutError):
-                answer = await asyncio.wait_for(self._answers.get(), 2.0)
+                answer = await asyncio.wait_for(self._answers.get(), ASK_AGAIN)
                 if answer.says == "refused" and answer.again:
                     return f"not let in yet: {answer.words}"
                 if answer.says != "welcome":

@@ -323,7 +323,7 @@ class Hosts:
 
     def _look_at(self, stay: _Stay, now: float) -> None:
         silent = now - stay.heard
-        if silent > self._hosting.lease:
+        if stay.here and silent > self._hosting.lease:
             self._end(stay, f"has said nothing for {silent:.0f} s: its takes are given to others")
         elif not stay.here and now - stay.begun > JOINING:
             self._end(stay, f"did not start its workers within {JOINING:.0f} s")
