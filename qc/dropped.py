@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections import deque
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
+from qc.frame import cell_means
 
 VERSION = "1"
 REACH = 2
@@ -36,8 +36,8 @@ Grid = npt.NDArray[np.float32]
 
 def grid(pair: Pair) -> Grid:
     """Mean flow of each cell."""
-    cells = cv2.resize(pair.flow, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
-    return np.asarray(cells * (_WIDTH / pair.flow.shape[1]), np.float32)
+    cells = cell_means(pair.flow, rows=ROWS, columns=COLUMNS)
+    return cells * np.float32(_WIDTH / pair.flow.shape[1])
 
 
 def check(window: list[Grid]) -> bool:

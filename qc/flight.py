@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from qc import banding, boiling, cut, flicker, flow, frozen, motion, ssim, threads
+from qc import banding, boiling, cut, flicker, flow, frozen, motion, ssim, threads, wobble
 from qc.frame import Frame, Image, prepare
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Tracked:
     motion: float
     flicker: tuple[float, flicker.Tiles]
     boiling: tuple[float, float]
+    rest: wobble.Rest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +158,7 @@ def _tracked(before: Frame, after: Frame) -> Tracked:
         motion=motion.compute(pair),
         flicker=flicker.compute(pair),
         boiling=boiling.compute(pair),
+        rest=wobble.rest_of(pair),
     )
 
 

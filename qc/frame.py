@@ -67,13 +67,13 @@ def prepare(rgb: Image, *, index: int) -> Frame:
 
 
 def cell_means(plane: Plane, *, rows: int, columns: int) -> Plane:
-    """Mean of each cell of `plane` (H, W) cut into a grid: (rows, columns).
+    """Mean of each cell of `plane` (H, W) or (H, W, C) cut into a grid: (rows, columns) or with C.
 
     OpenCV's averaging over areas, with the rows summed first where they fit: ten times faster.
     """
-    height, width = plane.shape
+    height = plane.shape[0]
     if height % rows == 0:
-        plane = plane.reshape(rows, height // rows, width).mean(axis=1)
+        plane = plane.reshape(rows, height // rows, *plane.shape[1:]).mean(axis=1)
     means = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(means, np.float32)
 

@@ -271,7 +271,7 @@ class _Pass:
         self._motion.append(tracked.motion)
         self._flicker.append(tracked.flicker)
         self._boiling.append(tracked.boiling)
-        self._wobble.add(tracked.pair)
+        self._wobble.add(tracked.rest)
         self._steps.add(tracked.pair)
 
     def _tracked(self, frame: Frame, pair: flow.Pair | None) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
-from qc.frame import Plane
+from qc.frame import Plane, cell_means
 
 VERSION = "2"
 ROWS, COLUMNS = 12, 20
@@ -49,7 +49,7 @@ Grid = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rest:
+class Rest:
     """What a pair has beside its camera's motion."""
 
     rest: Grid
@@ -102,22 +102,28 @@ def compute(cells: Grid) -> Grid:
     return rest.reshape(cells.shape).astype(np.float32)
 
 
+def rest_of(pair: Pair) -> Rest | None:
+    """What the pair has beside its camera's motion; None where too little of it can be followed."""
+    cells = grid(pair)
+    if not check(cells):
+        return None
+    length = float(np.nanmean(np.hypot(cells[..., 0], cells[..., 1])))
+    return Rest(rest=compute(cells), length=length, pan=np.nanmedian(cells, axis=(0, 1)))
+
+
 class Wobble:
     """Carries what the last three pairs had beside the camera's motion."""
 
     def __init__(self) -> None:
-        self._rests: deque[_Rest] = deque(maxlen=3)
+        self._rests: deque[Rest] = deque(maxlen=3)
         self._values: list[float] = []
 
-    def add(self, pair: Pair) -> None:
-        """Take the next pair."""
-        cells = grid(pair)
-        if not check(cells):
+    def add(self, rest: Rest | None) -> None:
+        """Take the next pair's, as `rest_of` gives it."""
+        if rest is None:
             self._rests.clear()
             return
-        length = float(np.nanmean(np.hypot(cells[..., 0], cells[..., 1])))
-        pan = np.nanmedian(cells, axis=(0, 1))
-        self._rests.append(_Rest(rest=compute(cells), length=length, pan=pan))
+        self._rests.append(rest)
         value = _sway(self._rests)
         if value is not None:
             self._values.append(value)
@@ -127,7 +133,7 @@ class Wobble:
         return {"wobble": float(np.mean(self._values))} if self._values else {}
 
 
-def _sway(rests: deque[_Rest]) -> float | None:
+def _sway(rests: deque[Rest]) -> float | None:
     """The value of three pairs; None where they cannot be held against each other."""
     if len(rests) < 3:
         return None
@@ -148,5 +154,4 @@ def _sway(rests: deque[_Rest]) -> float | None:
 
 def _cells(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Mean of each cell: (12, 20) or (12, 20, C)."""
-    cells = cv2.resize(plane, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
-    return np.asarray(cells, np.float32)
+    return cell_means(plane, rows=ROWS, columns=COLUMNS)
