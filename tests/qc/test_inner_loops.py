@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qc import threads
+from qc import identity, threads
 from qc.boiling import flattest
 from qc.frame import cell_means, single_frames
 from qc.measure import measure_frames
@@ -40,6 +40,26 @@ def test_cell_means_are_opencvs_averages_over_areas(seed, size, rows, columns):
     expected = cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_AREA)
     actual = cell_means(plane, rows=rows, columns=columns)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.floats(0.0, 6.0), st.floats(0.0, 0.2))
+def test_whole_tiles_are_those_that_a_least_squares_fit_calls_so(seed, bent, lost):
+    """Points that moved apart or were lost are found as by fitting each tile by itself."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(identity.COLUMNS) * 20.8, np.arange(identity.ROWS) * 20.0)
+    start = np.dstack([x, y]).astype(np.float32)
+    moved = start @ np.array([[1.1, 0.05], [-0.08, 0.95]]) + 7
+    now = (moved + rng.normal(0, bent, start.shape)).astype(np.float32)
+    alive = rng.random(start.shape[:2]) >= lost
+    expected = []
+    for row, column in identity.corners():
+        tile = (slice(row, row + 4), slice(column, column + 4))
+        before, after = start[tile].reshape(-1, 2), now[tile].reshape(-1, 2)
+        basis = np.column_stack([before, np.ones(16)])
+        off = after - basis @ np.linalg.lstsq(basis, after, rcond=None)[0]
+        expected.append(alive[tile].all() and np.hypot(*off.T).max() <= 0.15 * 3 * 20.8)
+    np.testing.assert_array_equal(identity.whole(start, now, alive), expected)
 
 
 @pytest.mark.parametrize("given_threads", [1, 3])
