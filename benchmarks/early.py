@@ -1,166 +1,181 @@
-"""What a look after stage 1 would have spared, and whether it can choose among candidates: takes of
-pocket Wan, good recipes and absurd ones, each looked at after stage 1 and rendered to its end.
+"""What a look after stage 1 spares, and whether it can choose among candidates: takes of pocket
+Wan, good recipes and bad ones, each looked at after stage 1 and rendered to its end.
 
-    python benchmarks/early.py render --work /tmp/early
-    python benchmarks/early.py report --work /tmp/early --out benchmarks/results/early.json
+    python benchmarks/early.py --out benchmarks/results/early.json
+    python benchmarks/early.py --device cuda:0 --processes 12 --rows rows.jsonl --out early.json
 
-`render` goes on where it was stopped. Nothing is stopped early: each take is judged twice, after
-stage 1 and as a clip, and `report` holds the two against each other. Costs are model calls, which
-no busy machine changes.
+Nothing is stopped early: each take is judged twice, after stage 1 and as a clip, and the two are
+held against each other. What is spared is counted in model calls, which no busy machine changes;
+what looks cost is a share of the same process's own sampling.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import platform
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from PIL import Image
-from pocket_order import ROOT, STILLS, pocket_order
-from pocket_sweep import MOVES, recipe_of
+from pocket_takes import (
+    MOVES,
+    SIZE,
+    STILLS,
+    Job,
+    Pocket,
+    Row,
+    Still,
+    about,
+    calls_of,
+    card_of,
+    recipe_of,
+    spread,
+    stills,
+    write_results,
+)
 
 from manifests.candidates import candidate_seeds
-from manifests.schedules import model_calls
-from manifests.stage import Recipe
+from manifests.stage import Recipe, Sampler
 from qc.early import judge_early, measure_early, rank_early
-from qc.faults import Expected
 from qc.judge import judge, rank
-from qc.measure import measure
-from qc.scorecard import Level, Scorecard, Verdict
+from qc.scorecard import FailureClass, Scorecard
 from qc.thresholds import load_thresholds
-from render.diffusers_backend import DiffusersBackend
-from render.look import Look, Opinion
-from render.pocket.paths import MODEL_DIR
-from render.preview_factors import factors_for
+from render.glimpse import glimpse
 
-SHOTS = 8
 CANDIDATES = 3
+SEEDS = 4
+"""Of each good shot; the first three are its candidates."""
+BAD = (
+    "cfg 8.5", "cfg 12", "cfg 18", "cfg 25", "as published", "first cfg 25",
+    "first cfg 25, no refinement", "first cfg 12, no refinement", "later cfg 25",
+    "flat still", "fog still", "black still", "dim still", "noise still",
+)  # fmt: skip
+EACH = 6
+EDGE = "cfg 6"
+"""A recipe of which some seeds end well: there choosing could help."""
+LOOKED_FOR = {
+    FailureClass.BLACK, FailureClass.FROZEN, FailureClass.CUT, FailureClass.CONDITIONING,
+    FailureClass.NAN, FailureClass.NAN_FRAMES,
+}  # fmt: skip
+CLIPS = ("pan", "fast pan", "slow pan", "frozen", "black", "cut", "another picture")
 
 
-CLIPS = ("pan", "fast pan", "frozen", "black", "cut", "another picture")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One take: what is done to the recipe, and the row that it would come from."""
-
-    kind: str
-    still: str
-    move: str
-    seed: int
-
-
-class Keep(Look):
-    """Keeps the pictures that a look is shown, and stops nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def see(self, pictures: Any) -> Opinion:
-        """Write them down."""
-        np.save(self._path, pictures)
-        return Opinion(words="kept", rank=())
-
-
-def jobs(work: Path) -> Iterator[Job]:
-    """Three good takes of a shot, then two bad ones, and so on."""
-    stills = [str(path) for path in sorted(STILLS.iterdir())]
-    black, flat = str(work / "black.png"), str(work / "flat.png")
-    bad = [
-        ("black still", black), ("cfg 12", ""), ("flat still", flat), ("cfg 25", ""),
-        ("static", ""), ("stage 1 of 1 step", ""), ("black still", black), ("flat still", flat),
-        ("cfg 25", ""), ("stage 1 of 1 step", ""), ("shift 30", ""), ("static", ""),
-        ("black still", black), ("flat still", flat), ("cfg 25, no refinement", ""),
-        ("cfg 12", ""),
-    ]  # fmt: skip
-    for shot in range(SHOTS):
-        still, move = stills[shot % len(stills)], MOVES[(3 * shot) % 7]
-        for seed in candidate_seeds(shot + 1, CANDIDATES):
-            yield Job(kind="good", still=still, move=move, seed=seed)
-        for kind, other in bad[2 * shot : 2 * shot + 2]:
-            told = "static shot" if kind == "static" else MOVES[(3 * shot + 1) % 7]
-            yield Job(kind=kind, still=other or still, move=told, seed=100 + shot)
+def jobs() -> list[Job]:
+    """Good takes of all stills and moves, then bad ones, then those on the edge."""
+    names = [still.name for still in stills()]
+    found: list[Job] = []
+    for shot, (still, move) in enumerate(itertools.product(names, MOVES)):
+        for seed in candidate_seeds(shot + 1, SEEDS):
+            found.append({"kind": "good", "still": still, "move": move, "seed": seed})
+    for at, (kind, number) in enumerate(itertools.product(BAD, range(EACH))):
+        still, move = names[(5 * at) % len(names)], MOVES[(3 * at + number) % 7]
+        found.append({"kind": kind, "still": still, "move": move, "seed": 1000 + at})
+    for at in range(24):
+        for seed in candidate_seeds(5000 + at, CANDIDATES):
+            still, move = names[at % len(names)], MOVES[at // len(names) + 3 * (at % 2)]
+            found.append({"kind": EDGE, "still": still, "move": move, "seed": seed})
+    return found
 
 
 def spoilt(kind: str, recipe: Recipe) -> Recipe:
-    """The recipe of a job: an absurd value where its kind says so."""
+    """The recipe of a job."""
     first, second = recipe.stages
-    match kind:
-        case "cfg 12":
-            first = replace(first, cfg=12.0)
-        case "cfg 25":
-            first, second = replace(first, cfg=25.0), replace(second, cfg=25.0)
-        case "cfg 25, no refinement":
-            first, second = replace(first, cfg=25.0), replace(second, denoise=0.05)
-        case "stage 1 of 1 step":
-            first = replace(first, steps=1)
-        case "shift 30":
-            first = replace(first, shift=30.0, steps=6)
+    match kind.replace(",", "").split():
+        case ["cfg", cfg]:
+            first, second = replace(first, cfg=float(cfg)), replace(second, cfg=float(cfg))
+        case ["first", "cfg", cfg, *rest]:
+            first = replace(first, cfg=float(cfg))
+            second = replace(second, denoise=0.05) if rest else second
+        case ["later", "cfg", cfg]:
+            second = replace(second, cfg=float(cfg))
+        case ["as", "published"]:
+            same = {"sampler": Sampler.DPMPP_2M}
+            first = replace(first, steps=18, cfg=8.5, **same)
+            second = replace(second, steps=25, cfg=7.5, **same)
     return replace(recipe, stages=(first, second))
 
 
-def render(work: Path) -> None:
-    """Render what is not there yet, a line of `rows.jsonl` for each take."""
-    work.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (128, 128), (2, 2, 2)).save(work / "black.png")
-    Image.new("RGB", (128, 128), (120, 120, 120)).save(work / "flat.png")
-    path, backend = work / "rows.jsonl", DiffusersBackend()
-    done = len(path.read_text().splitlines()) if path.exists() else 0
-    for number, job in enumerate(jobs(work)):
-        if number < done:
-            continue
-        still = Path(job.still)
-        plain = recipe_of("two-stage", job.move, still, job.seed, cfg=None, sampler=None)
-        recipe = spoilt(job.kind, plain)
-        with tempfile.TemporaryDirectory() as folder:
-            order = pocket_order(recipe, still, Path(folder))
-            look = Keep(work / f"{number}.npy")
-            receipt = backend.render(order, tell=lambda _: None, look=look)
-            expected = Expected(frames=17, width=128, height=128, fps=8.0)
-            card = measure(receipt.clip, source=still, expected=expected, lpips=None)
-        row = {
-            **asdict(job),
-            "calls": [model_calls(stage) for stage in recipe.stages],
-            "seconds": [round(stage.seconds, 2) for stage in receipt.stages],
-            "card": card.to_dict(),
-        }
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(number, job.kind, row["seconds"], flush=True)
+def still_of(kind: str, still: Still, seed: int) -> Still:
+    """The still of a job: one that nothing can be made of, where its kind says so."""
+    pixels = np.asarray(still.picture, np.float32)
+    match kind.split()[0]:
+        case "flat":
+            pixels = np.full_like(pixels, 120)
+        case "fog":
+            pixels = 128 + 0.02 * (pixels - 128)
+        case "black":
+            pixels = np.full_like(pixels, 2)
+        case "dim":
+            pixels = 0.06 * pixels
+        case "noise":
+            pixels = np.random.default_rng(seed).uniform(0, 255, pixels.shape)
+    return Still(name=still.name, picture=Image.fromarray(np.uint8(pixels)))
 
 
-def clips() -> dict[str, dict[str, int]]:
+def take(pocket: Pocket, job: Job) -> Row:
+    """Render one take to its end and look at its first stage."""
+    named = next(each for each in stills() if each.name == job["still"])
+    still = still_of(job["kind"], named, job["seed"])
+    recipe = spoilt(job["kind"], recipe_of("two-stage", job["move"], job["seed"]))
+    begun = time.perf_counter()
+    ends = pocket.stages(recipe, still)
+    sampled = time.perf_counter()
+    early, decode_seconds, judge_seconds = look(pocket, ends[0].x, still)
+    decoding = time.perf_counter()
+    frames = pocket.decode(ends[-1])
+    return {
+        "calls": calls_of(recipe),
+        "sampling": round(sampled - begun, 4),
+        "look_decode": round(decode_seconds, 4),
+        "look_judge": round(judge_seconds, 4),
+        "decode": round(time.perf_counter() - decoding, 4),
+        "early": {name: round(value, 5) for name, value in early.items()},
+        "card": card_of(frames, still).to_dict(),
+    }
+
+
+def look(pocket: Pocket, x: torch.Tensor, still: Still) -> tuple[dict[str, float], float, float]:
+    """The numbers of an early look at latents; seconds of its decode, and of its judgement."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "still.png"
+        still.picture.save(source)
+        begun = time.perf_counter()
+        with torch.inference_mode():
+            shown = glimpse(pocket.model, x.to(pocket.model.device))
+        decoded = time.perf_counter()
+        assert shown is not None, "the pocket model's factors are known"
+        box = (shown.box.left, shown.box.top, shown.box.right, shown.box.bottom)
+        found = measure_early(colours=shown.colours, frames=shown.frames, box=box, source=source)
+        return found, decoded - begun, time.perf_counter() - decoded
+
+
+def known_clips(pocket: Pocket) -> dict[str, dict[str, int]]:
     """What is thought of latents of known clips, through the pocket model's encoder: by label,
     how many of four photographs were stopped, and by which class."""
-    vae = AutoencoderKLWan.from_pretrained(MODEL_DIR / "vae", local_files_only=True).eval()
+    model: Any = pocket.model
+    vae = model.components["vae"]
     mean, std = (
-        torch.tensor(values).view(1, -1, 1, 1, 1)
+        torch.tensor(values).view(1, -1, 1, 1, 1).to(pocket.device)
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
-    factors, photos = factors_for(vae.config.latents_mean), sorted(STILLS.iterdir())
-    assert factors is not None, "the pocket model's are known"
+    photos = sorted(STILLS.iterdir())
     found: dict[str, dict[str, int]] = {}
     for label, (at, photo) in itertools.product(CLIPS, enumerate(photos)):
         other = photos[(at + 1) % len(photos)]
-        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-            source = Path(folder) / "source.png"
-            first = other if label == "another picture" else photo
-            Image.fromarray(np.uint8(_move(first, 1)[0] * 255)).save(source)
-            clip = torch.from_numpy(_clip(label, photo, other) * 2 - 1).permute(3, 0, 1, 2)[None]
-            z = (vae.encode(clip).latent_dist.mode() - mean) / std
-            seen = judge_early(measure_early(factors.colours(z.numpy()), source=source))
+        first = _move(other if label == "another picture" else photo, 1)[0]
+        still = Still(name=label, picture=Image.fromarray(np.uint8(first * 255)))
+        clip = torch.from_numpy(_clip(label, photo, other) * 2 - 1).permute(3, 0, 1, 2)[None]
+        with torch.inference_mode():
+            z = (vae.encode(clip.to(pocket.device)).latent_dist.mode() - mean) / std
+        seen = judge_early(look(pocket, z, still)[0])
         counts = found.setdefault(label, {})
         counts[seen.failure or "goes on"] = counts.get(seen.failure or "goes on", 0) + 1
     return found
@@ -171,9 +186,11 @@ def _clip(label: str, photo: Path, other: Path) -> NDArray[np.float32]:
         case "frozen":
             return np.repeat(_move(photo, 1)[:1], 17, axis=0)
         case "black":
-            return np.zeros((17, 128, 128, 3), np.float32)
+            return np.zeros((17, SIZE, SIZE, 3), np.float32)
         case "cut":
             return np.concatenate([_move(photo, 1)[:9], _move(other, 1)[:8]])
+        case "slow pan":
+            return np.repeat(_move(photo, 1)[:9], 2, axis=0)[:17]
         case _:
             return _move(photo, 3 if label == "fast pan" else 1)
 
@@ -185,46 +202,35 @@ def _move(photo: Path, step: int) -> NDArray[np.float32]:
     return np.stack([picture[8:136, step * k : step * k + 128] for k in range(17)])
 
 
-def judged(work: Path) -> list[dict[str, Any]]:
-    """Each take with its two verdicts and both ranks."""
-    rows = []
-    for number, line in enumerate((work / "rows.jsonl").read_text().splitlines()):
-        row = json.loads(line)
-        card = Scorecard.from_dict(row.pop("card"))
-        final = judge(card, thresholds=load_thresholds("pocket"))
-        early = measure_early(np.load(work / f"{number}.npy"), source=Path(row["still"]))
-        verdict = judge_early(early)
-        rows.append(
+def judged(rows: Iterable[Row]) -> list[Row]:
+    """Each take with its two verdicts and both ranks, by the limits as they are."""
+    found = []
+    for row in rows:
+        moves = row["move"] != "static shot"
+        card = Scorecard.from_dict(row["card"])
+        final = judge(card, thresholds=load_thresholds("pocket"), expects_motion=moves)
+        verdict = judge_early(row["early"], expects_motion=moves)
+        found.append(
             {
-                **row,
-                "still": Path(row["still"]).name,
-                "early": {name: round(value, 5) for name, value in early.items()},
+                **{name: value for name, value in row.items() if name != "card"},
                 "stopped": verdict.failure,
-                "early_rank": rank_early(early, verdict),
+                "early_rank": rank_early(row["early"], verdict),
                 "final": final.failure,
-                "fails": _fails(final),
                 "final_rank": rank(card, final),
-                "metrics": {name: round(value, 5) for name, value in card.metrics.items()},
             }
         )
-    return rows
+    return found
 
 
-def _fails(verdict: Verdict) -> list[str]:
-    return [finding.metric for finding in verdict.findings if finding.level is Level.FAIL]
-
-
-def stopping(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def stopping(rows: Sequence[Row]) -> dict[str, Any]:
     """Doomed takes caught, good takes lost, and what the stops would have spared."""
     doomed = [row for row in rows if row["final"] is not None]
     good = [row for row in rows if row["final"] is None]
     caught = [row for row in doomed if row["stopped"] is not None]
-    looked_for = [
-        row for row in doomed if row["final"] in ("black", "frozen", "cut", "conditioning")
-    ]
-    spared = sum(row["calls"][1] for row in rows if row["stopped"] is not None)
+    looked_for = [row for row in doomed if row["final"] in LOOKED_FOR]
+    lost = sum(1 for row in good if row["stopped"] is not None)
+    stopped = [row for row in rows if row["stopped"] is not None]
     every = sum(sum(row["calls"]) for row in rows)
-    of_caught = sum(sum(row["calls"]) for row in rows if row["stopped"] is not None)
     return {
         "takes": len(rows),
         "doomed": len(doomed),
@@ -232,20 +238,49 @@ def stopping(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "of_a_class_that_is_looked_for": len(looked_for),
         "of_those_caught": sum(1 for row in looked_for if row["stopped"] is not None),
         "good": len(good),
-        "good_lost": sum(1 for row in good if row["stopped"] is not None),
-        "model_calls_spared_share_of_all": round(spared / every, 4),
-        "model_calls_spared_share_of_caught": round(spared / of_caught, 4) if of_caught else 0.0,
+        "good_lost": lost,
+        "good_lost_at_most": round(1 - 0.05 ** (1 / len(good)), 5) if good and not lost else None,
+        "model_calls_spared_share_of_all": round(sum(r["calls"][1] for r in stopped) / every, 4),
+        "model_calls_spared_share_of_doomed": round(
+            sum(row["calls"][1] for row in caught)
+            / max(1, sum(sum(row["calls"]) for row in doomed)),
+            4,
+        ),
+        "seconds_of_looks_share_of_sampling": round(
+            sum(row["look_decode"] + row["look_judge"] for row in rows)
+            / sum(row["sampling"] for row in rows),
+            4,
+        ),
+        "of_which_decode": round(
+            sum(row["look_decode"] for row in rows) / sum(row["sampling"] for row in rows), 4
+        ),
+        "by_class": _counted(doomed, "final"),
+        "by_kind": _counted([row for row in rows if row["kind"] != "good"], "kind"),
     }
 
 
-def choosing(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _counted(rows: Sequence[Row], key: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for name, count in Counter(str(row[key]) for row in rows).items():
+        some = [row for row in rows if str(row[key]) == name]
+        found[name] = {
+            "takes": count,
+            "doomed": sum(1 for row in some if row["final"] is not None),
+            "stopped": sum(1 for row in some if row["stopped"] is not None),
+        }
+    return found
+
+
+def choosing(rows: Sequence[Row], kind: str) -> dict[str, Any]:
     """The candidate that stage 1 chooses against the first one and the best one, by final rank."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row["kind"] == "good":
+        if row["kind"] == kind:
             groups.setdefault((row["still"], row["move"]), []).append(row)
-    whole = [group for group in groups.values() if len(group) == CANDIDATES]
-    better = worse = best = same = 0
+    whole = [group[:CANDIDATES] for group in groups.values() if len(group) >= CANDIDATES]
+    if not whole:
+        return {}
+    better = worse = best = same = saved = 0
     places: list[int] = []
     for group in whole:
         chosen = min(group, key=lambda row: row["early_rank"])
@@ -255,7 +290,9 @@ def choosing(rows: list[dict[str, Any]]) -> dict[str, Any]:
         better += chosen["final_rank"] < group[0]["final_rank"]
         worse += chosen["final_rank"] > group[0]["final_rank"]
         best += chosen is order[0]
-    one, two = whole[0][0]["calls"] if whole else (1, 1)
+        saved += group[0]["final"] is not None and chosen["final"] is None
+        saved -= group[0]["final"] is None and chosen["final"] is not None
+    one, two = whole[0][0]["calls"]
     return {
         "shots": len(whole),
         "candidates": CANDIDATES,
@@ -263,43 +300,36 @@ def choosing(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "better_than_the_first": better,
         "worse_than_the_first": worse,
         "chose_the_best": best,
-        "mean_place_of_the_chosen": round(sum(places) / len(places), 2) if places else 0.0,
+        "mean_place_of_the_chosen": round(sum(places) / len(places), 2),
         "mean_place_by_chance": (CANDIDATES + 1) / 2,
+        "more_approved_than_the_first": saved,
         "model_calls_against_one_take": round((CANDIDATES * one + two) / (one + two), 3),
     }
 
 
-def report(work: Path, out: Path) -> None:
-    """Write the results."""
-    rows = judged(work)
-    where = f"{platform.machine()}, {platform.python_version()}, torch {version('torch')}"
-    data = {
-        "date": str(datetime.now(UTC).date()),
-        "machine": where,
-        "thresholds": judge_early({}).thresholds,
-        "stopping": stopping(rows),
-        "candidates": choosing(rows),
-        "known_clips": clips(),
-        "rows": rows,
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(data, indent=1) + "\n")
-    print(
-        json.dumps({key: data[key] for key in ("stopping", "candidates", "known_clips")}, indent=1)
-    )
-
-
 def main() -> None:
-    """Render takes, or report on those that are there."""
+    """Render what is not there yet, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("render", "report"))
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/early.json")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--rows", type=Path, required=True, help="go on from the rows in this file")
+    parser.add_argument("--every", type=int, default=1, help="only each n-th take: a smoke test")
     args = parser.parse_args()
-    if args.what == "render":
-        render(args.work)
-    else:
-        report(args.work, args.out)
+    rows = spread(
+        jobs()[:: args.every], take, device=args.device, processes=args.processes, rows=args.rows
+    )
+    results = judged(rows)
+    data = {
+        **about(args.device),
+        "thresholds": judge_early({}).thresholds,
+        "versions": rows[0]["card"]["versions"],
+        "stopping": stopping(results),
+        "candidates": {kind: choosing(results, kind) for kind in ("good", EDGE)},
+        "known_clips": known_clips(Pocket(args.device)),
+        "rows": results,
+    }
+    write_results(args.out, data)
 
 
 if __name__ == "__main__":
