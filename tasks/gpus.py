@@ -128,9 +128,10 @@ def _no_such_rule(column: str, name: str, cards: tuple[Device, ...]) -> Fault:
 def count_cards(
     wanted: str, placement: CardPlacement = NOWHERE_ELSE, *, rules: CardRules = ALL_CARDS
 ) -> int | None:
-    """Devices that would render here; None where what is asked for is not on this machine."""
+    """Devices that would render here; None where nobody can tell: what is asked for is not on this
+    machine, or all of them are on hosts."""
     try:
-        return len(find_machine(wanted, placement, rules=rules).cards)
+        return len(find_machine(wanted, placement, rules=rules).cards) or None
     except BadInput:
         return None
 

@@ -35,6 +35,8 @@ class ShotMemory:
     cards: tuple[Card, ...]
     fits: tuple[Fit, ...]
     """In the order of `cards`."""
+    hosts: bool = False
+    """Whether hosts may bring other cards."""
 
     @property
     def best(self) -> Fit:
@@ -43,7 +45,12 @@ class ShotMemory:
 
     @property
     def anywhere(self) -> bool:
-        """Whether some card of the night can render it."""
+        """Whether some card of the night can render it, or may still come."""
+        return self.hosts or self.here
+
+    @property
+    def here(self) -> bool:
+        """Whether some card of this machine can render it."""
         return any(found.fits for found in self.fits)
 
     def words(self) -> Iterator[str]:
@@ -88,12 +95,14 @@ def look_at_memory(
 ) -> list[Verdict]:
     """A verdict for each shot, which comes with the name of its sheet.
 
-    On a CPU nothing is measured and nothing refused. A shot that fits on no card is refused, with
-    what would fit, unless its recipe concedes frames, size or stages: then the night makes it
-    smaller, and the plan says so.
+    On a CPU nothing is measured and nothing refused, unless hosts may bring cards. A shot that
+    fits on no card is refused, with what would fit, unless its recipe concedes frames, size or
+    stages: then the night makes it smaller, and the plan says so; or unless hosts may join: then
+    it waits for one.
     """
     cards = cards_of(studio, card_gb=card_gb)
-    if not cards or not shots:
+    hosts = studio.hosts.listen is not None
+    if not (cards or hosts) or not shots:
         return [UNSEEN for _ in shots]
     known = Footprints(studio.state_dir / "footprints.json", studio.models, ask=ask)
     try:
@@ -104,7 +113,7 @@ def look_at_memory(
         return [Verdict(memory=None, warnings=(words,)) for _ in shots]
     host = psutil.virtual_memory().total if card_gb is None else None
     return [
-        _verdict(sheet, shot, footprint, cards=cards, known=known, host=host)
+        _verdict(sheet, shot, footprint, cards=cards, known=known, host=host, hosts=hosts)
         for (sheet, shot), footprint in zip(shots, found, strict=True)
     ]
 
@@ -117,12 +126,13 @@ def _verdict(
     cards: tuple[Card, ...],
     known: Footprints,
     host: int | None,
+    hosts: bool,
 ) -> Verdict:
     recipe = shot.recipe
     if isinstance(footprint, str):
         return Verdict(memory=None, warnings=(f"memory: {footprint}",))
     fits = tuple(fit(footprint, card=card.memory, concessions=recipe.concessions) for card in cards)
-    memory = ShotMemory(footprint=footprint, cards=cards, fits=fits)
+    memory = ShotMemory(footprint=footprint, cards=cards, fits=fits, hosts=hosts)
     warnings = [*_warnings(memory, host)]
     if memory.anywhere:
         return Verdict(memory=memory, warnings=tuple(warnings))
@@ -136,8 +146,10 @@ def _warnings(memory: ShotMemory, host: int | None) -> Iterator[str]:
     for card, found in zip(memory.cards, memory.fits, strict=True):
         if found.tight:
             yield f"memory: over 90 % of {card.name}: {found.words}"
-        elif not found.fits and memory.anywhere:
+        elif not found.fits and memory.here:
             yield f"memory: {card.name}: {found.words}; it fits on another card of this machine"
+    if memory.cards and not memory.here and memory.hosts:
+        yield f"memory: {memory.best.words}; it waits for a host with a larger card"
     if host is not None and memory.footprint.host_bytes > HOST_SHARE * host:
         yield (
             f"memory: its weights are {memory.footprint.host_bytes / GIB:.0f} GiB, this machine "

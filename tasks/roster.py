@@ -90,6 +90,11 @@ class Roster:
         device = self.cards[card].device
         return None if device is None else device.memory
 
+    def has_card_of(self, size: int) -> bool:
+        """Whether a card of at least `size` bytes is known, or one whose size nobody could tell."""
+        sizes = [self.memory(card) for card in range(len(self.cards))]
+        return any(memory is None or memory >= size for memory in sizes)
+
     def hand(self, number: int) -> Post:
         """The hand of that number in `hand_seats`."""
         return self._hands[number]

@@ -231,11 +231,17 @@ class WorkerPool(Pool):
         work = Work.of(order.recipe)
 
         def may(card: int) -> bool:
-            memory = self._roster.memory(card)
-            fits = memory is None or memory >= order.least_memory
-            return fits and self._blocklist.is_open(card, work)
+            return self._fits(card, order) and self._blocklist.is_open(card, work)
 
         return may
+
+    def _fits(self, card: int, order: RenderOrder) -> bool:
+        """Whether the card is large enough, by the estimate; where all cards of a night without
+        hosts are smaller, the plan was made for others: they are tried, from the lowest rung."""
+        memory = self._roster.memory(card)
+        if memory is None or memory >= order.least_memory:
+            return True
+        return self._hosts is None and not self._roster.has_card_of(order.least_memory)
 
     async def _wait_for_a_card(self, order: RenderOrder, may: Callable[[int], bool]) -> None:
         """Return when there is a card that the take may have, in use or not.
@@ -252,8 +258,8 @@ class WorkerPool(Pool):
                 if found:
                     return
         raise CardsBlocked(
-            f"no card is left tonight for {work}: {why or 'none is here'}",
-            memory=self._blocklist.is_memory_alone(work),
+            f"no card is left tonight for {work}: {why or 'none that is large enough is here'}",
+            memory=self._blocklist.is_memory_alone(work) if why else self._roster.cards_here > 0,
         )
 
     async def _render_on_one(self, order: RenderOrder, budget: float, place: int) -> Receipt:

@@ -1,0 +1,246 @@
+"""Who is let in and who is not, and what a crew is on the other side: no process is started."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.crew import Crew, Post, crew_for
+from tasks.engine import Gate
+from tasks.gpus import Device, Machine
+from tasks.host_book import read_book
+from tasks.host_facts import differences, leave_token
+from tasks.host_talk import EVERYBODY, TO_HOSTS, Answer, Hello, Said, told_posts
+from tasks.hosts import Hosting, Hosts
+
+SESSION = "0123456789abcdef0123456789abcdef"
+OTHER = SESSION[::-1]
+FACTS = {"rushes": "0.1.0", "code": "abc", "torch": "2.11.0"}
+
+
+def _crew(memories: list[int]) -> Crew:
+    cards = tuple(
+        Device(name=f"Card #{i}", torch_device="cuda:0", visible=f"GPU-{i}", memory=memory)
+        for i, memory in enumerate(memories)
+    )
+    return crew_for(Machine(cards=cards), cores=8, apart=True)
+
+
+def _hello(folder: Path, /, **changes: Any) -> Hello:
+    values: dict[str, Any] = {
+        "session": SESSION,
+        "host": "a",
+        "client": "Client-1",
+        "root": str(folder),
+        "token": leave_token(folder / ".rushes/hosts", f"{SESSION}.host"),
+        "clock": time.time(),
+        "facts": FACTS,
+        "models": {"pocket-wan": "/models/pocket"},
+        "scratch": "/var/tmp/rushes",
+        "memory": 2**36,
+        "posts": told_posts(_crew([2**35])),
+        **changes,
+    }
+    return Hello(**values)
+
+
+class Guests:
+    """A pool that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.here: list[str] = []
+        self.away: set[str] = set()
+        self.renewed: list[str] = []
+        self.busy = 0
+
+    def admit(self, crew: Crew) -> None:
+        self.told.append(f"admitted {crew.host}")
+
+    def arrived(self, host: str) -> None:
+        self.here.append(host)
+
+    def departed(self, host: str) -> None:
+        self.here = [other for other in self.here if other != host]
+
+    def left_to_others(self, name: str, *, away: bool) -> None:
+        (self.away.add if away else self.away.discard)(name)
+
+    def squeezed(self, name: str, room: int | None) -> None:
+        self.told.append(f"{name} has {room}")
+
+    def in_work(self, host: str) -> int:
+        return self.busy
+
+    def rendering(self) -> Mapping[str, Post]:
+        return {}
+
+    def tell(self, words: str) -> None:
+        self.told.append(words)
+
+    async def restart(self, name: str) -> None:
+        self.renewed.append(name)
+
+
+class Wire:
+    """An engine that only carries words."""
+
+    address = "tcp://127.0.0.1:8786"
+
+    def __init__(self) -> None:
+        self.said: list[Answer] = []
+
+    def say(self, topic: str, message: dict[str, Any]) -> None:
+        assert topic == TO_HOSTS
+        self.said.append(Answer.model_validate(message))
+
+    async def forget_all(self, names: list[str]) -> None:
+        raise AssertionError("nobody is lost here")
+
+
+def _door(root: Path) -> tuple[Hosts, Wire, Guests]:
+    wire, guests = Wire(), Guests()
+    engine: Any = wire
+    hosting = Hosting(
+        gate=Gate(),
+        root=root,
+        tokens=root / ".rushes/hosts",
+        lease=60.0,
+        patience=0.0,
+        facts=FACTS,
+        models={"pocket-wan": "/models/pocket"},
+        book=root / ".rushes/hosts.json",
+    )
+    return Hosts(engine, hosting, guests), wire, guests
+
+
+def _ask(folder: Path, /, **changes: Any) -> Answer:
+    hosts, wire, _ = _door(folder)
+    hosts._heard(_hello(folder, **changes).model_dump(mode="json"))
+    (answer,) = wire.said
+    return answer
+
+
+def test_a_host_like_the_others_is_let_in(tmp_path: Path) -> None:
+    """It is told the lease and a word that it finds in the shared folder; asked twice, twice."""
+    hosts, wire, guests = _door(tmp_path)
+    for _ in range(2):
+        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+    first, second = wire.said
+    assert first == second
+    assert (first.says, first.session, first.lease) == ("welcome", SESSION, 60.0)
+    assert (tmp_path / f".rushes/hosts/{SESSION}.head").read_text() == first.token
+    assert guests.told == ["admitted a"]
+    assert guests.here == []
+    hosts._heard(Said(session=SESSION, says="ready").model_dump())
+    assert guests.here == ["a"]
+    book = read_book(tmp_path / ".rushes/hosts.json")
+    assert book is not None
+    assert [(line["host"], line["state"]) for line in book["hosts"]] == [("a", "here")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"facts": {**FACTS, "code": "xyz"}}, "code xyz there, abc here; install the same"),
+        ({"facts": {"code": "abc"}}, "torch missing there, 2.11.0 here"),
+        ({"root": "/elsewhere"}, "mount it under the same path"),
+        ({"token": "another"}, "is another folder there"),
+        ({"models": {"pocket-wan": "/opt/pocket"}}, "models lie elsewhere"),
+        ({"clock": time.time() - 3600}, "its clock is -36"),
+    ],
+)
+def test_one_that_differs_is_refused_in_words(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    """Another version, another folder, another clock: it need not ask again."""
+    answer = _ask(tmp_path, **changes)
+    assert (answer.says, answer.again) == ("refused", False)
+    assert words in answer.words
+
+
+def test_a_name_that_is_taken_may_be_asked_for_again(tmp_path: Path) -> None:
+    """The one that has it may be lost, and not be given up yet."""
+    hosts, wire, _ = _door(tmp_path)
+    hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+    token = leave_token(tmp_path / ".rushes/hosts", f"{OTHER}.host")
+    hosts._heard(_hello(tmp_path, session=OTHER, token=token).model_dump(mode="json"))
+    assert (wire.said[-1].says, wire.said[-1].again) == ("refused", True)
+
+
+def test_who_is_not_known_is_told_so(tmp_path: Path) -> None:
+    """A host whose stay ended while it was frozen learns of it at its first word."""
+    hosts, wire, _ = _door(tmp_path)
+    hosts._heard(Said(session=OTHER, says="pulse").model_dump())
+    assert [answer.says for answer in wire.said] == ["lost"]
+
+
+@given(st.dictionaries(st.text(max_size=8), st.one_of(st.none(), st.integers(), st.text())))
+def test_nonsense_changes_nothing(tmp_path_factory: pytest.TempPathFactory, told: Any) -> None:
+    """What is no message is not heard, and nobody is answered."""
+    hosts, wire, guests = _door(tmp_path_factory.mktemp("root"))
+    hosts._heard(told)
+    assert (wire.said, guests.told) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["../b", "", "a/b", "-x", "a" * 64, "a\n"])
+def test_a_host_is_named_so_that_it_is_no_path(tmp_path: Path, name: str) -> None:
+    """Names of hosts stand in resources and files."""
+    with pytest.raises(ValidationError):
+        _hello(tmp_path, host=name)
+
+
+@given(st.lists(st.integers(0, 2**40), min_size=1, max_size=8))
+def test_a_crew_is_the_same_on_the_other_side(
+    tmp_path_factory: pytest.TempPathFactory, memories: list[int]
+) -> None:
+    """Cards, their memory and seats, and the hands, under names that begin with the host's."""
+    root, crew = tmp_path_factory.mktemp("root"), _crew(memories)
+    there = Hello.model_validate(
+        _hello(root, posts=told_posts(crew)).model_dump(mode="json")
+    ).crew()
+    assert [post.device for post in there.cards] == [post.device for post in crew.cards]
+    for ours, theirs in zip(crew.posts, there.posts, strict=True):
+        assert theirs.name == f"a/{ours.name}"
+        assert (theirs.seats, theirs.threads, theirs.hand) == (ours.seats, ours.threads, ours.hand)
+        assert (theirs.host, theirs.session) == ("a", SESSION)
+
+
+def test_a_card_that_others_use_gets_a_new_process(tmp_path: Path) -> None:
+    """The host tells, the pool leaves it; a card that is not the host's is not touched."""
+
+    async def work() -> Guests:
+        hosts, _, guests = _door(tmp_path)
+        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+        for card in ("card-0", "card-7", "hand-0"):
+            hosts._heard(Said(session=SESSION, says="away", card=card, words="used").model_dump())
+        await asyncio.sleep(0)
+        assert guests.away == {"a/card-0"}
+        hosts._heard(Said(session=SESSION, says="back", card="card-0", words="free").model_dump())
+        return guests
+
+    guests = asyncio.run(work())
+    assert guests.away == set()
+    assert guests.renewed == ["a/card-0"]
+
+
+def test_differences_name_both_sides() -> None:
+    """What is missing on one side differs too."""
+    assert differences({"a": "1"}, {"a": "1"}) == []
+    assert differences({"a": "1"}, {"a": "2", "b": "3"}) == [
+        "a 1 there, 2 here",
+        "b missing there, 3 here",
+    ]
+
+
+def test_everybody_is_nobodys_session() -> None:
+    """The name under which all are spoken to has the form of a session: it passes the check."""
+    assert Answer(session=EVERYBODY, says="beat").session == EVERYBODY
