@@ -1,17 +1,11 @@
-"""Identity drift: a part of the picture turns into something else while the rest holds.
+"""Identity as eyes see it: LPIPS of parts of the picture against the same parts of the source.
 
 The picture is cut into tiles of 4 x 4 tracked points (every 2 points one), 40 x 40 pixels each. A
-tile of the source is held against what the flow says is the same tile now, warped back onto it:
-* structure: 1 - the best normalised correlation, both smoothed with sigma 1.5 (grain and codec are
-  no change), within a shift of 3 pixels (flow that is off by a little is none either);
-* LPIPS of the same tiles, where there is a backbone; at the last frame only.
-Tiles without texture, tiles that lost a point, and tiles that straddle things of different motion
-are left out. Per looked-at frame the value is the 95th percentile of the tiles less their median
-(codec and focus change all tiles; a face that becomes another one changes a few); the clip's is the
-mean of the last two looked-at frames. Every eighth frame is looked at, and the last.
-`identity_drift` 0..2; `identity_lpips` 0.., on the scale of its backbone: no limit of ours uses it.
-Weak (AUC .8 to .95, benchmarks/qc_bench): where something passes in front, flow carries points from
-one thing to the other, and a thing that changed strongly is lost to tracking, and so not measured.
+tile of the source is held against what the flow says is the same tile in the last frame, warped
+back onto it. Tiles without texture, tiles that lost a point, and tiles that straddle things of
+different motion are left out. The value is the 95th percentile of the tiles less their median
+(codec and focus change all; a face that becomes another one changes a few). `identity_lpips` 0..,
+on the scale of its backbone: no limit of ours uses it; `qc.likeness` has the metric with a limit.
 """
 
 from __future__ import annotations
@@ -29,13 +23,12 @@ from qc.tracking import COLUMNS, ROWS, Points, Tracker
 if TYPE_CHECKING:
     from qc.lpips import LpipsBackbone
 
-VERSION = "1"
-EVERY = 8
-"""Frames from one that is looked at to the next."""
+VERSION = "2"
+_SHORTEST = 9
+"""Frames."""
 _SPAN, _STRIDE = 4, 2
 _LONG_SIDE = 416
 _TILE = 40
-_SHIFT = 3
 _SIGMA = 1.5
 _FLAT = 5.0
 """Levels: tiles with less contrast have no identity to lose."""
@@ -60,66 +53,36 @@ class _Look:
 
 
 class Identity:
-    """Holds the source's tiles and looks at every eighth frame."""
+    """Holds the source's tiles and the latest frame."""
 
-    def __init__(self, first: Image, tracker: Tracker, *, lpips: LpipsBackbone | None) -> None:
+    def __init__(self, first: Image, tracker: Tracker, *, lpips: LpipsBackbone) -> None:
         """`first`: (h, w, 3) the source at analysis size (frame 0 where there is none)."""
         self._lpips = lpips
         self._start = tracker.start
         self._first = _cut(first, tracker.start)
-        self._first_luma = [_luma(tile) for tile in self._first]
-        self._textured = np.array([luma.std() > _FLAT for luma in self._first_luma])
+        self._textured = np.array([_luma(tile).std() > _FLAT for tile in self._first])
         self._last: _Look | None = None
         self._count = 0
-        self._looked = 0
-        self._structure: list[float] = []
 
     def add(self, frame: Frame, tracker: Tracker) -> None:
         """Take the next frame and where its points are."""
         self._last = _Look(rgb=frame.rgb, points=tracker.now, alive=tracker.alive.copy())
-        if self._count and self._count % EVERY == 0:
-            self._looked = self._count
-            self._structure += self._look(self._last)
         self._count += 1
 
     def reduce(self) -> dict[str, float]:
-        """`identity_drift`, with a backbone `identity_lpips`; nothing where tracking was lost."""
-        if self._last is None or self._count <= EVERY:
+        """`identity_lpips`; nothing under nine frames, or where tracking was lost."""
+        if self._last is None or self._count < _SHORTEST:
             return {}
-        structure = list(self._structure)
-        if self._looked < self._count - 1:
-            structure += self._look(self._last)
-        result = {"identity_drift": float(np.mean(structure[-2:]))} if structure else {}
-        used = self._used(self._last)
-        if self._lpips is not None and check(used):
-            now = _cut(self._last.rgb, self._last.points)[used]
-            result["identity_lpips"] = stands_out(self._lpips.distances(self._first[used], now))
-        return result
-
-    def _used(self, look: _Look) -> npt.NDArray[np.bool_]:
-        return self._textured & whole(self._start, look.points, look.alive)
-
-    def _look(self, look: _Look) -> list[float]:
-        """The value of one frame, or nothing where too few tiles are left."""
-        used = self._used(look)
+        used = self._textured & whole(self._start, self._last.points, self._last.alive)
         if not check(used):
-            return []
-        now = _cut(look.rgb, look.points)
-        at = np.flatnonzero(used)
-        return [stands_out([compute(self._first_luma[i], _luma(now[i])) for i in at])]
+            return {}
+        now = _cut(self._last.rgb, self._last.points)[used]
+        return {"identity_lpips": stands_out(self._lpips.distances(self._first[used], now))}
 
 
 def check(used: npt.NDArray[np.bool_]) -> bool:
     """Whether enough tiles are left for one to stand out."""
     return int(used.sum()) >= _LEAST_TILES
-
-
-def compute(before: Image, after: Image) -> float:
-    """1 - the best normalised correlation of two luma tiles (40, 40) within 3 pixels, 0..2."""
-    core = after[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
-    if core.std() < 1:
-        return 1.0
-    return 1.0 - float(cv2.matchTemplate(before, core, cv2.TM_CCOEFF_NORMED).max())
 
 
 def stands_out(values: list[float]) -> float:

@@ -29,6 +29,7 @@ from qc import (
     flow,
     frozen,
     identity,
+    likeness,
     motion,
     saturation,
     ssim,
@@ -183,6 +184,7 @@ class _Pass:
         self._boiling: list[tuple[float, float]] = []
         self._wobble = wobble.Wobble()
         self._steps = dropped.Steps()
+        self._likeness: likeness.Likeness | None = None
         self._identity: identity.Identity | None = None
         self._plateaus: list[float | None] = []
         self._drift: list[float] = []
@@ -219,6 +221,7 @@ class _Pass:
             self._wobble.reduce(),
             saturation.reduce(self._saturation),
             colour_drift.reduce(self._drift),
+            {} if self._likeness is None else self._likeness.reduce(),
             {} if self._identity is None else self._identity.reduce(),
             banding.reduce(start.plateaus, self._plateaus),
             self._steps.reduce(),
@@ -281,9 +284,13 @@ class _Pass:
             self._tracker = tracking.Tracker(frame)
             first = frame if self._source is None else prepare(self._source, index=0)
             self._reference = colours.at_points(first.rgb, self._tracker.start)
-            self._identity = identity.Identity(first.rgb, self._tracker, lpips=self._lpips)
+            self._likeness = likeness.Likeness(first)
+            if self._lpips is not None:
+                self._identity = identity.Identity(first.rgb, self._tracker, lpips=self._lpips)
         elif pair is not None:
             self._tracker.step(pair)
+            if self._likeness is not None:
+                self._likeness.add(pair)
         if self._tracker.enough:
             now = colours.at_points(frame.rgb, self._tracker.now)
             both = colours.matched(self._reference, now, self._tracker.alive)
@@ -334,8 +341,8 @@ def versions_of(*, lpips: bool) -> dict[str, str]:
     """Name -> version of every metric's implementation, as scorecards carry them."""
     modules = (
         banding, black, blur, boiling, collapse, colour_drift, colours, conditioning, cut,
-        dropped, faults, flicker, flow, frozen, identity, motion, saturation, ssim, tracking,
-        wobble,
+        dropped, faults, flicker, flow, frozen, identity, likeness, motion, saturation, ssim,
+        tracking, wobble,
     )  # fmt: skip
     versions = {module.__name__.rsplit(".", 1)[1]: module.VERSION for module in modules}
     if lpips:
