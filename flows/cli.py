@@ -91,7 +91,7 @@ def plan(
     if as_json:
         _print_json(made.to_dict())
     else:
-        print_plan(made, _out())
+        print_plan(made, _out(), zone=studio.zone)
     raise typer.Exit(BAD_INPUT if made.refused else 0)
 
 

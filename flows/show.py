@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,11 +27,15 @@ def print_faults(faults: Sequence[Fault], console: Console) -> None:
     console.print(f"{len(faults)} {noun}.", style="bold", highlight=False)
 
 
-def print_plan(plan: Plan, console: Console) -> None:
-    """The order, the stages of each shot, the estimates, and what is refused."""
+def print_plan(plan: Plan, console: Console, *, zone: ZoneInfo | None = None) -> None:
+    """The order, the stages of each shot, the estimates, and what is refused.
+
+    Times of day are those of `zone`; None: of this machine.
+    """
     table = Table(title=f"Plan: {len(plan.open_lines)} of {len(plan.lines)} shots to do")
-    for title in ("#", "shot", "status", "preset", "size", "stages", "about", "disk"):
-        table.add_column(title, justify="right" if title in ("#", "about", "disk") else "left")
+    right = ("#", "about", "ends", "disk")
+    for title in ("#", "shot", "status", "preset", "size", "stages", "about", "ends", "disk"):
+        table.add_column(title, justify="right" if title in right else "left")
     for number, line in enumerate(plan.lines, start=1):
         table.add_row(
             str(number),
@@ -39,7 +44,8 @@ def print_plan(plan: Plan, console: Console) -> None:
             escape(line.shot.recipe.preset),
             _size(line),
             "\n".join(stage_words(line)),
-            duration(line.estimate.seconds),
+            f"{duration(line.estimate.seconds)}\n{_range(line)}",
+            "" if line.ends is None else f"{line.ends.astimezone(zone):%a %H:%M}",
             f"{line.disk_bytes / 1e6:.0f} MB",
         )
     console.print(table)
@@ -47,7 +53,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         for words in () if line.memory is None else line.memory.words():
             console.print(f"{escape(line.shot.id)}: {escape(words)}", highlight=False)
     for line in plan.lines:
-        for words in (*line.shot.snaps, *line.warnings):
+        for words in (*_order_words(line), *line.shot.snaps, *line.warnings):
             console.print(f"[yellow]![/] {escape(line.shot.id)}: {escape(words)}", highlight=False)
     for basis in sorted({line.estimate.basis for line in plan.open_lines}):
         console.print(f"times from {basis}", style="dim", highlight=False)
@@ -58,6 +64,26 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
     if plan.refused:
         print_faults(plan.refused, console)
+
+
+def _range(line: PlanLine) -> str:
+    """`(4 min .. 12 min)`: between which the time is expected to lie."""
+    return f"({duration(line.estimate.low)} .. {duration(line.estimate.high)})"
+
+
+def _order_words(line: PlanLine) -> list[str]:
+    """What it comes after, why it is not rendered tonight, and that it misses its deadline."""
+    if not line.is_open:
+        return []
+    after = [key.removeprefix(f"{line.manifest}/") for key in line.shot.after]
+    start = (line.shot.start_from or "").removeprefix(f"{line.manifest}/")
+    words = [
+        f"starts from the last frame of {start}" if start else "",
+        f"comes after {', '.join(after)}" if after and after != [start] else "",
+        f"not tonight: {line.waits}" if line.waits else "",
+        line.late or "",
+    ]
+    return [each for each in words if each]
 
 
 def stage_words(line: PlanLine) -> list[str]:

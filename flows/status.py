@@ -21,7 +21,7 @@ from reports.lock import sole_writer
 from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.control import read_control, shot_key
-from tasks.estimate import estimate
+from tasks.estimate import Estimator
 
 
 def night_status(root: Path) -> dict[str, Any]:
@@ -29,6 +29,7 @@ def night_status(root: Path) -> dict[str, Any]:
     studio = load_studio(root)
     with LedgerReads(_ledger_path(studio)) as ledger:
         night = _night(ledger, None, studio)
+        told = _told(ledger, night)
         shots = []
         for record in ledger.shot_records(night.id):
             takes = ledger.takes_of(record.id)
@@ -40,12 +41,13 @@ def night_status(root: Path) -> dict[str, Any]:
                     "sheet": record.manifest,
                     "status": ledger.shot_status(record.id).value,
                     "takes": [take.status.value for take in takes],
-                    "last": takes[-1].transitions[-1].words if takes else "",
+                    "last": takes[-1].transitions[-1].words if takes else told.get(record.id, ""),
+                    "deadline": _text(record.shot.deadline),
                     "since": takes[-1].transitions[-1].at.isoformat() if takes else None,
                     "delivered": None if delivery is None else str(delivery.delivery.path),
                 }
             )
-        ahead = _ahead(studio, ledger, night)
+        ahead = _ahead(studio, ledger, night, not_tonight=set(told))
         cards = [event.words for event in ledger.events_of(night=night.id, kind=EventKind.CARD)]
     running = _is_running(studio)
     return {
@@ -60,16 +62,33 @@ def night_status(root: Path) -> dict[str, Any]:
     }
 
 
-def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str, Any]:
+def _told(ledger: LedgerReads, night: NightRecord) -> dict[int, str]:
+    """Why nothing is done on shots in this night, by their key in the ledger."""
+    return {
+        event.shot_id: event.words
+        for kind in (EventKind.POSTPONED, EventKind.WAITS, EventKind.CANCELLED)
+        for event in ledger.events_of(night=night.id, kind=kind)
+        if event.shot_id is not None
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _ahead(
+    studio: Studio, ledger: LedgerReads, night: NightRecord, *, not_tonight: set[int]
+) -> dict[str, Any]:
     """What is in work, what comes next, and how long both will take."""
     now, control = datetime.now(UTC), read_control(studio.state_dir)
+    estimator = Estimator(ledger)
     with LedgerCounts(studio.ledger_path) as counts:
         in_work: list[dict[str, Any]] = [
             {
                 "shot": take.shot,
                 "take_id": take.take_id,
                 "seconds": (now - take.since).total_seconds(),
-                "expected": estimate(ledger.take(take.take_id).recipe, ledger=ledger).seconds,
+                "expected": estimator.of(ledger.take(take.take_id).recipe).seconds,
             }
             for take in counts.in_hand()
         ]
@@ -77,6 +96,7 @@ def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str,
         record
         for record in ledger.shot_records(night.id)
         if ledger.shot_status(record.id) is ShotStatus.WAITING
+        and record.id not in not_tonight
         and control.stops(shot_key(record.manifest, record.shot.id), night=night.id) is None
     ]
     waiting.sort(
@@ -84,7 +104,7 @@ def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str,
             -control.priority_of(shot_key(record.manifest, record.shot.id), record.shot.priority)
         )
     )
-    to_come = sum(estimate(record.shot.recipe, ledger=ledger).seconds for record in waiting)
+    to_come = sum(estimator.of(record.shot.recipe).seconds for record in waiting)
     left = sum(max(0.0, take["expected"] - take["seconds"]) for take in in_work)
     hours = None if studio.window is None else studio.window.now(now)
     return {

@@ -75,6 +75,8 @@ class ShotLine:
     """The delivered file; None when there is none on disk."""
     notes: tuple[str, ...]
     """What a person should know, from the sheet, the plan, the worker and the night."""
+    waits: str = ""
+    """Why nothing was done on it: `waits for sh0020, which is held`; empty where it had a turn."""
 
     @property
     def shot(self) -> Shot:

@@ -50,6 +50,8 @@ def _words(line: ShotLine, *, ended: bool) -> tuple[str, str] | None:
         case ShotStatus.WORKING | ShotStatus.WAITING:
             if not ended:
                 return None
+            if line.waits and not line.takes:
+                return line.waits, "See to that shot first; then run the same sheets again."
             words = "the night ended before it was done" if line.takes else "it was not started"
             return words, "Run the same sheets again: the night goes on where it stopped."
         case ShotStatus.APPROVED:

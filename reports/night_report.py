@@ -21,7 +21,7 @@ from reports.records import (
 from reports.take import TakeStatus
 from reports.timing import headline_of, phases_of, wall_seconds
 
-_TOLD = (EventKind.NOTE, EventKind.POSTPONED, EventKind.CANCELLED)
+_TOLD = (EventKind.NOTE, EventKind.POSTPONED, EventKind.WAITS, EventKind.CANCELLED)
 """Events that a shot's notes repeat."""
 
 
@@ -73,8 +73,16 @@ def _shot_line(ledger: LedgerReads, night: NightRecord, record: ShotRecord) -> S
         carried=delivery is not None and delivery.night != night.id and not asked_tonight,
         strip=_strip(delivery, best),
         film=_on_disk(None if delivery is None else delivery.delivery.path),
+        waits=_waits(events, night),
         notes=_notes(record.shot, takes, delivery, [e for e in events if e.night == night.id]),
     )
+
+
+def _waits(events: list[EventRecord], night: NightRecord) -> str:
+    """For which shot it waited in this night, in the latest words."""
+    kind = EventKind.WAITS
+    told = [event.words for event in events if event.kind is kind and event.night == night.id]
+    return told[-1] if told else ""
 
 
 def _strip(delivery: DeliveryRecord | None, best: TakeLine | None) -> Path | None:
