@@ -30,7 +30,7 @@ test: $(READY)  ## all tests
 check-fast: $(READY)  ## lint, types, contracts and the quick tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n auto
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' --hypothesis-profile=quick -n auto
 
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .

@@ -39,6 +39,7 @@ def test_a_lossless_file_measures_as_its_frames(clip, write_clip, tmp_path, rand
     assert "ffv1, gbrp12le, rgb" in from_file.versions["decoder"]
 
 
+@pytest.mark.slow
 def test_a_review_file_measures_within_the_codecs_loss(clip, write_clip, tmp_path):
     """x264 at crf 18 moves the soft numbers by little."""
     path = write_clip(tmp_path / "clip.mp4", clip, options={"crf": "18"})
@@ -136,6 +137,7 @@ def test_memory_does_not_grow_with_length(clip):
     assert peak(4) < 1.1 * peak(1)
 
 
+@pytest.mark.slow
 def test_large_frames_are_measured_at_analysis_size(clip):
     """A frame twice the analysis size gives the same soft numbers as its half."""
     big = [cv2.resize(f, (1920, 1280), interpolation=cv2.INTER_CUBIC) for f in clip[:4]]

@@ -66,6 +66,8 @@ RUNS: dict[str, tuple[Stage, ...]] = {
         ),
     ),
 }
+QUICK = {"ref_t2v_euler_simple_1st", "ref_i2v_euler_beta_2st_moe"}
+"""Between them both tasks, one stage and two, re-noise and split."""
 
 
 @dataclass
@@ -133,7 +135,9 @@ def test_every_recorded_run_is_repeated(comfyui: Path) -> None:
     assert {run.split("_")[1] for run in RUNS} == {"t2v", "i2v"}
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(
+    "run", [run if run in QUICK else pytest.param(run, marks=pytest.mark.slow) for run in RUNS]
+)
 def test_a_recorded_run_is_repeated(run: str, comfyui: Path) -> None:
     """Noise, levels, each step's latents and clean picture, each stage's end, and the frames."""
     pack = load_file(comfyui / "packs" / f"{run}.safetensors")

@@ -160,6 +160,7 @@ def test_a_killed_take_goes_on(
     assert hashes(receipt) == hashes(render(replace(order, folder=tmp_path / "whole")))
 
 
+@pytest.mark.slow
 def test_a_killed_split_goes_on_with_its_history(order_for: OrderFor, tmp_path: Path) -> None:
     """DPM++ 2M in two windows, killed between them, resumes to the bits of one stage."""
     common: dict[str, Any] = {

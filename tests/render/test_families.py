@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,14 @@ def test_low_precision_stays_near(order_for: OrderFor, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- LoRAs
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[DiffusersBackend]:
+    """One backend for all these tests: what one leaves behind, another meets."""
+    backend = DiffusersBackend()
+    yield backend
+    backend.close()
+
+
 def _with(order: RenderOrder, *loras: tuple[Lora, ...], folder: Path) -> RenderOrder:
     stages = tuple(
         replace(stage, loras=on) for stage, on in zip(order.recipe.stages, loras, strict=True)
@@ -196,39 +204,41 @@ def _with(order: RenderOrder, *loras: tuple[Lora, ...], folder: Path) -> RenderO
 
 @pytest.mark.parametrize("kind", ["i2v-2.1", "t2v-2.2"])
 def test_a_lora_changes_the_take_and_leaves_no_trace(
-    kind: str, order_for: OrderFor, tmp_path: Path
+    kind: str, order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path
 ) -> None:
     """With a LoRA the latents differ; without it, on the same warm model, they are as before."""
-    bare, backend = order_for(kind, folder=tmp_path / "a"), DiffusersBackend()
+    bare = order_for(kind, folder=tmp_path / "a")
     lora = write_lora(tmp_path / "motion.safetensors", STYLED, width=WIDTH)
-    before = latents_of(render(bare, backend))
-    styled = latents_of(render(_with(bare, (lora,), (lora,), folder=tmp_path / "b"), backend))
-    after = latents_of(render(replace(bare, folder=tmp_path / "c"), backend))
+    before = latents_of(render(bare, warm))
+    styled = latents_of(render(_with(bare, (lora,), (lora,), folder=tmp_path / "b"), warm))
+    after = latents_of(render(replace(bare, folder=tmp_path / "c"), warm))
     assert not set(before) & set(styled)
     assert after == before
 
 
 @pytest.mark.slow
-def test_loras_switch_by_stage(order_for: OrderFor, tmp_path: Path) -> None:
+def test_loras_switch_by_stage(order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path) -> None:
     """A LoRA of stage 2 alone leaves stage 1's latents bit-identical."""
-    bare, backend = order_for(folder=tmp_path / "a"), DiffusersBackend()
+    bare = order_for(folder=tmp_path / "a")
     lora = write_lora(tmp_path / "motion.safetensors", STYLED, width=WIDTH)
-    plain = latents_of(render(bare, backend))
-    second = latents_of(render(_with(bare, (), (lora,), folder=tmp_path / "b"), backend))
-    first = latents_of(render(_with(bare, (lora,), (), folder=tmp_path / "c"), backend))
+    plain = latents_of(render(bare, warm))
+    second = latents_of(render(_with(bare, (), (lora,), folder=tmp_path / "b"), warm))
+    first = latents_of(render(_with(bare, (lora,), (), folder=tmp_path / "c"), warm))
     assert second[0] == plain[0]
     assert second[1] != plain[1]
     assert first[0] != plain[0]
 
 
 @pytest.mark.slow
-def test_two_loras_and_their_strengths_add_up(order_for: OrderFor, tmp_path: Path) -> None:
+def test_two_loras_and_their_strengths_add_up(
+    order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path
+) -> None:
     """Two LoRAs together are neither of them; their order does not matter, their strength does."""
-    bare, backend = order_for(folder=tmp_path / "bare"), DiffusersBackend()
+    bare = order_for(folder=tmp_path / "bare")
     one = write_lora(tmp_path / "one.safetensors", STYLED, width=WIDTH)
     two = write_lora(tmp_path / "two.safetensors", STYLED, width=WIDTH, seed=1)
     takes = {
-        name: latents_of(render(_with(bare, loras, (), folder=tmp_path / name), backend))[0]
+        name: latents_of(render(_with(bare, loras, (), folder=tmp_path / name), warm))[0]
         for name, loras in {
             "one": (one,),
             "two": (two,),
@@ -242,7 +252,7 @@ def test_two_loras_and_their_strengths_add_up(order_for: OrderFor, tmp_path: Pat
 
 
 def test_what_a_lora_holds_for_the_text_encoder_is_said_to_be_left_out(
-    order_for: OrderFor, tmp_path: Path
+    order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path
 ) -> None:
     """The take is that of its other weights alone, and the receipt says which file it is."""
     one = write_lora(tmp_path / "one.safetensors", STYLED, width=WIDTH)
@@ -250,8 +260,8 @@ def test_what_a_lora_holds_for_the_text_encoder_is_said_to_be_left_out(
     save_file({**load_file(one.path), "lora_te_x.lora_down.weight": torch.ones(1, 1)}, mixed)
     both = replace(one, path=str(mixed), sha256=sha256_file(mixed))
     bare = order_for()
-    plain = render(_with(bare, (one,), (), folder=tmp_path / "a"))
-    found = render(_with(bare, (both,), (), folder=tmp_path / "b"))
+    plain = render(_with(bare, (one,), (), folder=tmp_path / "a"), warm)
+    found = render(_with(bare, (both,), (), folder=tmp_path / "b"), warm)
     assert latents_of(found) == latents_of(plain)
     [note] = found.notes
     assert note.startswith("LoRA mixed.safetensors: its weights for the text encoder are left out")
@@ -259,11 +269,11 @@ def test_what_a_lora_holds_for_the_text_encoder_is_said_to_be_left_out(
 
 @pytest.mark.parametrize("fault", ["prefix", "shape", "changed", "cut", "gone"])
 def test_a_lora_that_does_not_fit_is_refused_by_name(
-    fault: str, order_for: OrderFor, tmp_path: Path
+    fault: str, order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path
 ) -> None:
     """Wrong key prefix, wrong shape, changed, damaged or missing: refused, the model unharmed."""
-    bare, backend = order_for(folder=tmp_path / "a"), DiffusersBackend()
-    plain = latents_of(render(bare, backend))
+    bare = order_for(folder=tmp_path / "a")
+    plain = latents_of(render(bare, warm))
     path = tmp_path / "motion.safetensors"
     prefix = "unet" if fault == "prefix" else "transformer"
     lora = write_lora(path, f"{prefix}.{LAYER}", width=10 if fault == "shape" else WIDTH)
@@ -275,5 +285,5 @@ def test_a_lora_that_does_not_fit_is_refused_by_name(
         case "gone":
             path.unlink()
     with pytest.raises(ModelUnavailable, match=r"LoRA .*motion.safetensors"):
-        render(_with(bare, (lora,), (), folder=tmp_path / "b"), backend)
-    assert latents_of(render(replace(bare, folder=tmp_path / "c"), backend)) == plain
+        render(_with(bare, (lora,), (), folder=tmp_path / "b"), warm)
+    assert latents_of(render(replace(bare, folder=tmp_path / "c"), warm)) == plain

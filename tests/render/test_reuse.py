@@ -94,6 +94,7 @@ def test_with_another_seed_no_encoder_runs(
         render(replace(other, store=None, folder=tmp_path / "alone"))
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_is_computed_again(stored: RenderOrder, tmp_path: Path) -> None:
     """A flipped bit in the store changes no pixel: the entry is removed, named, made anew."""
     first = render(stored)
@@ -145,6 +146,7 @@ def test_what_is_found_belongs_to_the_very_same_work(stored: RenderOrder, tmp_pa
         assert receipt.reused == ("prompt",), change
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_store_and_not_the_take(stored: RenderOrder, tmp_path: Path) -> None:
     """A store that cannot be written is one note; the take is what it would be without."""
     blocked = tmp_path / "blocked"
@@ -188,6 +190,7 @@ def test_a_checkpoint_in_the_store_is_a_checkpoint(stored: RenderOrder) -> None:
         assert last.latents_sha256 == receipt.stages[last.index].latents_sha256
 
 
+@pytest.mark.slow
 def test_a_decode_that_broke_costs_no_stage(
     order_for: OrderFor, tiny_wan: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -201,6 +201,7 @@ def test_a_cpu_keeps_to_exact_when_fast_is_asked_and_says_why(
     assert torch.equal(velocity_of(model), before)
 
 
+@pytest.mark.slow
 def test_what_is_in_force_is_told_to_the_keys_of_what_is_kept(
     model: LoadedModel, recipe: Recipe
 ) -> None:

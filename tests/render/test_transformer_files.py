@@ -97,7 +97,7 @@ def test_a_file_in_8_bits_without_scales_is_widened(
         assert torch.equal(weight.float(), narrow[original_name(name)].float())
 
 
-@pytest.mark.parametrize("naming", ["makers", "diffusers"])
+@pytest.mark.parametrize("naming", ["makers", pytest.param("diffusers", marks=pytest.mark.slow)])
 def test_a_take_from_a_file_is_its_folders(
     naming: str, one_stage: OrderFor, tiny_wan: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -179,10 +179,10 @@ def _latents(receipt: Receipt) -> Tensor:
 @pytest.mark.parametrize(
     ("kind", "apart"),
     [
-        (gguf.GGMLQuantizationType.F16, 1e-6),
+        pytest.param(gguf.GGMLQuantizationType.F16, 1e-6, marks=pytest.mark.slow),
         # 8 and 4 bits in blocks of 32 with a common scale: relative steps of 1/254 and 1/15.
         (gguf.GGMLQuantizationType.Q8_0, 0.02),
-        (gguf.GGMLQuantizationType.Q4_0, 0.3),
+        pytest.param(gguf.GGMLQuantizationType.Q4_0, 0.3, marks=pytest.mark.slow),
     ],
 )
 def test_a_gguf_file_is_near_its_folder(
@@ -225,6 +225,7 @@ def test_a_lora_changes_a_packed_model_and_leaves_no_trace(
     assert takes[0] == takes[2] != takes[1]
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_packed_model_is_that_of_its_file(wide: Path, tmp_path: Path) -> None:
     """To the byte what is loaded, and well below the unpacked one's."""
     file = pack(wide, tmp_path / "packed.gguf", gguf.GGMLQuantizationType.Q4_0)

@@ -1,0 +1,25 @@
+"""For all tests: laws are tried without a deadline, and what was imported is left alone."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from hypothesis import settings
+
+# A machine that does something else as well is no fault: no law is timed. `quick` is for
+# `make check-fast`; the whole suite tries as many examples as each law asks for.
+settings.register_profile("rushes", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.load_profile("rushes")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Modules live to the end: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Native libraries ask at the end what of theirs is left."""
+    gc.unfreeze()
