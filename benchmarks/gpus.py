@@ -3,15 +3,17 @@
 Run it as `python -m benchmarks.gpus results/gpus.json` on a machine with two cards; `--tiny` is a
 rehearsal of the script over two CPU processes and proves nothing.
 
-Real-size Wan transformers with random weights, 17 frames of 512x512 and 81 frames of 832x480.
+Real-size Wan models with random weights, drawn on the card by every worker
+(`random_family`), 17 frames of 512x512 and 81 frames of 832x480.
 
-* placement: encoders, second expert and VAE on the other card; every stage's latents are compared
-  with the one-card take, hash by hash.
-* together: context parallelism (Ulysses) through the pool, as `gpus: 2` asks for it; seconds a step
-  from the stage's own span, distance of the latents to the one-card take. The 14B has 10 of its 40
-  layers, which are alike: a step of the whole takes four times as long.
+* placement: a 14B with two experts; text encoder, second expert and VAE on the other card; every
+  stage's latents are compared with the one-card take, hash by hash.
+* together: context parallelism (Ulysses) through the pool, as `gpus: 2` asks for it, 1.3B and
+  14B; seconds a step from the stage's own span, distance of the latents to the one-card take.
+* short: the same with the ladder's rungs in force that a gang short of memory would take.
 * apart: a take on each card at once, against one after another.
-* upscale: a network upscales on the other card while a take samples, against on the same card.
+* upscale: a network upscales on the other card while a take samples, against on the same card,
+  where the two take turns.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from tasks.worker_pool import WorkerPool
 # NOTE: torch is imported inside the functions: worker processes import this module first, and what
 # brings torch and diffusers in looks at the cards before a worker is told which one is its own.
 
+PARTS = ("upscale", "together", "short", "apart", "placement")
 BUDGET = 300.0
 STEPS = 3
 """Of the takes that are timed: a step is a step."""
@@ -86,7 +89,7 @@ class Rig:
 
 
 def order(
-    folder: Path, model: Path, made: Recipe, *, device: str, gpus: int = 1, name: str = "take"
+    folder: Path, model: str, made: Recipe, *, device: str, gpus: int = 1, name: str = "take"
 ) -> RenderOrder:
     """An order for one take, in a folder of its own."""
     return RenderOrder(
@@ -94,7 +97,7 @@ def order(
         shot=name,
         take=1,
         recipe=made,
-        model=ModelRef(name="wan", family="wan", location=str(model)),
+        model=ModelRef(name="wan", family="wan", location=model),
         source=None,
         folder=folder / name,
         device=device,
@@ -127,20 +130,20 @@ def latents(receipt: Receipt) -> Any:
     return load_file(receipt.stages[-1].latents)["latents"]
 
 
-def placement(folder: Path, model: Path) -> dict[str, Any]:
+def placement(folder: Path, model: str) -> dict[str, Any]:
     """Whole takes of a two-expert model, all on one card and with its parts on two."""
     import torch
 
-    from render.diffusers_backend import DiffusersBackend
+    from benchmarks.random_family import BOUNDARY, RandomBackend
 
-    made = replace(two_stages(seed=1, tiny=True), width=512, height=512, boundary=0.875)
+    made = replace(two_stages(seed=1, tiny=True), width=512, height=512, boundary=BOUNDARY)
     told: dict[str, Any] = {}
     hashes = []
     for name, places in (
         ("one card", Placement()),
         ("two cards", Placement(text_encoder="cuda:1", low_expert="cuda:1", vae="cuda:1")),
     ):
-        backend = DiffusersBackend()
+        backend = RandomBackend()
         asked = replace(
             order(folder, model, made, device="cuda:0", name=name.replace(" ", "-")),
             placement=places,
@@ -159,32 +162,61 @@ def placement(folder: Path, model: Path) -> dict[str, Any]:
     return {**told, "latents_and_clip_equal": hashes[0] == hashes[1]}
 
 
-async def together(rig: Rig, folder: Path, models: dict[str, Path]) -> dict[str, Any]:
+async def together(rig: Rig, folder: Path, models: tuple[str, ...]) -> dict[str, Any]:
     """One take over two cards, against the same take on one."""
     told: dict[str, Any] = {}
     async with rig.pool(folder / "together") as pool:
-        for size, model in models.items():
+        for model in models:
             for words, shape in rig.shapes.items():
                 receipts = {}
                 for gpus in (1, 2):
-                    for again in range(2):  # the first one loads, and meets new shapes
-                        name = f"{size[:2]}-{shape[0]}f-{gpus}cards-{again}".replace(".", "_")
+                    # The first loads and meets new kernels; a large one comes to a warm worker.
+                    for again in range(2 if words == SMALL else 1):
+                        name = f"{model}-{shape[0]}f-{gpus}cards-{again}".replace(".", "_")
                         made = one_stage(3, *shape)
                         asked = order(folder, model, made, device=rig.device, gpus=gpus, name=name)
                         receipts[gpus] = await pool.render(asked, budget=BUDGET)
-                one, two = latents(receipts[1]), latents(receipts[2])
-                told[f"{size}, {words}"] = found = {
+                told[f"{model}, {words}"] = found = {
                     "step_seconds": {n: round(step_seconds(r), 4) for n, r in receipts.items()},
                     "speedup": round(step_seconds(receipts[1]) / step_seconds(receipts[2]), 3),
-                    "latents_rms": round(float(one.square().mean().sqrt()), 4),
-                    "distance_rms": float((one - two).square().mean().sqrt()),
-                    "notes": [*receipts[2].notes],
+                    "take_seconds": {n: round(r.seconds, 2) for n, r in receipts.items()},
+                    **compared(receipts[2], receipts[1]),
                 }
-                print(f"together {size} {words}", json.dumps(found), flush=True)
+                print(f"together {model} {words}", json.dumps(found), flush=True)
     return told
 
 
-async def apart(rig: Rig, folder: Path, model: Path) -> dict[str, Any]:
+def compared(receipt: Receipt, to: Receipt) -> dict[str, Any]:
+    """How far the last latents are apart, and what the receipt says of how they were made."""
+    one, two = latents(to), latents(receipt)
+    return {
+        "latents_rms": round(float(one.square().mean().sqrt()), 4),
+        "distance_rms": float((one - two).square().mean().sqrt()),
+        "peak_gib": round(receipt.peak_memory / 2**30, 2),
+        "rungs": list(receipt.rungs),
+        "notes": list(receipt.notes),
+        "spans": {span.kind: round(span.ended - span.begun, 2) for span in receipt.timeline},
+    }
+
+
+async def short(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
+    """A take over two cards with blocks swapped, against the same without."""
+    told: dict[str, Any] = {}
+    shape = rig.shapes[SMALL]
+    async with rig.pool(folder / "short") as pool:
+        plain: Receipt | None = None
+        for name, rungs in (("plain", ()), ("swapped", ("cache", "alone", "swap"))):
+            asked = order(
+                folder, model, one_stage(3, *shape), device=rig.device, gpus=2, name=f"short-{name}"
+            )
+            asked = replace(asked, rungs={"as if learned": rungs})
+            receipt = await pool.render(asked, budget=BUDGET)
+            plain = plain or receipt
+            told[name] = {"seconds": round(receipt.seconds, 2), **compared(receipt, plain)}
+    return told
+
+
+async def apart(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
     """Four takes on two cards at once, against two takes on one card: twice the work."""
     told: dict[str, Any] = {}
     shape = rig.shapes[SMALL]
@@ -209,7 +241,7 @@ async def apart(rig: Rig, folder: Path, model: Path) -> dict[str, Any]:
     return told
 
 
-async def upscale(rig: Rig, folder: Path, model: Path) -> dict[str, Any]:
+async def upscale(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
     """A take of many steps while another is upscaled: on the other card, and on the same."""
     told: dict[str, Any] = {}
     network = _compact(folder / "compact.safetensors")
@@ -221,7 +253,8 @@ async def upscale(rig: Rig, folder: Path, model: Path) -> dict[str, Any]:
     ):
         name = words.replace(" ", "-")
         async with rig.pool(folder / name, device=device, placed=placed) as pool:
-            first = order(folder, model, one_stage(1, *shape), device=rig.device, name=f"a-{name}")
+            made = one_stage(1, *rig.shapes[LARGE])
+            first = order(folder, model, made, device=rig.device, name=f"a-{name}")
             receipt = await pool.render(first, budget=BUDGET)
             finish = FinishOrder(
                 take_id=first.take_id,
@@ -231,17 +264,25 @@ async def upscale(rig: Rig, folder: Path, model: Path) -> dict[str, Any]:
                 destination=folder / f"{name}.mp4",
             )
             second = order(folder, model, longer, device=rig.device, name=f"b-{name}")
-            begun = time.perf_counter()
+            begun, wall = time.perf_counter(), time.time()
             beside, delivery = await asyncio.gather(
                 pool.render(second, budget=BUDGET), pool.finish(finish, budget=BUDGET)
             )
             told[words] = {
                 "both_seconds": round(time.perf_counter() - begun, 2),
                 "take_seconds": round(beside.seconds, 2),
+                "take_on_card": _on_card(beside, since=wall),
                 "upscale_seconds": round(delivery.seconds, 2),
                 "delivered": [delivery.width, delivery.height, delivery.upscaler],
             }
     return told
+
+
+def _on_card(receipt: Receipt, *, since: float) -> list[float]:
+    """When a take had the card, first and last second after `since`."""
+    spans = [span for span in receipt.timeline if span.on_card]
+    ends = min(span.begun for span in spans), max(span.ended for span in spans)
+    return [round(end - since, 2) for end in ends]
 
 
 def _compact(path: Path, *, width: int = 64, depth: int = 16) -> Path:
@@ -267,9 +308,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("result", type=Path)
     parser.add_argument("--tiny", action="store_true", help="a rehearsal on a CPU")
-    parser.add_argument("--parts", default="", help="of together, apart, upscale, placement")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     arguments = parser.parse_args()
-    from benchmarks.wan_folder import card_words, write_wan
+    from benchmarks.wan_folder import card_words
 
     rig = Rig(arguments.tiny)
     found: dict[str, Any] = {
@@ -279,7 +320,7 @@ def main() -> None:
     }
 
     def note(name: str, work: Callable[[], Any]) -> None:
-        if name.split()[0] not in (arguments.parts or name):
+        if name not in arguments.parts:
             return
         begun = time.perf_counter()
         try:
@@ -290,18 +331,17 @@ def main() -> None:
         print(name, f"{time.perf_counter() - begun:.0f} s", json.dumps(found[name]), flush=True)
         arguments.result.write_text(json.dumps(found, indent=1) + "\n")
 
+    small, large = ("tiny", "tiny") if rig.tiny else ("1.3B", "14B")
+    os.environ["RUSHES_BACKEND"] = "benchmarks.random_family:RandomBackend"
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        small = write_wan(folder / "small", "tiny" if rig.tiny else "1.3B")
-        note("together 1.3B", lambda: asyncio.run(together(rig, folder, {"1.3B": small})))
-        note("apart", lambda: asyncio.run(apart(rig, folder, small)))
         note("upscale", lambda: asyncio.run(upscale(rig, folder, small)))
-        if not rig.tiny and "placement" in (arguments.parts or "placement"):
-            experts = write_wan(folder / "experts", "1.3B", experts=2)
-            note("placement", lambda: placement(folder, experts))
-        name = "14B, 10 of its 40 layers"
-        large = write_wan(folder / "large", "tiny" if rig.tiny else "14B", layers=10)
-        note("together 14B", lambda: asyncio.run(together(rig, folder, {name: large})))
+        models = tuple(dict.fromkeys((small, large)))
+        note("together", lambda: asyncio.run(together(rig, folder, models)))
+        note("short", lambda: asyncio.run(short(rig, folder, small)))
+        note("apart", lambda: asyncio.run(apart(rig, folder, small)))
+        if not rig.tiny:
+            note("placement", lambda: placement(folder, f"{large} x2"))
 
 
 if __name__ == "__main__":

@@ -129,8 +129,20 @@ def _transformer(kind: str) -> Any:
 
 
 def _filled(make: Callable[[], Any], dtype: torch.dtype, device: torch.device) -> Any:
+    return drawn(make, dtype, device=device, home=torch.device("cpu"))
+
+
+def drawn(
+    make: Callable[[], Any],
+    dtype: torch.dtype,
+    *,
+    device: torch.device,
+    home: torch.device,
+    seed: int = 1,
+) -> Any:
+    """A module with random weights, drawn on `device` and laid down at `home`."""
     module = build(make, dtype)
-    generator = torch.Generator(device).manual_seed(1)
+    generator = torch.Generator(device).manual_seed(seed)
     shared: dict[int, torch.Tensor] = {}
     for owner in module.modules():
         for table in (owner._parameters, owner._buffers):
@@ -138,12 +150,12 @@ def _filled(make: Callable[[], Any], dtype: torch.dtype, device: torch.device) -
                 if tensor is None:
                     continue
                 if id(tensor) not in shared:
-                    drawn = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+                    made = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
                     if tensor.is_floating_point():
-                        drawn.normal_(0, 0.02, generator=generator)
+                        made.normal_(0, 0.02, generator=generator)
                     else:
-                        drawn.zero_()
-                    shared[id(tensor)] = drawn.cpu()
+                        made.zero_()
+                    shared[id(tensor)] = made.to(home)
                 filled = shared[id(tensor)]
                 table[name] = (
                     torch.nn.Parameter(filled, False) if table is owner._parameters else filled
@@ -153,7 +165,7 @@ def _filled(make: Callable[[], Any], dtype: torch.dtype, device: torch.device) -
             module.config.attention_head_dim,
             module.config.patch_size,
             module.config.rope_max_seq_len,
-        )
+        ).to(home)
     return module.eval()
 
 
