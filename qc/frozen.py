@@ -1,6 +1,8 @@
 """Frozen and duplicated frames: pairs in which nothing happens.
 
-Difference of a pair: mean |x_{t+1} - x_t| over pixels and channels, levels.
+Difference of a pair: mean |x_{t+1} - x_t| over pixels and channels, levels; at least .256 where
+some part plainly moves (five of 12 x 20 tiles by more than 1.2 levels): a small thing that moves
+before dark, still ground is no frozen picture, a codec that finishes a still one moves no five.
 * `frozen`: share of pairs whose difference is at most .255 (a thousandth of the range). 0..1.
 * `duplicate_ratio`: the smallest difference against what its neighbours promise: the lesser of the
   medians of the 3 pairs before and after; at an end, the two next pairs carried on in a straight
@@ -21,11 +23,13 @@ import numpy.typing as npt
 
 from qc.frame import Frame
 
-VERSION = "2"
+VERSION = "3"
 STILL = 0.255
 """Levels: a pair that differs by no more does not move."""
 MOVING = 0.5
 """Levels: neighbours that differ less are too still to call a repeat between them odd."""
+_MOVES, _PARTS, _TILES = 1.2, 5, (20, 12)
+_NOT_STILL = 0.256
 _REACH = 3
 _MOST = 10.0
 
@@ -37,9 +41,18 @@ def check(before: Frame, after: Frame) -> None:
 
 
 def compute(before: Frame, after: Frame) -> float:
-    """Mean absolute difference of the pair over pixels and channels, 0..255."""
+    """Mean absolute difference of the pair, 0..255; over .255 where a part of it moves."""
     check(before, after)
-    return cv2.norm(before.rgb, after.rgb, cv2.NORM_L1) / before.rgb.size
+    mean = cv2.norm(before.rgb, after.rgb, cv2.NORM_L1) / before.rgb.size
+    if 0 < mean <= STILL and _some_part_moves(before, after):
+        return _NOT_STILL
+    return mean
+
+
+def _some_part_moves(before: Frame, after: Frame) -> bool:
+    change = cv2.absdiff(before.rgb, after.rgb).astype(np.float32)
+    tiles = cv2.resize(change, _TILES, interpolation=cv2.INTER_AREA).mean(axis=2)
+    return float(np.partition(tiles.ravel(), -_PARTS)[-_PARTS]) > _MOVES
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:

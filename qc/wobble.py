@@ -12,9 +12,9 @@ f being the flow of the three pairs. The median leaves objects with a motion of 
 long as they cover less than half. Left out are cells in which flow has nothing to hold on to both
 ways (gradient of the weaker direction, less what noise adds to it, under 1.5 levels a pixel; noise
 is told from the residual where it is least), and pairs between which the camera jerks by more than
-1 pixel: flow errs there, and nobody sees jelly. Range 0..; clean clips stay under .05. Absent where
-too little is left. Source of the idea, here with other constants: the project's reference on
-judging clips. Figures of this implementation: benchmarks/qc_bench.
+1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Range 0..; clean clips
+stay under .06. Absent where too little is left. Source of the idea, here with other constants: the
+project's reference on judging clips. Figures of this implementation: benchmarks/qc_bench.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _QUIET = 0.25
 """Quantile of the cells' residuals that is taken for noise."""
 _SMOOTH = 0.8
 _KNOWN = 0.2
-_JERK = 1.0
+_JERK, _JERKS = 1.5, 3.0
 _LEAST_SEEN = 0.3
 _LEAST_CELLS = 24
 
@@ -138,8 +138,6 @@ def _sway(rests: deque[Rest]) -> float | None:
     if len(rests) < 3:
         return None
     first, second, third = rests
-    if float(np.linalg.norm(first.pan - 2 * second.pan + third.pan)) > _JERK:
-        return None
     bend = first.rest - 2 * second.rest + third.rest
     known = np.isfinite(bend[..., 0]).astype(np.float32)
     total = cv2.GaussianBlur(np.nan_to_num(bend), (0, 0), _SMOOTH, borderType=cv2.BORDER_CONSTANT)
@@ -148,8 +146,11 @@ def _sway(rests: deque[Rest]) -> float | None:
     if used.sum() < _LEAST_CELLS:
         return None
     mean = total[used] / share[used][:, None]
-    length = (first.length + second.length + third.length) / 3
-    return float(np.median(np.hypot(mean[:, 0], mean[:, 1]))) / (length + _CALM)
+    sway = float(np.median(np.hypot(mean[:, 0], mean[:, 1])))
+    jerk = float(np.linalg.norm(first.pan - 2 * second.pan + third.pan))
+    if jerk > max(_JERK, _JERKS * sway):
+        return None
+    return sway / ((first.length + second.length + third.length) / 3 + _CALM)
 
 
 def _cells(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
