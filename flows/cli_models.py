@@ -1,27 +1,24 @@
-"""`rushes models` on the command line; apart from the others because their file is full."""
+"""`rushes models` on the command line."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from flows.cli_say import HERE, Json, Root, out, print_json
 
 
 def models(
-    root: Annotated[Path, typer.Option("--root", help="Folder of the studio.")] = Path(),
+    root: Root = HERE,
     lora: Annotated[
         Path | None, typer.Option("--lora", help="A LoRA: which of the models does it fit?")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="With --lora: hold it against this one alone.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, for machines.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """List the models, with licences and faults. Ends with 1 when one cannot be loaded.
 
@@ -39,9 +36,9 @@ def _models(root: Path, *, as_json: bool) -> int:
 
     states = look_at_models(root)
     if as_json:
-        _print_json({"models": [state.to_dict() for state in states]})
+        print_json({"models": [state.to_dict() for state in states]})
     else:
-        print_models(states, Console())
+        print_models(states, out())
     return 0 if all(state.well for state in states) else 1
 
 
@@ -50,11 +47,7 @@ def _lora(root: Path, path: Path, *, model: str | None, as_json: bool) -> int:
 
     file, verdicts = look_at_lora(root, path, model=model)
     if as_json:
-        _print_json(lora_to_dict(file, verdicts))
+        print_json(lora_to_dict(file, verdicts))
     else:
-        print_lora(file, verdicts, Console())
+        print_lora(file, verdicts, out())
     return 0 if any(verdict.fits for verdict in verdicts) else 1
-
-
-def _print_json(data: object) -> None:
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")

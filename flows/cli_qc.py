@@ -1,22 +1,16 @@
-"""What quality control says on the command line; apart from the others because their file is full.
+"""What quality control says on the command line.
 
 Commands that read the ledger and print it as a table, or with `--json` as one object.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-Root = Annotated[
-    Path, typer.Option("--root", help="Folder of the studio: ledger, takes, deliveries, reports.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+from flows.cli_say import HERE, Json, Root, out, print_json
 
 
 def score(
@@ -28,7 +22,7 @@ def score(
     static: Annotated[
         bool, typer.Option("--static", help="The shot is meant to stand still.")
     ] = False,
-    root: Root = Path(),
+    root: Root = HERE,
     as_json: Json = False,
 ) -> None:
     """Measure a video file and judge it. Ends with 1 when it would not be approved."""
@@ -36,14 +30,14 @@ def score(
 
     card, verdict = score_clip(clip, source=source, family=family, static=static, root=root)
     if as_json:
-        _print_json({"scorecard": card.to_dict(), "verdict": verdict.to_dict()})
+        print_json({"scorecard": card.to_dict(), "verdict": verdict.to_dict()})
     else:
-        print_score(card, verdict, Console())
+        print_score(card, verdict, out())
     raise typer.Exit(0 if verdict.decision.value == "approve" else 1)
 
 
 def calibrate(
-    root: Root = Path(),
+    root: Root = HERE,
     preset: Annotated[
         str | None, typer.Option(help="Only cells of this preset: two-stage, wan/two-stage.")
     ] = None,
@@ -58,15 +52,15 @@ def calibrate(
 
     found = look(root, preset=preset, write=write)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
-        print_calibration(found, Console())
+        print_calibration(found, out())
 
 
 def explain(
     shot: Annotated[str, typer.Argument(help="A shot, or sheet/shot.")],
     take: Annotated[int | None, typer.Argument(help="Number of the take; else the last.")] = None,
-    root: Root = Path(),
+    root: Root = HERE,
     as_json: Json = False,
 ) -> None:
     """Show a take's verdict: every number, its limits, and where each limit came from."""
@@ -75,13 +69,13 @@ def explain(
 
     found = tell(root, shot, take)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        print_explanation(found, Console())
+        print_explanation(found, out())
 
 
 def remedies(
-    root: Root = Path(),
+    root: Root = HERE,
     preset: Annotated[str | None, typer.Option(help="Only this preset: wan/two-stage.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -90,10 +84,6 @@ def remedies(
 
     rows = remedy_rows(root, preset=preset)
     if as_json:
-        _print_json({"remedies": rows})
+        print_json({"remedies": rows})
     else:
-        print_remedies(rows, Console())
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+        print_remedies(rows, out())

@@ -1,4 +1,4 @@
-"""`rushes serve` on the command line; apart from the others because their file is full."""
+"""`rushes serve` on the command line."""
 
 from __future__ import annotations
 

@@ -1,0 +1,66 @@
+"""What the commands of `rushes` share: options, and how they print, refuse and name faults."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from manifests.errors import Fault
+    from manifests.shot import Manifest
+
+BAD_INPUT = 2
+"""Exit code where something that was given cannot be used."""
+HERE = Path()
+
+Sheets = Annotated[list[Path], typer.Argument(help="Shot sheets, CSV or YAML.", metavar="SHEET...")]
+Root = Annotated[
+    Path, typer.Option("--root", help="Folder of the studio: ledger, takes, deliveries, reports.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N; else as in studio.yaml.")
+]
+
+
+def out() -> Console:
+    """Standard output, as it is now: tests change it."""
+    return Console()
+
+
+def err() -> Console:
+    """Standard error."""
+    return Console(stderr=True)
+
+
+def print_json(data: Any) -> None:
+    """One object on one line. Raises ValueError for a number that JSON does not have."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_faults(faults: Sequence[Fault]) -> None:
+    """A table of them, to standard error."""
+    from flows.show import print_faults as show
+
+    show(faults, err())
+
+
+def refuse(words: str) -> NoReturn:
+    """Say why and end."""
+    err().print(words, style="red", highlight=False, markup=False)
+    sys.exit(BAD_INPUT)
+
+
+def read_sheets(sheets: Sequence[Path], root: Path) -> list[Manifest]:
+    """The sheets as the studio at `root` reads them, each with its faults."""
+    from manifests.settings import load_studio
+    from tasks.sheets import load_sheets
+
+    return load_sheets(sheets, studio=load_studio(root))
