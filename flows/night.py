@@ -33,6 +33,7 @@ from tasks.naming import arguments_key
 from tasks.neighbours import Neighbours
 from tasks.plan import Plan, make_plan, with_memory
 from tasks.pool import Pool
+from tasks.pulse import Patience
 from tasks.report_night import report_night
 from tasks.sheets import load_sheets
 from tasks.turns import turn
@@ -52,6 +53,7 @@ def worker_pool(studio: Studio, listener: Callable[[Progress], None]) -> WorkerP
         threads=studio.threads or os.cpu_count() or 1,
         scratch=studio.state_dir / "workers",
         listener=listener,
+        patience=Patience(times=studio.stuck_after),
         neighbours=Neighbours() if studio.cards.yield_to_others else None,
         hosting=hosting_of(studio),
     )

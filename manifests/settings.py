@@ -69,6 +69,9 @@ class Studio(BaseSettings):
     """CPU threads that the workers share; None: all cores."""
     max_takes: Annotated[int, Field(ge=1, le=20)] = 3
     """Attempts at a shot before a person is asked."""
+    stuck_after: Annotated[float, Field(ge=2, le=1000)] = 10.0
+    """A take without a step for so many times as long as its steps take is stuck; 5 minutes are
+    waited for at least."""
     retake_takes: Annotated[int | None, Field(ge=0)] = None
     """Retakes that a night makes at most, over all its shots; None: no bound."""
     retake_minutes: Annotated[float | None, Field(ge=0)] = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from manifests.stage import Concession
@@ -189,6 +190,11 @@ def fit(footprint: Footprint, *, card: int, concessions: Collection[Concession] 
             order = tuple(r for r in Rung if r in taken)
             return Fit(fits=fits, rungs=order, peak=peak, card=card, tightest=work.name)
         taken.append(rung)
+
+
+def least_card(footprint: Footprint, *, concessions: Collection[Concession] = ()) -> int:
+    """Bytes of the smallest card on which the take fits, with every rung that it may take."""
+    return ceil(fit(footprint, card=0, concessions=concessions).peak / FIT_SHARE)
 
 
 def card_peak(tensors: int) -> int:

@@ -102,6 +102,9 @@ class RenderOrder:
     """Bytes of the disk that the store leaves free, whatever its size."""
     least_memory: int = 0
     """Bytes of the smallest card that it fits on, by the estimate; 0: not known."""
+    pace: dict[str, float] = field(default_factory=dict)
+    """Seconds of the longest step of takes like this, by kind of card (`tasks.estimate`); empty:
+    there were none."""
     rungs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Rungs of the memory ladder to begin with, by card as `Receipt.device` names it: what takes
     of this model and size needed there before. Those that the recipe does not concede are left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from tasks.aboard import Aboard
 from tasks.attempts import attempt
 from tasks.crew import Post
 from tasks.engine import Call, Engine
+from tasks.estimate import card_kind
 from tasks.pulse import Patience, Pulse, late
 from tasks.watchdog import Bounds, Watchdog
 
@@ -88,13 +89,17 @@ class Calls:
             async with worker.sending:
                 door = await stack.enter_async_context(attempt(function, order))
                 call = self._engine.call(function, order, post=post, door=door)
-            return await self._inside(call, post, function, name=name, budget=budget)
+            expected = expected_step(order.pace, post) if function == "render" else 0.0
+            return await self._inside(
+                call, post, function, name=name, budget=budget, expected=expected
+            )
 
     async def _inside(
-        self, call: Call, post: Post, function: str, *, name: str, budget: float
+        self, call: Call, post: Post, function: str, *, name: str, budget: float, expected: float
     ) -> Any:
-        """A call that was sent, its budget counted from when it begins to work."""
-        aboard, pulse = self._workers[post.name].aboard, Pulse(self._patience)
+        """A call that was sent, its budget counted from when it begins to work; `expected` are the
+        seconds of its longest step, 0 where they are not known."""
+        aboard, pulse = self._workers[post.name].aboard, Pulse(self._patience, expected=expected)
         aboard.enter(name, budget=budget)
         if function == "render":
             self._pulses[name] = pulse
@@ -148,3 +153,10 @@ class Calls:
             tell=self._grown.append,
             bounds=self._bounds,
         )
+
+
+def expected_step(pace: Mapping[str, float], post: Post) -> float:
+    """Seconds of a take's longest step on this card: as on such cards before, else as on the
+    slowest that is known; 0 where none is."""
+    kind = "" if post.device is None else card_kind(post.device.name)
+    return pace.get(kind, max(pace.values(), default=0.0))

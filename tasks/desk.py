@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manifests.sequence import shot_key
 from manifests.settings import Studio
@@ -38,6 +38,8 @@ class Job:
     """What its first take needs on each card; None: not known."""
     position: int = 0
     """In the plan."""
+    pace: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of the longest step of takes like its first, by kind of card."""
     number: int = 0
     """How many shots had a lane before it, once it has one."""
     waits: str | None = None

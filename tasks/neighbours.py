@@ -7,7 +7,7 @@ us leave the card, and we come back once it has been quiet for a minute.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,20 @@ class Manners:
         return self.away
 
 
+SLIGHT = 2**30
+"""Bytes of a card that others may hold without being counted: a desktop, a context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """What others do on one card."""
+
+    others: frozenset[int]
+    """Processes that compute on it."""
+    room: int | None
+    """Bytes that they leave of its memory; None: all of it, or nobody can tell."""
+
+
 class Neighbours:
     """The processes that compute on the cards and are not ours. Asked from one thread at a time."""
 
@@ -83,13 +97,17 @@ class Neighbours:
         this machine's process table does not show (we are in a container of our own, say) is not
         counted: it cannot be told from ours.
         """
+        return {uuid: use.others for uuid, use in self.look(uuids, ours).items()}
+
+    def look(self, uuids: Collection[str], ours: Collection[int]) -> Mapping[str, Use]:
+        """What others do on each of these cards; see `others`."""
         self._ours |= {*ours, *(child for pid in ours for child in _children(pid))}
         nvml = self._library
         if nvml is None:
             import pynvml
 
             nvml = pynvml
-        found: dict[str, frozenset[int]] = {}
+        found: dict[str, Use] = {}
         try:
             nvml.nvmlInit()
         except nvml.NVMLError:
@@ -100,11 +118,29 @@ class Neighbours:
                     handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
                     running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
                     pids = {int(process.pid) for process in running} - self._ours
-                    found[uuid] = frozenset(pid for pid in pids if self._exists(pid))
+                    others = frozenset(pid for pid in pids if self._exists(pid))
+                    found[uuid] = Use(others=others, room=self._room(nvml, handle, running))
         finally:
             with suppress(nvml.NVMLError):
                 nvml.nvmlShutdown()
         return found
+
+    def _room(self, nvml: Any, handle: Any, running: Sequence[Any]) -> int | None:
+        """See `Use.room`. Who only draws (a desktop, a viewer) holds memory too and is no reason to
+        leave the card, so what is in use and not ours is counted, whoever has it."""
+        try:
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+        except nvml.NVMLError:
+            return None
+        held = int(memory.used)
+        for process in running:
+            pid, bytes_used = int(process.pid), process.usedGpuMemory
+            if pid not in self._ours and self._exists(pid):
+                continue
+            if bytes_used is None or pid not in self._ours:
+                return None  # ours, or one that cannot be told from ours, and nobody says how much
+            held -= int(bytes_used)
+        return None if held < SLIGHT else int(memory.total) - held
 
 
 def _children(pid: int) -> list[int]:

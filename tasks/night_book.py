@@ -20,6 +20,7 @@ from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.control import Said
 from tasks.desk import Desk, Job
+from tasks.estimate import Estimator
 from tasks.hours import NightHours
 from tasks.limits import limits_path
 from tasks.next_action import STARTS, Action
@@ -65,6 +66,7 @@ def lay_desk(
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
 
     pool.on_news(card_news)
+    estimator = Estimator(ledger)
     jobs = {}
     for position, line in enumerate(plan.lines):
         known = ledger.record_shot(record.id, line.manifest, line.shot, position)
@@ -76,6 +78,7 @@ def lay_desk(
             budget=line.budget,
             seconds=line.estimate.seconds,
             memory=line.memory,
+            pace=estimator.paces(line.shot.recipe),
             position=position,
             waits=line.waits,
         )

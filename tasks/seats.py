@@ -38,6 +38,8 @@ class _Card:
     """Model of the take that was seated last: it will be warm when that one is done."""
     away: bool = False
     """Somebody else uses it: nobody is seated at it."""
+    room: int | None = None
+    """Bytes that others leave of its memory; None: all of it."""
     gone: bool = False
     """Its host is not here."""
     group: str = ""
@@ -55,6 +57,8 @@ class _Wish:
     """1: one seat. More: so many cards, empty."""
     may: Callable[[int], bool] = field(compare=False)
     avoid: Collection[int] = field(compare=False)
+    needs: int = field(compare=False)
+    """Bytes of a card's memory."""
     granted: asyncio.Future[tuple[int, ...]] = field(compare=False)
 
 
@@ -110,6 +114,13 @@ class Seats:
         self._cards[card].away = False
         self._serve()
 
+    def squeeze(self, card: int, room: int | None) -> None:
+        """Others hold memory of the card and leave `room` bytes: who needs more waits meanwhile.
+        None: it is all ours."""
+        if self._cards[card].room != room:
+            self._cards[card].room = room
+            self._serve()
+
     @asynccontextmanager
     async def one(
         self,
@@ -118,15 +129,16 @@ class Seats:
         place: int,
         may: Callable[[int], bool] = anywhere,
         avoid: Collection[int] = (),
+        needs: int = 0,
     ) -> AsyncIterator[int]:
         """A seat at a card: its index. Smaller places are served first, then who came first.
 
         Of the free cards the emptiest is chosen; one where another model is warm counts as one
         take fuller, for the time that loading takes. Cards to `avoid` are only taken where no
-        other is there that it `may` have, busy or not. Raises NoCard, also later on, when it may
-        have none.
+        other is there that it `may` have, busy or not. It waits for a card of which others leave
+        the bytes that it `needs`. Raises NoCard, also later on, when it may have none.
         """
-        (card,) = await self._granted(model, place, cards=1, may=may, avoid=avoid)
+        (card,) = await self._granted(model, place, cards=1, may=may, avoid=avoid, needs=needs)
         try:
             yield card
         finally:
@@ -135,17 +147,24 @@ class Seats:
 
     @asynccontextmanager
     async def gang(
-        self, *, size: int, model: str, place: int, may: Callable[[int], bool] = anywhere
+        self,
+        *,
+        size: int,
+        model: str,
+        place: int,
+        may: Callable[[int], bool] = anywhere,
+        needs: int = 0,
     ) -> AsyncIterator[tuple[int, ...]]:
         """All seats of `size` cards of one host: their indices. Raises ValueError where there are
         not so many, and NoCard, also later on, when it `may` not have so many.
 
         While it waits, nobody of a later place is seated at the cards that become empty first;
-        where too many cards are away it waits without keeping others from the rest.
+        where too many cards are away, or lack the memory that it `needs`, it waits without keeping
+        others from the rest.
         """
         if not 1 < size <= len(self._cards):
             raise ValueError(f"a gang of {size} at {len(self._cards)} cards")
-        cards = await self._granted(model, place, cards=size, may=may)
+        cards = await self._granted(model, place, cards=size, may=may, needs=needs)
         try:
             yield cards
         finally:
@@ -161,9 +180,10 @@ class Seats:
         cards: int,
         may: Callable[[int], bool],
         avoid: Collection[int] = (),
+        needs: int = 0,
     ) -> tuple[int, ...]:
         granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        wish = _Wish(place, next(self._arrivals), model, cards, may, avoid, granted)
+        wish = _Wish(place, next(self._arrivals), model, cards, may, avoid, needs, granted)
         self._wishes.append(wish)
         self._serve()
         try:
@@ -225,7 +245,13 @@ class Seats:
 
     def _here(self, wish: _Wish) -> list[int]:
         cards = enumerate(self._cards)
-        return [i for i, card in cards if not (card.away or card.gone) and wish.may(i)]
+        return [
+            i
+            for i, card in cards
+            if not (card.away or card.gone)
+            and (card.room is None or card.room >= wish.needs)
+            and wish.may(i)
+        ]
 
     def _gang(self, wish: _Wish, closed: set[int]) -> tuple[int, ...]:
         """The gang's cards if they are empty now; else they are closed to those behind it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manifests.stage import Recipe
+from render.footprint import least_card
 from render.order import CLIP_NAME, RenderOrder
 from reports.records import TakeRecord
 from tasks.desk import Desk, Job
@@ -34,6 +35,7 @@ def render_order(night: Desk, job: Job, take: TakeRecord) -> RenderOrder:
         store=studio.store_dir,
         store_bytes=int(studio.store_gb * 1e9),
         store_leaves=int(2 * studio.stop_disk_gb * 1e9),
+        pace=dict(job.pace) if _is_as_asked(job, recipe) else {},
         rungs=night.ledger.rungs(
             model_id=recipe.model_id,
             width=recipe.width,
@@ -41,15 +43,28 @@ def render_order(night: Desk, job: Job, take: TakeRecord) -> RenderOrder:
             frames=recipe.frames,
         ),
         room=_room(job, recipe),
+        least_memory=_least_memory(job, recipe),
+    )
+
+
+def _is_as_asked(job: Job, recipe: Recipe) -> bool:
+    """Whether the take has the format for which the plan knows memory and pace."""
+    asked = job.shot.recipe
+    return all(
+        getattr(recipe, name) == getattr(asked, name)
+        for name in ("width", "height", "frames", "precision", "vae_precision")
     )
 
 
 def _room(job: Job, recipe: Recipe) -> dict[str, int]:
     """Bytes beside weights as the plan measured them; empty for a take of another format."""
-    asked = job.shot.recipe
-    if job.memory is None or any(
-        getattr(recipe, name) != getattr(asked, name)
-        for name in ("width", "height", "frames", "precision", "vae_precision")
-    ):
+    if job.memory is None or not _is_as_asked(job, recipe):
         return {}
     return job.memory.footprint.room(())
+
+
+def _least_memory(job: Job, recipe: Recipe) -> int:
+    """Bytes of the smallest card for the take, as the plan measured it; 0: not known."""
+    if job.memory is None or not _is_as_asked(job, recipe):
+        return 0
+    return least_card(job.memory.footprint, concessions=recipe.concessions)

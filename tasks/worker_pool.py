@@ -271,6 +271,7 @@ class WorkerPool(Pool):
                 place=place,
                 may=self._may(order),
                 avoid=self._blocklist.failed_on(order.take_id),
+                needs=order.least_memory,
             )
             try:
                 async with within_hours(order.stop_at, seat) as card:
@@ -312,8 +313,13 @@ class WorkerPool(Pool):
     ) -> Receipt:
         """The take on several cards of one host: one worker leads, the others lend it theirs."""
         # NOTE: a gang's failures are not counted: which of its cards was to blame is not known.
-        may = self._may(order)
-        seats = self._roster.seats.gang(size=size, model=order.model.location, place=place, may=may)
+        seats = self._roster.seats.gang(
+            size=size,
+            model=order.model.location,
+            place=place,
+            may=self._may(order),
+            needs=order.least_memory,
+        )
         async with within_hours(order.stop_at, seats) as cards:
             posts = [self._roster.cards[card] for card in cards]
             meetings = posts[0].scratch or self._scratch

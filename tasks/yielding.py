@@ -9,7 +9,7 @@ from typing import Protocol
 
 from render.errors import MachineFailure
 from tasks.crew import Post
-from tasks.neighbours import Manners, Neighbours
+from tasks.neighbours import Manners, Neighbours, Use
 
 
 class CardYielded(MachineFailure):
@@ -28,6 +28,9 @@ class Places(Protocol):
 
     def come_back(self, card: int) -> None:
         """It is ours again."""
+
+    def squeeze(self, card: int, room: int | None) -> None:
+        """Others leave so many bytes of its memory; None: all."""
 
 
 class Yielding:
@@ -52,6 +55,8 @@ class Yielding:
             post.name: Manners() if neighbours is None else Manners(neighbours.courtesy)
             for post in posts
         }
+        self._tight: set[int] = set()
+        """Cards of whose memory others hold a part."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -84,12 +89,14 @@ class Yielding:
 
     async def _look(self, neighbours: Neighbours) -> None:
         every = [uuid for post in self._posts for uuid in _uuids(post)]
-        found = await asyncio.to_thread(neighbours.others, every, [*self._pids().values()])
+        found = await asyncio.to_thread(neighbours.look, every, [*self._pids().values()])
         for card, post in enumerate(self._posts):
             seen = [found[uuid] for uuid in _uuids(post) if uuid in found]
             if not seen:
                 continue  # the card cannot be asked: nothing changes
-            others, manners = sorted(frozenset().union(*seen)), self._manners[post.name]
+            self._squeeze(card, post, found.get(_uuids(post)[0]))
+            others = sorted(frozenset().union(*(use.others for use in seen)))
+            manners = self._manners[post.name]
             was = manners.away
             if manners.look(others=bool(others)) == was:
                 continue
@@ -103,6 +110,15 @@ class Yielding:
                 )
                 self._seats.leave(card)
                 await self._restart(post.name)
+
+    def _squeeze(self, card: int, post: Post, use: Use | None) -> None:
+        """Have takes wait that need more memory than others leave of their own card."""
+        room = None if use is None else use.room
+        if (room is None) != (card not in self._tight):
+            (self._tight.discard if room is None else self._tight.add)(card)
+            words = f"others leave {(room or 0) / 2**30:.0f} GiB of its memory: larger takes wait"
+            self._tell(f"{post.title}: {'its memory is free again' if room is None else words}")
+        self._seats.squeeze(card, room)
 
 
 def _uuids(post: Post) -> list[str]:

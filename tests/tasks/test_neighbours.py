@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,12 @@ from hypothesis import strategies as st
 from manifests.cards import CardRules
 from manifests.errors import BadInput
 from manifests.settings import load_studio
-from tasks.gpus import find_machine
-from tasks.neighbours import COURTESY, Manners, Neighbours
+from tasks.crew import crew_for
+from tasks.gpus import Device, Machine, find_machine
+from tasks.neighbours import COURTESY, Courtesy, Manners, Neighbours
+from tasks.yielding import Yielding
+
+GIB = 2**30
 
 
 class Clock:
@@ -51,12 +56,19 @@ def test_we_leave_for_those_who_stay_and_come_back_after_quiet(
 
 
 class Driver:
-    """A driver whose cards hold the processes that are given, one card fallen off the bus."""
+    """A driver whose cards hold the processes that are given, one card fallen off the bus.
+
+    Each holds 4 GiB unless `bytes_used` says otherwise (None: the driver does not tell); who only
+    draws holds `drawn`.
+    """
 
     NVMLError = RuntimeError
+    nvmlMemory_v2 = 2  # noqa: N815 - as the driver's library has it
+    total = 24 * GIB
 
-    def __init__(self, cards: dict[str, Sequence[int]]) -> None:
-        self.cards = cards
+    def __init__(self, cards: dict[str, Sequence[int]], *, drawn: int = 0) -> None:
+        self.cards, self.drawn = cards, drawn
+        self.bytes_used: dict[int, int | None] = {}
 
     def nvmlInit(self) -> None: ...
     def nvmlShutdown(self) -> None: ...
@@ -67,7 +79,14 @@ class Driver:
         return uuid
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(pid=pid) for pid in self.cards[handle]]
+        return [
+            SimpleNamespace(pid=pid, usedGpuMemory=self.bytes_used.get(pid, 4 * GIB))
+            for pid in self.cards[handle]
+        ]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str, version: int) -> SimpleNamespace:
+        held = (self.bytes_used.get(pid, 4 * GIB) or 4 * GIB for pid in self.cards[handle])
+        return SimpleNamespace(total=self.total, used=self.drawn + sum(held))
 
 
 def test_what_is_not_ours_is_foreign_and_what_was_ours_stays_ours() -> None:
@@ -77,6 +96,81 @@ def test_what_is_not_ours_is_foreign_and_what_was_ours_stays_ours() -> None:
     assert neighbours.others(["GPU-1"], [10, 11]) == {"GPU-1": frozenset()}
     found = neighbours.others(["GPU-1", "GPU-2", "GPU-3"], [12])
     assert found == {"GPU-1": frozenset(), "GPU-2": frozenset({77})}
+
+
+def room_of(driver: Driver) -> int | None:
+    """What others leave of the card, where 10 is ours and 999 is nobody that can be seen."""
+    neighbours = Neighbours(driver, exists=lambda pid: pid != 999)
+    return neighbours.look(["GPU-1"], [10])["GPU-1"].room
+
+
+def test_the_room_of_a_card_is_what_others_leave_of_it() -> None:
+    """Ours counts as free, theirs does not, also of who only draws; a little is nothing."""
+    assert room_of(Driver({"GPU-1": [10]})) is None
+    assert room_of(Driver({"GPU-1": [10]}, drawn=GIB // 2)) is None
+    assert room_of(Driver({"GPU-1": [10]}, drawn=6 * GIB)) == 18 * GIB
+    assert room_of(Driver({"GPU-1": [10, 77]}, drawn=2 * GIB)) == 18 * GIB
+
+
+def test_the_room_is_not_guessed() -> None:
+    """A driver that does not tell what ours holds, and a process that may be ours, hide it."""
+    driver = Driver({"GPU-1": [10]}, drawn=6 * GIB)
+    driver.bytes_used[10] = None
+    assert room_of(driver) is None
+    assert room_of(Driver({"GPU-1": [999]}, drawn=6 * GIB)) is None
+
+
+class Places:
+    """Writes down what it is told of the cards."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[int, int | None] = {}
+
+    def leave(self, card: int) -> None:
+        raise AssertionError("nobody computes on it")
+
+    def come_back(self, card: int) -> None:
+        raise AssertionError("it was never left")
+
+    def squeeze(self, card: int, room: int | None) -> None:
+        self.rooms[card] = room
+
+
+def test_a_card_that_others_fill_is_told_of_once_and_until_it_is_free() -> None:
+    """Seats learn the room at every look, people only when it begins and ends."""
+
+    async def never(_: str) -> None:
+        raise AssertionError("nothing is restarted")
+
+    async def looks() -> tuple[Places, list[str]]:
+        card = Device(name="Card #0", torch_device="cuda:0", visible="GPU-1", memory=24 * GIB)
+        posts = crew_for(Machine(cards=(card,)), cores=2).cards
+        driver, places, said = Driver({"GPU-1": [10]}, drawn=6 * GIB), Places(), list[str]()
+        neighbours = Neighbours(driver, exists=lambda _: True, courtesy=Courtesy(every=0.01))
+        yielding = Yielding(
+            posts,
+            neighbours,
+            seats=places,
+            pids=lambda: {posts[0].name: 10},
+            restart=never,
+            tell=said.append,
+        )
+        await yielding.start()
+        assert places.rooms == {0: 18 * GIB}
+        driver.drawn = 8 * GIB
+        while places.rooms != {0: 16 * GIB}:
+            await asyncio.sleep(0.01)
+        driver.drawn = 0
+        while places.rooms != {0: None}:
+            await asyncio.sleep(0.01)
+        await yielding.stop()
+        return places, said
+
+    _, said = asyncio.run(looks())
+    assert said == [
+        "Card #0: others leave 18 GiB of its memory: larger takes wait",
+        "Card #0: its memory is free again",
+    ]
 
 
 def test_children_of_ours_are_ours() -> None:

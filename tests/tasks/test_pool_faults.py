@@ -163,6 +163,7 @@ class _Driver:
     """A driver that says who computes on the cards."""
 
     NVMLError = RuntimeError
+    nvmlMemory_v2 = 2  # noqa: N815 - as the driver's library has it
 
     def __init__(self) -> None:
         self.artists: dict[str, int] = {}
@@ -175,7 +176,11 @@ class _Driver:
         return uuid
 
     def nvmlDeviceGetComputeRunningProcesses(self, uuid: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(pid=self.artists[uuid])] if uuid in self.artists else []
+        users = [self.artists[uuid]] if uuid in self.artists else []
+        return [SimpleNamespace(pid=pid, usedGpuMemory=2**27) for pid in users]
+
+    def nvmlDeviceGetMemoryInfo(self, uuid: str, version: int) -> SimpleNamespace:
+        return SimpleNamespace(total=24 * 2**30, used=2**27 * (uuid in self.artists))
 
 
 def test_artists_go_first(tmp_path: Path) -> None:

@@ -6,10 +6,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifests.errors import BadInput
+from manifests.settings import load_studio
 from render.backend import Progress
+from tasks.calls import expected_step
+from tasks.crew import crew_for
+from tasks.gpus import Device, Machine
 from tasks.pulse import Patience, Pulse
 
 PATIENCE = Patience(times=10.0, least=30.0, long=600.0)
@@ -163,3 +169,21 @@ def test_what_is_expected_of_steps_says_nothing_of_loads() -> None:
         assert pulse.allowed == 600.0
     pulse.told(_step(3))
     assert pulse.words.endswith("s are allowed; 2.0 s were expected of one)")
+
+
+def test_a_step_is_expected_as_on_such_cards_else_as_on_the_slowest() -> None:
+    """History names cards as their workers do; none is no bound."""
+    card = Device(name="NVIDIA H200 #1", torch_device="cuda:0", visible="GPU-1")
+    (post,) = crew_for(Machine(cards=(card,)), cores=2).cards
+    assert expected_step({"NVIDIA H200": 2.0, "NVIDIA L4": 9.0}, post) == 2.0
+    assert expected_step({"NVIDIA L4": 9.0, "NVIDIA A100": 3.0}, post) == 9.0
+    assert expected_step({}, post) == 0.0
+
+
+def test_how_long_a_take_may_stand_still_is_the_studios_to_say(tmp_path: Path) -> None:
+    """`stuck_after` in studio.yaml; less than twice its pace is refused."""
+    assert load_studio(tmp_path).stuck_after == 10.0
+    (tmp_path / "studio.yaml").write_text("stuck_after: 3\n")
+    assert load_studio(tmp_path).stuck_after == 3.0
+    with pytest.raises(BadInput, match="stuck_after"):
+        load_studio(tmp_path, stuck_after=1.0)

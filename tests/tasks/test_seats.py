@@ -187,6 +187,7 @@ def test_a_gang_larger_than_the_machine_is_an_error() -> None:
         asyncio.run(evening())
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data(), st.integers(1, 3), st.lists(guests, max_size=8))
 def test_cards_that_go_away_and_come_back_strand_nobody(
@@ -287,3 +288,50 @@ def test_who_waits_is_told_when_its_last_card_is_barred() -> None:
             await task
 
     asyncio.run(evening())
+
+
+@given(st.lists(st.none() | st.integers(0, 40), min_size=1, max_size=4), st.integers(1, 40))
+def test_who_needs_more_memory_than_others_leave_waits_for_it(
+    rooms: list[int | None], needs: int
+) -> None:
+    """A seat is only given at a card with room; where there is none it waits until there is, and
+    who needs nothing is seated meanwhile."""
+
+    async def run() -> None:
+        seats = Seats([1 for _ in rooms])
+        for card, room in enumerate(rooms):
+            seats.squeeze(card, room)
+        large = seats.one(model="m", place=0, needs=needs)
+        if any(room is None or room >= needs for room in rooms):
+            async with asyncio.timeout(1), large as card:
+                found = rooms[card]
+                assert found is None or found >= needs
+            return
+        waiting = asyncio.ensure_future(large.__aenter__())
+        async with asyncio.timeout(1), seats.one(model="m", place=9):
+            assert not waiting.done()
+        seats.squeeze(len(rooms) - 1, None)
+        async with asyncio.timeout(1):
+            assert await waiting == len(rooms) - 1
+        await large.__aexit__(None, None, None)
+
+    asyncio.run(run())
+
+
+def test_a_gang_waits_for_the_memory_of_all_its_cards() -> None:
+    """One card that others fill keeps the gang waiting, and nobody else."""
+
+    async def run() -> None:
+        seats = Seats([1, 1])
+        seats.squeeze(1, 10)
+        gang = seats.gang(size=2, model="m", place=0, needs=20)
+        waiting = asyncio.ensure_future(gang.__aenter__())
+        async with asyncio.timeout(1), seats.one(model="m", place=9, needs=20) as card:
+            assert card == 0
+        assert not waiting.done()
+        seats.squeeze(1, None)
+        async with asyncio.timeout(1):
+            assert sorted(await waiting) == [0, 1]
+        await gang.__aexit__(None, None, None)
+
+    asyncio.run(run())
