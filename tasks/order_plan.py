@@ -133,7 +133,8 @@ def in_order(lines: Sequence[PlanLine], terms: Terms, studio: Studio) -> tuple[P
         )
         worst = {slot.work.id: slot.ends for slot in at_worst}
     going = [_timed(by_key[slot.work.id], slot, terms, worst, studio) for slot in slots]
-    rest = [line for line in lines if line.key not in {slot.work.id for slot in slots}]
+    has_turn = {slot.work.id for slot in slots}
+    rest = [line for line in lines if line.key not in has_turn]
     rest.sort(key=lambda line: not line.is_open)
     return (*going, *rest)
 

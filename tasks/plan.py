@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,7 @@ def _card_words(shot: Shot, cards: int | None) -> tuple[str, ...]:
     return (f"gpus {shot.gpus}: {here} here, so the shot takes longer, and is the same",)
 
 
+@lru_cache(maxsize=1024)
 def _planned(stage: Stage) -> PlanStage:
     sigmas = stage_sigmas(stage)
     return PlanStage(stage=stage, start_sigma=sigmas[0], steps=len(sigmas) - 1)

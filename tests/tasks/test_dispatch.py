@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.chains import Impossible, Work
 from tasks.dispatch import Card, Dispatcher
+from tasks.forecast import Slot, forecast
 
 LOADS = {"a": 30.0, "b": 5.0, "c": 0.0}
 cards = st.lists(
@@ -42,39 +40,9 @@ def sheets(draw: st.DrawFn) -> tuple[list[Card], list[Work]]:
     return studio, works
 
 
-@dataclass(frozen=True)
-class Done:
-    """A shot in the book of a simulated night."""
-
-    work: Work
-    card: Card
-    begun: float
-    ended: float
-
-
-def simulate(studio: list[Card], dispatcher: Dispatcher) -> list[Done]:
+def simulate(studio: list[Card], dispatcher: Dispatcher) -> list[Slot]:
     """Run a night in which takes last exactly as long as expected."""
-    by_name = {card.name: card for card in studio}
-    events: list[tuple[float, str, str | None]] = [(0.0, card.name, None) for card in studio]
-    idle: set[str] = set()
-    book: dict[str, Done] = {}
-    while events:
-        now, name, finished = heapq.heappop(events)
-        if finished is not None:
-            dispatcher.done(finished)
-        for asking in sorted({name, *idle}, key=lambda each: -by_name[each].speed):
-            idle.discard(asking)
-            warm = {model: dispatcher.is_warm(asking, model) for model in LOADS}
-            work = dispatcher.pull(asking, now)
-            if work is None:
-                idle.add(asking)
-                continue
-            assert work.id not in book
-            load = 0.0 if warm[work.model] else LOADS[work.model]
-            ends = now + load + work.seconds / by_name[asking].speed
-            book[work.id] = Done(work, by_name[asking], now, ends)
-            heapq.heappush(events, (ends, asking, work.id))
-    return list(book.values())
+    return forecast(dispatcher, cards=studio, loads=LOADS)
 
 
 @settings(max_examples=25)
@@ -86,8 +54,9 @@ def test_every_shot_is_taken_once_by_a_card_that_holds_it(
     studio, works = night
     dispatcher = Dispatcher(works, cards=studio, load_seconds=LOADS)
     book = simulate(studio, dispatcher)
-    assert {done.work.id for done in book} == {work.id for work in works}
-    assert all(done.work.memory <= done.card.memory for done in book)
+    assert sorted(slot.work.id for slot in book) == sorted(work.id for work in works)
+    memory = {card.name: card.memory for card in studio}
+    assert all(slot.work.memory <= memory[slot.card] for slot in book)
     assert dispatcher.waiting == 0
 
 
@@ -97,8 +66,8 @@ def test_a_shot_waits_for_those_before_it(night: tuple[list[Card], list[Work]]) 
     """What starts from another shot's last frame begins after that shot has ended."""
     studio, works = night
     book = simulate(studio, Dispatcher(works, cards=studio, load_seconds=LOADS))
-    ends = {done.work.id: done.ended for done in book}
-    assert all(ends[name] <= done.begun for done in book for name in done.work.after)
+    ends = {slot.work.id: slot.ends for slot in book}
+    assert all(ends[name] <= slot.begins for slot in book for name in slot.work.after)
 
 
 @settings(max_examples=25)
@@ -108,7 +77,7 @@ def test_no_night_beats_the_lower_bound(night: tuple[list[Card], list[Work]]) ->
     studio, works = night
     dispatcher = Dispatcher(works, cards=studio, load_seconds=LOADS)
     bound = dispatcher.lower_bound()
-    assert max(done.ended for done in simulate(studio, dispatcher)) >= bound - 1e-6
+    assert max(slot.ends for slot in simulate(studio, dispatcher)) >= bound - 1e-6
 
 
 @settings(max_examples=25)
@@ -120,8 +89,80 @@ def test_higher_priority_is_never_taken_later_by_the_same_card(
     studio, works = night
     free = [Work(id=w.id, model=w.model, seconds=w.seconds, priority=w.priority) for w in works]
     book = simulate(studio[:1], Dispatcher(free, cards=studio[:1], load_seconds=LOADS))
-    order = [done.work.priority for done in sorted(book, key=lambda done: done.begun)]
+    order = [slot.work.priority for slot in book]
     assert order == sorted(order, reverse=True)
+
+
+@settings(max_examples=25)
+@given(sheets())
+def test_equal_nights_are_equal(night: tuple[list[Card], list[Work]]) -> None:
+    """The order follows from cards and shots alone."""
+    studio, works = night
+    books = [simulate(studio, Dispatcher(works, cards=studio, load_seconds=LOADS)) for _ in "ab"]
+    assert books[0] == books[1]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 2000)), min_size=1, max_size=12))
+def test_deadlines_that_one_card_can_keep_are_kept(dated: list[tuple[float, float]]) -> None:
+    """Where taking the earliest first would keep all with some room, none is missed, though long
+    shots without a deadline are there too."""
+    lengths = [length for length, _ in dated]
+    longest = max(lengths)
+    ends, due = 0.0, []
+    for length, slack in sorted(dated, key=lambda each: each[1]):
+        ends += length
+        due.append(1.3 * ends + 2 * longest + slack)
+    works = [
+        _work(f"d{n}", seconds=length, deadline=deadline)
+        for n, ((length, _), deadline) in enumerate(
+            zip(sorted(dated, key=lambda each: each[1]), due, strict=True)
+        )
+    ]
+    works += [_work(f"u{n}", seconds=longest) for n in range(10)]
+    book = forecast(Dispatcher(works, cards=ONE[:1]), cards=ONE[:1], loads={})
+    for slot in book:
+        assert slot.work.deadline is None or slot.ends <= slot.work.deadline
+
+
+@settings(max_examples=25)
+@given(sheets(), st.data())
+def test_what_is_dropped_is_never_taken_nor_what_comes_after_it(
+    night: tuple[list[Card], list[Work]], data: st.DataObject
+) -> None:
+    """All others are, and nobody waits for ever."""
+    studio, works = night
+    dispatcher = Dispatcher(works, cards=studio, load_seconds=LOADS)
+    line = [data.draw(st.sampled_from([work.id for work in works]))]
+    gone = set[str]()
+    while line:
+        if (name := line.pop()) not in gone:
+            gone.add(name)
+            line += dispatcher.drop(name)
+    behind = {work.id for work in works if gone & set(work.after)}
+    assert behind <= gone
+    book = simulate(studio, dispatcher)
+    assert {slot.work.id for slot in book} == {work.id for work in works} - gone
+    assert dispatcher.waiting == 0
+    with pytest.raises(KeyError):
+        dispatcher.drop(next(iter(gone)))
+
+
+@settings(max_examples=25)
+@given(sheets(), cards)
+def test_cards_may_change_while_the_night_runs(
+    night: tuple[list[Card], list[Work]], others: list[Card]
+) -> None:
+    """Whatever cards there are in the end take what is left, each shot once."""
+    studio, works = night
+    dispatcher = Dispatcher(works, cards=studio, load_seconds=LOADS)
+    taken = []
+    while len(taken) < len(works) // 2 and (first := dispatcher.pull(studio[0].name, 0.0)):
+        taken.append(first.id)
+        dispatcher.done(first.id)
+    dispatcher.set_cards(others)
+    book = simulate(others, dispatcher)
+    assert sorted([*taken, *(slot.work.id for slot in book)]) == sorted(w.id for w in works)
 
 
 ONE = [Card(name="big", memory=80), Card(name="small", memory=24, speed=0.5)]
@@ -182,6 +223,37 @@ def test_what_is_given_back_is_taken_again() -> None:
     assert dispatcher.pull("small", 1.0) is None
     dispatcher.give_back("one")
     assert dispatcher.pull("small", 2.0) == taken
+
+
+def test_a_shot_that_others_wait_for_is_as_urgent_as_they_are() -> None:
+    """Priority and deadline reach back along a chain."""
+    works = [
+        _work("long", seconds=500.0),
+        _work("first"),
+        _work("second", after=("first",), priority=3),
+    ]
+    assert _first(works) == "first"
+    dated = [
+        _work("long", seconds=90.0),
+        _work("first"),
+        _work("second", after=("first",), deadline=200.0),
+    ]
+    assert _first(dated) == "first"
+    assert _first([*dated[:2], _work("second", after=("first",), seconds=10.0)]) == "long"
+
+
+def test_what_is_too_late_comes_behind_what_is_not() -> None:
+    """A deadline that cannot be kept any more costs nobody else his."""
+    works = [_work("late", deadline=30.0), _work("just", deadline=70.0), _work("free")]
+    dispatcher = Dispatcher(works, cards=ONE[:1])
+    taken = [dispatcher.pull("big", 0.0), dispatcher.pull("big", 60.0)]
+    assert [work and work.id for work in taken] == ["just", "late"]
+
+
+def _first(works: list[Work]) -> str:
+    taken = Dispatcher(works, cards=ONE[:1]).pull("big", 0.0)
+    assert taken is not None
+    return taken.id
 
 
 def test_a_shot_can_be_moved_to_the_front() -> None:
