@@ -88,13 +88,15 @@ class HostProcess:
         return self.log.read_text()
 
 
-def hosting(root: Path, *, lease: float = LEASE, patience: float = 60.0) -> Hosting:
-    """Hosts may join on loopback, at any free port."""
+def hosting(
+    root: Path, *, lease: float = LEASE, patience: float = 60.0, gate: Gate | None = None
+) -> Hosting:
+    """Hosts may join on loopback, at any free port, unless `gate` says where."""
     from manifests.settings import load_studio
 
     studio = load_studio(root)
     return Hosting(
-        gate=Gate(),
+        gate=gate or Gate(),
         root=studio.root,
         tokens=studio.state_dir / "hosts",
         lease=lease,
@@ -129,3 +131,8 @@ async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.05)
+
+
+def wait_until(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """`until`, for a test without a loop."""
+    asyncio.run(until(true, seconds))

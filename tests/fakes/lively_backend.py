@@ -1,8 +1,8 @@
 """The fake backend on a host: it writes as it goes, as the real one does, and can be watched.
 
 Words in the prompt: `[beats 20]` takes so many steps of a tenth of a second, each of which writes
-`midway.txt` (the process and the step) the way checkpoints are written. Every process that had the
-take is a line of `had_the_card.log`.
+`midway.txt` (the process and the step) the way checkpoints are written. That it was about to do so
+is a line of `steps.log`, which is written past every rule: so a test can see who was still alive.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ class LivelyBackend(CardBackend):
         beats = re.search(r"\[beats ([0-9]+)\]", order.recipe.prompt)
         with self.card():
             steps = int(beats[1]) if beats else 0
+            order.folder.mkdir(parents=True, exist_ok=True)
             for step in range(1, steps + 1):
                 time.sleep(BEAT)
+                with (order.folder / "steps.log").open("a") as log:
+                    log.write(f"{os.getpid()} {step}\n")
                 write_atomic(order.folder / "midway.txt", f"{os.getpid()} {step}")
                 tell(
                     Progress(
