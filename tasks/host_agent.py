@@ -267,8 +267,8 @@ class _Stay:
         sent = self._client.log_event(TO_HEAD, message.model_dump(mode="json"))
         await asyncio.wait_for(sent, self._lease)
 
-    def _say_soon(self, says: str, card: str, words: str) -> None:
-        task = asyncio.ensure_future(self._say(says, card=card, words=words))
+    def _say_soon(self, says: str, card: str, words: str, room: int | None = None) -> None:
+        task = asyncio.ensure_future(self._say(says, card=card, words=words, room=room))
         self._saying.add(task)
         task.add_done_callback(self._saying.discard)
 
@@ -304,8 +304,9 @@ async def _by_the_head(_name: str) -> None:
 class _Cards:
     """Seats of this host, which are given over there."""
 
-    def __init__(self, posts: Sequence[Post], say: Callable[[str, str, str], None]) -> None:
+    def __init__(self, posts: Sequence[Post], say: Callable[..., None]) -> None:
         self._posts, self._say = tuple(posts), say
+        self._rooms: dict[int, int | None] = {}
 
     def leave(self, card: int) -> None:
         """Others use it."""
@@ -314,3 +315,9 @@ class _Cards:
     def come_back(self, card: int) -> None:
         """It is ours again."""
         self._say("back", self._posts[card].name, f"{self._posts[card].title} is free again")
+
+    def squeeze(self, card: int, room: int | None) -> None:
+        """Others leave so many bytes of its memory; None: all. Told when it changes."""
+        if self._rooms.get(card) != room:
+            self._rooms[card] = room
+            self._say("room", self._posts[card].name, "", room)

@@ -102,9 +102,11 @@ class Hello(_Message):
 class Said(_Message):
     """What a host says after its hello."""
 
-    says: Literal["ready", "pulse", "away", "back", "leaving", "left"]
+    says: Literal["ready", "pulse", "away", "back", "room", "leaving", "left"]
     card: str = ""
-    """`away`, `back`: name of the worker, `card-0`."""
+    """`away`, `back`, `room`: name of the worker, `card-0`."""
+    room: Annotated[int, Field(ge=0)] | None = None
+    """`room`: bytes that others leave of its card's memory; None: all of it."""
     words: _Words = ""
 
 

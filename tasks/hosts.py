@@ -89,6 +89,9 @@ class Guests(Protocol):
     def left_to_others(self, name: str, *, away: bool) -> None:
         """A card is used by somebody else, or is free again."""
 
+    def squeezed(self, name: str, room: int | None) -> None:
+        """Others leave so many bytes of a card's memory; None: all."""
+
     def in_work(self, host: str) -> int:
         """Calls in work there."""
 
@@ -264,6 +267,8 @@ class Hosts:
                 pass
             case "away" | "back":
                 self._away(stay, said)
+            case "room":
+                self._guests.squeezed(f"{host}/{said.card}", said.room)
             case "leaving":
                 if not stay.leaving:
                     stay.leaving = True

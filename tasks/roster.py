@@ -69,6 +69,12 @@ class Roster:
             self._away.discard(name)
             self.seats.come_back(known[name])
 
+    def squeeze(self, name: str, room: int | None) -> None:
+        """Others leave so many bytes of the memory of a host's card; None: all."""
+        for number, post in enumerate(self.cards):
+            if post.name == name:
+                self.seats.squeeze(number, room)
+
     def is_away(self, name: str) -> bool:
         """Whether others use this card of a host."""
         return name in self._away

@@ -185,6 +185,10 @@ class WorkerPool(Pool):
         """A card of a host is used by somebody else, or is free again."""
         self._roster.set_away(name, away=away)
 
+    def squeezed(self, name: str, room: int | None) -> None:
+        """Others leave so many bytes of a card's memory; None: all."""
+        self._roster.squeeze(name, room)
+
     def in_work(self, host: str) -> int:
         """Calls that are in work there."""
         return self._roster.in_work(host)
