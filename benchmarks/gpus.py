@@ -43,7 +43,7 @@ from tasks.worker_pool import WorkerPool
 # NOTE: torch is imported inside the functions: worker processes import this module first, and what
 # brings torch and diffusers in looks at the cards before a worker is told which one is its own.
 
-PARTS = ("upscale", "together", "short", "apart", "placement")
+PARTS = ("together", "upscale", "short", "apart", "placement")
 BUDGET = 300.0
 STEPS = 3
 """Of the takes that are timed: a step is a step."""
@@ -335,12 +335,12 @@ def main() -> None:
     os.environ["RUSHES_BACKEND"] = "benchmarks.random_family:RandomBackend"
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        note("upscale", lambda: asyncio.run(upscale(rig, folder, small)))
         models = tuple(dict.fromkeys((small, large)))
         note("together", lambda: asyncio.run(together(rig, folder, models)))
+        note("upscale", lambda: asyncio.run(upscale(rig, folder, small)))
         note("short", lambda: asyncio.run(short(rig, folder, small)))
         note("apart", lambda: asyncio.run(apart(rig, folder, small)))
-        if not rig.tiny:
+        if not rig.tiny:  # needs two devices that torch tells apart
             note("placement", lambda: placement(folder, f"{large} x2"))
 
 
