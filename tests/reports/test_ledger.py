@@ -79,6 +79,21 @@ def test_recording_a_shot_twice_changes_only_words(maker):
         assert ledger.find_shot("other", shot.id, first.fingerprint) is None
 
 
+def test_a_shot_takes_the_place_it_had_while_it_waited(maker):
+    """Bound to the picture that it starts from it is another shot, and the night has it once."""
+    shot = maker.shot(start_from="shots/sh0010")
+    with maker.ledger() as ledger:
+        night = maker.begin(ledger)
+        waiting = ledger.record_shot(night, "shots", shot.unbound(), 3)
+        bound = ledger.record_shot(night, "shots", shot, 3)
+        assert bound.id != waiting.id
+        assert [record.id for record in ledger.shot_records(night)] == [bound.id]
+        latest = ledger.latest_shot("shots", shot.id)
+    assert latest is not None
+    assert latest.id == bound.id
+    assert latest.shot.start_from == "shots/sh0010"
+
+
 def test_nights_of_one_date_are_numbered_and_found_by_their_arguments(maker):
     """An open night is resumed by equal arguments; an ended one never is."""
     with maker.ledger() as ledger:
@@ -258,17 +273,6 @@ def test_shot_status_is_derived(maker):
             kind=EventKind.ABANDONED, words="LUT", night=night, shot_id=ids["working"], data={}
         )
         assert ledger.shot_status(ids["working"]) is ShotStatus.HELD
-        ledger.event(kind=EventKind.REFUSED, words="row 7", night=night)
-        summary = ledger.night_summary(night)
-        assert summary.shots == {
-            ShotStatus.WAITING: 1,
-            ShotStatus.WORKING: 0,
-            ShotStatus.APPROVED: 1,
-            ShotStatus.HELD: 2,
-            ShotStatus.FAILED: 1,
-        }
-        assert (summary.total, summary.takes, summary.refused) == (5, 6, 1)
-        assert not summary.all_well
 
 
 def test_recover_requeues_only_what_was_rendering(maker):
