@@ -109,11 +109,6 @@ class Model:
     """Absolute folder or `owner/name@commit`."""
     noise: Noise = Noise.FLOW
 
-    @property
-    def needs_source(self) -> bool:
-        """It renders from a still only."""
-        return self.task == "i2v"
-
 
 def builtin_models() -> dict[str, ModelSpec]:
     """The models that come with Rushes."""

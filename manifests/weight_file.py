@@ -14,7 +14,7 @@ from typing import Any
 
 from manifests.refusal import Refusal
 
-SAFETENSORS, GGUF = ".safetensors", ".gguf"
+GGUF = ".gguf"
 _MAX_HEADER = 100 * 2**20
 _PICKLE = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How files of `torch.save` and of pickle begin."""

@@ -56,13 +56,6 @@ CONCEDED: MappingProxyType[Rung, Concession] = MappingProxyType(
 )
 """Rungs that change pixels, and the permission each one needs."""
 
-FORMAT_CONCESSIONS: tuple[Concession, ...] = (
-    Concession.FRAMES,
-    Concession.SIZE,
-    Concession.STAGES,
-)
-"""What only another take can give up."""
-
 _HELPS: MappingProxyType[Rung, frozenset[Phase]] = MappingProxyType(
     {
         Rung.CACHE: frozenset(Phase),

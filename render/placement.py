@@ -8,8 +8,6 @@ from torch import nn
 from render.memory import Residence
 from render.order import Placement
 
-ENCODERS = ("text_encoder", "image_encoder")
-
 
 class Rooms:
     """A residence for each card that holds a part of the model."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
@@ -16,7 +15,6 @@ from reports.records import (
     EventKind,
     EventRecord,
     NightRecord,
-    NightSummary,
     ShotRecord,
     TakeRecord,
 )
@@ -81,26 +79,6 @@ class LedgerReads(PolicyReads, TimeReads):
             count += 1
             name = f"{day.isoformat()}-{count}"
         return name
-
-    def night_summary(self, night_id: str) -> NightSummary:
-        """The night in numbers. Raises NotInLedger."""
-        with self.snapshot():
-            night = self.night(night_id)
-            shots = self.shot_records(night_id)
-            counts = Counter(self.shot_status(record.id) for record in shots)
-            takes = self._rows(
-                "SELECT take FROM transitions WHERE night = ? AND before IS NULL", night_id
-            )
-            refused = self.events_of(night=night_id, kind=EventKind.REFUSED)
-        return NightSummary(
-            night=night.id,
-            started=night.started,
-            ended=night.ended,
-            words=night.words,
-            shots={status: counts[status] for status in ShotStatus},
-            takes=len(takes),
-            refused=len(refused),
-        )
 
     def shot_records(self, night: str) -> list[ShotRecord]:
         """The shots of a night, in the night's order."""
@@ -199,44 +177,6 @@ class LedgerReads(PolicyReads, TimeReads):
         where = " AND ".join(f"{column} = ?" for column in given) or "1"
         rows = self._rows(f"{_EVENTS} WHERE {where} ORDER BY events.id", *given.values())
         return [event_record(row) for row in rows]
-
-    def step_seconds(
-        self,
-        *,
-        model_id: str,
-        width: int,
-        height: int,
-        frames: int,
-        device_prefix: str = "",
-        guided: bool | None = None,
-    ) -> list[float]:
-        """Seconds a model step took in stages like these, oldest first; for estimates.
-
-        A stage that was resumed from its checkpoint says nothing and is left out. `guided` narrows
-        to stages with guidance (CFG above 1: two model calls a step) or without it.
-        """
-        rows = self._rows(
-            """
-            SELECT stage.value ->> 'seconds' AS seconds, stage.value ->> 'steps' AS steps,
-                   recipe_stage.value ->> 'cfg' AS cfg
-            FROM takes
-            JOIN receipts ON receipts.take = takes.id
-            JOIN json_each(receipts.json, '$.stages') AS stage
-            JOIN json_each(takes.recipe, '$.stages') AS recipe_stage
-              ON recipe_stage.key = stage.value ->> 'index'
-            WHERE takes.recipe ->> 'model_id' = ? AND takes.recipe ->> 'width' = ?
-              AND takes.recipe ->> 'height' = ? AND takes.recipe ->> 'frames' = ?
-              AND substr(receipts.json ->> 'device', 1, length(?)) = ?
-              AND NOT (stage.value ->> 'resumed') AND stage.value ->> 'steps' > 0
-            ORDER BY takes.id, stage.key
-            """,
-            *(model_id, width, height, frames, device_prefix, device_prefix),
-        )
-        return [
-            row["seconds"] / row["steps"]
-            for row in rows
-            if guided is None or guided == (row["cfg"] > 1.0)
-        ]
 
     def rungs(
         self, *, model_id: str, width: int, height: int, frames: int

@@ -57,8 +57,6 @@ class Shelf:
     """Where a page finds its files: a `data:` URL, a relative link, or nothing."""
 
     urls: dict[Path, str]
-    embedded: int
-    """Bytes of the page that are embedded files."""
     linked: int
     """Files that are linked because the budget was spent or they are large."""
 
@@ -96,7 +94,7 @@ def shelve(
         elif size and link:
             urls[item.path] = relative_url(item.path, folder)
             linked += 1
-    return Shelf(urls=urls, embedded=spent, linked=linked)
+    return Shelf(urls=urls, linked=linked)
 
 
 def _data_url(mime: str, data: bytes) -> str:

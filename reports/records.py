@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from manifests.shot import Shot
 from manifests.stage import Recipe
 from qc.scorecard import Scorecard, Verdict
 from render.order import Delivery, Receipt
-from reports.take import ShotStatus, TakeStatus
+from reports.take import TakeStatus
 
 
 class EventKind(StrEnum):
@@ -169,39 +169,3 @@ class EventRecord:
     kind: EventKind
     words: str
     data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NightSummary:
-    """A night in numbers; everything is derived."""
-
-    night: str
-    started: datetime
-    ended: datetime | None
-    words: str
-    shots: dict[ShotStatus, int]
-    """Every status, zeros included."""
-    takes: int
-    """Takes that this night asked for."""
-    refused: int
-    """Lines of the sheet that were left out."""
-
-    @property
-    def total(self) -> int:
-        """All shots of the night."""
-        return sum(self.shots.values())
-
-    @property
-    def all_well(self) -> bool:
-        """The night ended, nothing was refused and every shot is approved."""
-        approved = self.shots[ShotStatus.APPROVED]
-        return self.ended is not None and not self.refused and approved == self.total
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for `--json`."""
-        return {
-            **asdict(self),
-            "started": self.started.isoformat(),
-            "ended": None if self.ended is None else self.ended.isoformat(),
-            "shots": {str(status): count for status, count in self.shots.items()},
-        }

@@ -24,7 +24,6 @@ def test_a_folder_serves_both_tasks(pipeline, model_folder):
     model = check_model("x", ltx2(model_folder(pipeline=pipeline, **unused)))
     assert (model.task, model.precision, model.size_multiple) == ("ti2v", "bfloat16", 32)
     assert model.boundary is None
-    assert not model.needs_source
 
 
 def test_its_task_is_not_for_the_studio_to_say(model_folder):

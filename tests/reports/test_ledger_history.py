@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pytest
-
 from reports.take import TakeStatus
 
 
-def test_step_seconds_answer_for_equal_work_only(maker):
-    """Another size, device or a resumed stage says nothing about this one's speed."""
+def test_what_was_rendered_last_comes_first_with_what_it_took(maker):
+    """Takes that were rendered, whatever became of them, newest first and no more than asked."""
     with maker.ledger() as ledger:
         night = maker.begin(ledger)
-        shot = maker.run(ledger, maker.shot(), night, TakeStatus.APPROVED)
-        other = ledger.record_shot(night, "shots", maker.shot("other"), 1).id
-        take = maker.add(ledger, other, night)
-        receipt = maker.receipt(take.take_id, take.recipe)
-        stages = tuple(replace(stage, resumed=True, seconds=0.0) for stage in receipt.stages)
-        maker.render(ledger, take, night, stages=stages)
-        size = {"width": 128, "height": 128, "frames": 17}
-        (first,) = ledger.takes_of(shot)
-        seconds = ledger.step_seconds(model_id=first.recipe.model_id, **size, device_prefix="cpu")
-        assert seconds == pytest.approx([0.2, 0.2])
-        model = first.recipe.model_id
-        assert ledger.step_seconds(model_id=model, **size, guided=False) == []
-        assert ledger.step_seconds(model_id=model, **size, device_prefix="cuda") == []
-        assert ledger.step_seconds(model_id=model, **{**size, "width": 256}) == []
-        assert ledger.step_seconds(model_id="another", **size) == []
+        maker.run(ledger, maker.shot("one"), night, TakeStatus.REJECTED, TakeStatus.APPROVED)
+        maker.run(ledger, maker.shot("two"), night, TakeStatus.FAILED)
+        found = ledger.latest_rendered(10)
+        newest = ledger.latest_rendered(1)
+    assert [each.recipe.seed for each in found] == [42, 41]
+    assert [each.receipt.recipe_fingerprint for each in found] == [
+        each.recipe.fingerprint for each in found
+    ]
+    assert newest == found[:1]
 
 
 def test_rungs_are_those_of_the_latest_such_take_on_each_card(maker):
