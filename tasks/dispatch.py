@@ -59,6 +59,12 @@ class _Bucket:
     """(-seconds of its chain, arrival, id); may hold ids that are taken already."""
 
 
+def seat_cost(*, taken: int, warm: bool) -> tuple[int, int]:
+    """By which a free seat at a card is chosen for a take, the smallest first: where it has its
+    turn soonest, another model counted as one take more for the time that loading takes."""
+    return taken + (not warm), taken
+
+
 class Dispatcher:
     """The work of a night that nobody has taken yet."""
 

@@ -26,9 +26,10 @@ from manifests.files import sha256_file, write_atomic
 from manifests.load import load_manifest
 from manifests.refusal import Refusal
 from manifests.settings import Studio
-from manifests.shot import Manifest
+from manifests.shot import Manifest, Shot
 from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
+from tasks.sheets import beside
 
 SHEETS = frozenset({".csv", ".tsv", ".yaml", ".yml"})
 FOREIGN = frozenset({".xlsx", ".xls", ".ods", ".numbers", ".json", ".txt"})
@@ -37,6 +38,8 @@ UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
 """Ends of names under which programs write files that are not whole yet."""
 LATE = frozenset({"source", "grade", "loras", "upscale"})
 """Columns that name files: those may still be on their way."""
+LINKS = frozenset({"after", "start_from"})
+"""Columns that name shots, `sheet/shot` where they are of another sheet."""
 
 
 class Fate(StrEnum):
@@ -115,6 +118,7 @@ class Inbox:
             remedy = "export it as CSV (comma separated, UTF-8), or write YAML"
             return self._refuse(path, [_fault(path, problem, remedy)])
         sheet = load_manifest(path, studio=self._studio)
+        sheet = beside(sheet, accepted_sheets(self._studio), studio=self._studio)
         if sheet.faults:
             return self._faulty(path, sheet.faults)
         twin = self._twin(path, sheet.sha256)
@@ -140,10 +144,9 @@ class Inbox:
     def _faulty(self, path: Path, faults: tuple[Fault, ...]) -> Found:
         arrived = path.stat().st_ctime
         left = arrived + 60 * self._studio.inbox.grace_minutes - self._clock()
-        if left > 0 and all(fault.column in LATE for fault in faults):
-            words = (
-                f"waits for {len(faults)} files that it names, {max(1, round(left / 60))} min more"
-            )
+        if left > 0 and all(map(_may_come, faults)):
+            minutes = max(1, round(left / 60))
+            words = f"waits for {len(faults)} files or sheets that it names, {minutes} min more"
             return Found(name=path.name, fate=Fate.WAITING, words=words, faults=faults)
         return self._refuse(path, list(faults))
 
@@ -176,10 +179,7 @@ class Inbox:
         if not self._studio.ledger_path.exists():
             return len(sheet.shots)
         with LedgerReads(self._studio.ledger_path) as ledger:
-            return sum(
-                ledger.find_shot(sheet.name, shot.id, shot_fingerprint(shot)) is None
-                for shot in sheet.shots
-            )
+            return sum(_is_new(sheet.name, shot, ledger) for shot in sheet.shots)
 
     def _twin(self, path: Path, sha256: str) -> Path | None:
         """A taken sheet of the same content, of this name if there is one."""
@@ -205,6 +205,20 @@ def _dropped(folder: Path) -> Iterator[Path]:
             continue
         if path.suffix.lower() in SHEETS | FOREIGN and (path.is_symlink() or path.is_file()):
             yield path
+
+
+def _is_new(sheet: str, shot: Shot, ledger: LedgerReads) -> bool:
+    """Whether no night has had this shot as it is now."""
+    if shot.start_from is None:
+        return ledger.find_shot(sheet, shot.id, shot_fingerprint(shot)) is None
+    known = ledger.latest_shot(sheet, shot.id)  # what it starts from is only known in the night
+    return known is None or shot_fingerprint(known.shot.unbound()) != shot_fingerprint(shot)
+
+
+def _may_come(fault: Fault) -> bool:
+    """Whether what it says is not there may still be on its way: a file, or another sheet."""
+    other_sheet = fault.column in LINKS and "/" in (fault.value or "")
+    return fault.column in LATE or other_sheet
 
 
 def _fault(path: Path, problem: str, remedy: str) -> Fault:

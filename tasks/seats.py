@@ -18,6 +18,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
+from tasks.dispatch import seat_cost
+
 
 class NoCard(LookupError):
     """There are fewer cards than are wished for that this work may be given to."""
@@ -222,17 +224,13 @@ class Seats:
         ]
         if not free:
             return ()
-        best = min(
-            free,
-            key=lambda index: (
-                self._cards[index].taken + (self._cards[index].warm != wish.model),
-                self._cards[index].taken,
-                index,
-            ),
-        )
+        best = min(free, key=lambda index: (self._cost(self._cards[index], wish), index))
         self._cards[best].taken += 1
         self._cards[best].warm = wish.model
         return (best,)
+
+    def _cost(self, card: _Card, wish: _Wish) -> tuple[int, int]:
+        return seat_cost(taken=card.taken, warm=card.warm == wish.model)
 
     def _offer(self, cards: list[int], size: int, closed: set[int]) -> list[int]:
         """Of one host's cards, the emptiest that are not closed, at most `size` of them."""

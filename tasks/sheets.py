@@ -21,6 +21,15 @@ def load_sheets(paths: Iterable[Path], *, studio: Studio) -> list[Manifest]:
     return linked([load_manifest(path, studio=studio) for path in once], studio=studio)
 
 
+def beside(sheet: Manifest, others: Iterable[Path], *, studio: Studio) -> Manifest:
+    """A sheet with the faults of what it says of shots of these others, if it says anything."""
+    own = f"{sheet.name}/"
+    if all(key.startswith(own) for shot in sheet.shots for key in shot.after):
+        return sheet
+    paths = [path for path in others if path.stem != sheet.name]
+    return linked([sheet, *(load_manifest(p, studio=studio) for p in paths)], studio=studio)[0]
+
+
 def linked(sheets: list[Manifest], *, studio: Studio) -> list[Manifest]:
     """Sheets that were read, with the faults of what they say of each other's shots."""
     if not studio.ledger_path.exists():

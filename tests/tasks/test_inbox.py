@@ -282,3 +282,40 @@ def test_the_inbox_is_one_night_whatever_lies_in_it(studio: Studio) -> None:
     other = studio.root / "a.csv"
     assert arguments_key([one], studio=studio) == arguments_key([one, two], studio=studio)
     assert arguments_key([one], studio=studio) != arguments_key([other], studio=studio)
+
+
+AFTER = "shot,source,after\nsh010,still.png,monday/sh010\n"
+
+
+def test_a_sheet_waits_for_another_whose_shots_it_names(
+    studio: Studio, box: Inbox, clock: Clock
+) -> None:
+    """Dropped before the other it waits as for a still; a mistyped shot of a sheet that is there
+    waits no longer than that, and says which."""
+    drop(studio, AFTER, "tuesday.csv")
+    (found,) = settle(box, clock)
+    assert (found.fate, found.words) == (
+        Fate.WAITING,
+        "waits for 1 files or sheets that it names, 30 min more",
+    )
+    drop(studio, GOOD, "monday.csv")
+    fates = {each.name: each.fate for each in settle(box, clock)}
+    fates |= {each.name: each.fate for each in box.scan()}
+    assert fates["monday.csv"] is Fate.TAKEN
+    assert fates["tuesday.csv"] is Fate.TAKEN
+    drop(studio, AFTER.replace("monday/sh010", "monday/sh011"), "friday.csv")
+    clock.now += 3600
+    (found,) = box.scan()
+    assert found.fate is Fate.REFUSED
+    letter = (studio.rejected_dir / "friday.csv.faults.txt").read_text()
+    assert "row 2 (sh010), column after: there is no shot 'monday/sh011'" in letter
+    assert "did you mean 'monday/sh010'?" in letter
+
+
+def test_a_mistyped_shot_of_its_own_sheet_is_refused_at_once(
+    studio: Studio, box: Inbox, clock: Clock
+) -> None:
+    """Nothing that could still come would mend it."""
+    drop(studio, AFTER.replace("monday/sh010", "sh011"))
+    (found,) = settle(box, clock)
+    assert found.fate is Fate.REFUSED
