@@ -9,9 +9,9 @@ still all does). Each metric is that of clips where it can be, with limits of it
   less and a mean of at most 16 (they are wrong by up to a dozen levels), of the frames those with
   99 % at 32 or less; the smaller share where both are there, 0..1. Absent for a night scene: a
   source that is dark and yet not black to `qc.black`.
-* `frozen`: share of steps between frames of mean absolute difference <= .4 levels, 0..1. More
-  than the .255 of `qc.frozen`: these frames are of the part that moves most, and a later stage
-  still takes noise out of them.
+* `frozen`: share of steps between frames of mean absolute difference <= .4 levels with no part
+  that plainly moves, 0..1. More than the .255 of `qc.frozen`: these frames are of the part that
+  moves most, and a later stage still takes noise out of them.
 * `cut`: that of `qc.cut`, over the frames.
 * `colour_drift`: that of `qc.colour_drift`, over the frames.
 * `conditioning_ssim`: that of `qc.conditioning`, frame 0 and the source cut to the same part.
@@ -145,9 +145,9 @@ def _of_frames(pictures: Pictures, box: Box, still: Image | None) -> dict[str, f
     card = measure_frames([pictures], fps=1.0, source=part)
     metrics = {name: card.metrics[name] for name in _AS_CLIPS if name in card.metrics}
     frames = _frames(pictures)
-    steps = [frozen.compute(*pair) for pair in pairwise(frames)]
-    if steps:
-        metrics["frozen"] = float(np.mean([step <= _STILL for step in steps]))
+    still_steps = [_is_still(*pair) for pair in pairwise(frames)]
+    if still_steps:
+        metrics["frozen"] = float(np.mean(still_steps))
     metrics["black"] = float(np.mean([_brightest(frame) <= _BLACK for frame in frames]))
     return metrics
 
@@ -242,6 +242,11 @@ def _finding(name: str, value: float, limit: _Limit) -> Finding:
 def _chroma(frame: Frame) -> float:
     rgb = frame.rgb.astype(np.float32)
     return float(np.abs(rgb - rgb.mean(axis=-1, keepdims=True)).sum(axis=-1).mean() / 2)
+
+
+def _is_still(before: Frame, after: Frame) -> bool:
+    small = frozen.compute(before, after) <= _STILL
+    return small and not frozen.part_moves(before, after)
 
 
 def _frames(pictures: Pictures) -> list[Frame]:

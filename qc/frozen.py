@@ -44,12 +44,13 @@ def compute(before: Frame, after: Frame) -> float:
     """Mean absolute difference of the pair, 0..255; over .255 where a part of it moves."""
     check(before, after)
     mean = cv2.norm(before.rgb, after.rgb, cv2.NORM_L1) / before.rgb.size
-    if 0 < mean <= STILL and _some_part_moves(before, after):
+    if 0 < mean <= STILL and part_moves(before, after):
         return _NOT_STILL
     return mean
 
 
-def _some_part_moves(before: Frame, after: Frame) -> bool:
+def part_moves(before: Frame, after: Frame) -> bool:
+    """Whether some part of the picture plainly moves, however little the rest of it does."""
     change = cv2.absdiff(before.rgb, after.rgb).astype(np.float32)
     tiles = cv2.resize(change, _TILES, interpolation=cv2.INTER_AREA).mean(axis=2)
     return float(np.partition(tiles.ravel(), -_PARTS)[-_PARTS]) > _MOVES
