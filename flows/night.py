@@ -16,6 +16,7 @@ from prefect import flow, runtime, tags
 
 from flows.buttons import Buttons, settle
 from flows.night_page import NightPage
+from flows.outage import through_outages
 from flows.previews import BOARD, Board
 from flows.shot import shot_flow
 from flows.watch import Watcher, Watchers
@@ -152,7 +153,10 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
                 return
             recipe = job.shot.recipe
             with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):
-                ended = await shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True)
+                ended = await through_outages(
+                    lambda: shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True),
+                    tell=lambda words: night_book.note(desk, job, words),
+                )
             status = desk.ledger.shot_status(job.shot_id)
             takes = desk.ledger.takes_of(job.shot_id)
             words = takes[-1].transitions[-1].words if takes else ""

@@ -145,14 +145,14 @@ def cancelled(night: Desk, job: Job) -> str | None:
     return words
 
 
+def note(night: Desk, job: Job, words: str) -> None:
+    """Record what happened around a shot, for people."""
+    night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id, shot_id=job.shot_id)
+
+
 def note_broken(night: Desk, job: Job, error: Exception) -> None:
     """Record that a shot's flow ended by an error that nobody had a name for."""
-    night.ledger.event(
-        kind=EventKind.NOTE,
-        words=f"its flow broke: {type(error).__name__}: {error}",
-        night=night.night_id,
-        shot_id=job.shot_id,
-    )
+    note(night, job, f"its flow broke: {type(error).__name__}: {error}")
 
 
 def counts(night: Desk) -> dict[str, int]:

@@ -1,0 +1,91 @@
+"""A Prefect server that is away: what is asked again, for how long, and a whole night under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from served import Serve, drop, statuses
+
+from flows.outage import through_outages
+from reports.ledger_reads import LedgerReads
+from reports.take import ShotStatus
+
+REQUEST = httpx.Request("POST", "http://127.0.0.1/api/flow_runs/")
+
+
+def status_error(code: int) -> httpx.HTTPStatusError:
+    """What a server's answer raises."""
+    answer = httpx.Response(code, request=REQUEST)
+    return httpx.HTTPStatusError("refused", request=REQUEST, response=answer)
+
+
+def asked(*answers: Exception | str, longest: float = 60.0) -> tuple[str, list[str], int]:
+    """The result, what was told, and how often was asked."""
+    left, said = list(answers), list[str]()
+
+    async def call() -> str:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    result = asyncio.run(through_outages(call, tell=said.append, longest=longest, every=0.001))
+    return result, said, len(answers) - len(left)
+
+
+def test_a_server_that_is_away_is_waited_for_and_told_of_once() -> None:
+    """Refused connections and a server that cannot; then the answer."""
+    away = httpx.ConnectError("refused", request=REQUEST)
+    result, said, times = asked(away, status_error(503), away, "done")
+    assert (result, times) == ("done", 4)
+    assert said == ["Prefect's server is away (ConnectError); it is waited for"]
+
+
+@pytest.mark.parametrize("error", [status_error(404), status_error(422), ValueError("broken")])
+def test_what_is_no_outage_is_raised_at_once(error: Exception) -> None:
+    """An answer that will not change, and errors of our own."""
+    with pytest.raises(type(error)):
+        asked(error, "never asked")
+
+
+def test_a_server_that_stays_away_ends_the_call() -> None:
+    """After the longest time the last error is raised."""
+    away = httpx.ConnectError("refused", request=REQUEST)
+    with pytest.raises(httpx.ConnectError):
+        asked(*[away] * 100_000, longest=0.05)
+
+
+@pytest.mark.slow
+def test_a_night_goes_on_when_its_server_is_killed(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """`kill -9` of the Prefect server in the middle: it is started again, every shot is delivered
+    in the same night, no stage is rendered twice, and the run's page tells the end."""
+    served = serve()
+    served.wait_until_it_serves()
+    slow = {"prompt": "pan [slow]", "preset": "three-stage"}
+    drop(studio, [{"shot": f"s{n}", **slow} for n in range(6)])
+    served.wait_for_file("inbox/accepted/shots.csv")
+    run = served.start_night()
+    served.wait_for_file("delivered/shots/s1/*.json")
+    (server,) = [each for each in served.family() if "flows.prefect_server" in each.cmdline()]
+    nights = [each.pid for each in served.family() if "prefect.engine" in each.cmdline()]
+    server.kill()
+    served.wait_for(lambda: "ended with code -9 (1); starting it" in served.said, "the restart")
+    served.wait_for(lambda: list(studio.root.glob("reports/*/index.html")), "the report", 180.0)
+    assert set(statuses(studio).values()) == {ShotStatus.APPROVED}
+    with LedgerReads(studio.root / "rushes.db") as ledger:
+        (night,) = ledger.nights()
+    assert night.ended is not None
+    assert len(nights) == 1
+    for log in studio.root.glob("takes/**/work.log"):
+        stages = Counter(log.read_text().splitlines())
+        assert max(stages.values()) == 1, f"{log}: {stages}"
+    served.wait_for(lambda: served.state_of(run) == "Completed", "Completed on the page")
+    assert psutil.pid_exists(served.process.pid)
