@@ -55,6 +55,7 @@ class Descent:
         )
         self.taken = list(known_rungs(names, allowed=self._allowed))
         """In force, in the order in which they were taken."""
+        self._begun_with = len(self.taken)
 
     def settle(self, model: LoadedModel) -> None:
         """Have the model keep to the rungs that are taken."""
@@ -102,6 +103,12 @@ class Descent:
         self.taken.append(rung)
         self._learned.learn(self._take, rung)
         self._take.notes.append(f"out of memory in {doing}: {RUNG_WORDS[rung]} from there on")
+
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """Rungs that were taken because memory ran out, in the ladder's order."""
+        forced = self.taken[self._begun_with :]
+        return tuple(rung.value for rung in Rung if rung in forced)
 
     def in_force(self, model: LoadedModel) -> tuple[str, ...]:
         """Rungs that were taken, and those that short room brought about by itself."""

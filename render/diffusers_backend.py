@@ -124,21 +124,23 @@ class DiffusersBackend(RenderBackend):
             take.check_hours("before it had the card")
             begun = time.perf_counter()
             start_peak(take.device)
-            stages, film, rungs = self._on_card(take)
+            descent = Descent(take, self._rungs, card=_device_words(take.device))
+            stages, film, rungs = self._on_card(take, descent)
             peak = peak_bytes(take.device)
         clip = film.finish()
         stages = take.previews.finish(stages)
-        receipt = _receipt(
-            take, stages, clip, peak=peak, rungs=rungs, seconds=time.perf_counter() - begun
-        )
+        seconds = time.perf_counter() - begun
+        receipt = _receipt(take, stages, clip, peak=peak, rungs=rungs, seconds=seconds)
+        receipt = replace(receipt, forced=descent.forced)
         write_atomic(take.order.folder / RECEIPT, json.dumps(receipt.to_dict(), indent=2) + "\n")
         trim(take.device)
         return receipt
 
-    def _on_card(self, take: Take) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
+    def _on_card(
+        self, take: Take, descent: Descent
+    ) -> tuple[tuple[StageReceipt, ...], Developing, tuple[str, ...]]:
         """Load, sample and decode. Each time memory runs out the take steps one rung down the
         ladder and goes on from its checkpoints."""
-        descent = Descent(take, self._rungs, card=_device_words(take.device))
         while True:
             model = self._load(take, descent.taken)
             descent.settle(model)

@@ -214,6 +214,9 @@ class Receipt:
     """Of what decides pixels: torch, diffusers, rushes."""
     rungs: tuple[str, ...] = ()
     """Rungs of the memory ladder that were in force at its end, in order."""
+    forced: tuple[str, ...] = ()
+    """Those of them that it took because memory ran out under it; with the others it began, or
+    room was short by itself."""
     speed: str = "exact"
     """The level that was really kept to: less than asked where a compile failed."""
     reused: tuple[str, ...] = ()
@@ -247,6 +250,7 @@ class Receipt:
                 "stages": stages,
                 "notes": tuple(data["notes"]),
                 "rungs": tuple(data.get("rungs", ())),
+                "forced": tuple(data.get("forced", ())),
                 "reused": tuple(data.get("reused", ())),
                 "looks": tuple(
                     LookReceipt(**{**look, "preview": _path(look.get("preview"))})

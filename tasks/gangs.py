@@ -40,11 +40,13 @@ async def render_together(
     allowed = allowed_rungs(order.recipe.concessions, on_card=order.device != "cpu")
     known = {name for rungs in order.rungs.values() for name in rungs}
     taken = list(known_rungs(known, allowed=allowed))
+    begun_with = len(taken)
     while True:
         try:
-            return await _render_once(
+            receipt = await _render_once(
                 order, names, taken, budget=budget, meetings=meetings, engine=engine, send=send
             )
+            return replace(receipt, forced=tuple(rung.value for rung in taken[begun_with:]))
         except OutOfMemory as error:
             rung = next_rung(Phase(error.phase), taken, allowed=allowed) if error.phase else None
             if rung is None:

@@ -164,6 +164,7 @@ def test_the_decode_is_tiled_only_where_that_is_conceded(
         _conceding(order_for(folder=tmp_path / "b", seed=12), Concession.TILING), backend
     )
     assert again.rungs == ("cache", "tiling")
+    assert (receipt.forced, again.forced) == (("tiling",), ())
     assert len(short.refused) == refused, "what is known to be too much is not tried again"
     model: Any = backend._model
     assert not model.components["vae"].use_tiling, "the next take decodes whole again"

@@ -241,7 +241,7 @@ def test_a_gang_that_is_short_of_memory_steps_down_together(tmp_path: Path) -> N
         hero = plain_order(tmp_path, "hero", "[short of memory]", gpus=2)
         receipt = await _render(pool, hero)
         assert receipt.device.endswith("leads 2")
-        assert receipt.rungs == ("cache",)
+        assert receipt.rungs == receipt.forced == ("cache",)
         again = plain_order(tmp_path, "again", "[oom]", gpus=2, rungs={"a card": ("cache",)})
         with pytest.raises(OutOfMemory) as raised:
             await _render(pool, again)
