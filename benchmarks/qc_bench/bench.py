@@ -15,15 +15,16 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.qc_bench.defects import DEFECTS, GRADES, Defect
-from benchmarks.qc_bench.scenes import Clip, Scene, clean_scene, defect_scene, film
+from benchmarks.qc_bench.scenes import Clip, Film, Scene, clean_scene, defect_scene, film
 from qc.judge import judge
 from qc.lpips import LpipsBackbone
 from qc.measure import measure
 from qc.metrics import METRICS
 from qc.scorecard import Decision, Level, Scorecard
-from qc.thresholds import load_thresholds
+from qc.thresholds import Limit, load_thresholds
 
 FPS = 24
+_SALTS, _ATTEMPTS = 97, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,33 @@ def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None) -> Iterator[Cas
         shot = film(scene)
         yield _case(scene, "clean", "", shot.clip, shot.clip[0], lpips)
     for defect in plan.defects:
-        salt = zlib.crc32(defect.name.encode()) % 97
+        salt = zlib.crc32(defect.name.encode()) % _SALTS
         for index in range(plan.scenes):
-            scene = defect_scene(
-                half, index, salt=salt, colourful=defect.colourful, kind=defect.kind
-            )
-            scene = replace(scene, frames=plan.frames)
-            shot = film(scene)
+            scene, shot = _shot_for(defect, half, index, salt=salt, frames=plan.frames)
             for grade, strength in zip(GRADES, defect.strengths, strict=True):
                 rng = np.random.default_rng([scene.seed, salt])
                 spoilt = defect.spoil(shot, scene, strength, rng)
                 backbone = lpips if any("lpips" in name for name in defect.metrics) else None
                 yield _case(scene, defect.name, grade, spoilt, shot.clip[0], backbone)
+
+
+def _shot_for(
+    defect: Defect, half: str, index: int, *, salt: int, frames: int
+) -> tuple[Scene, Film]:
+    """The first scene in which the defect can show."""
+    for attempt in range(_ATTEMPTS):
+        scene = defect_scene(
+            half,
+            index,
+            salt=salt + _SALTS * attempt,
+            colourful=defect.colourful,
+            kind=defect.kind,
+        )
+        scene = replace(scene, frames=frames)
+        shot = film(scene)
+        if defect.shows(shot):
+            return scene, shot
+    raise ValueError(f"{defect.name} shows in none of {_ATTEMPTS} scenes of the {half} half")
 
 
 def _case(
@@ -141,7 +157,10 @@ def summary(measured: Sequence[Case], plan: Plan) -> dict[str, Any]:
             for grade in GRADES
         }
         rows[defect.name] = {
-            "auc": {name: _auc_by_grade(name, clean, spoilt) for name in defect.metrics},
+            "auc": {
+                **{name: _auc_by_grade(name, clean, spoilt) for name in defect.metrics},
+                "all by their limits": _auc_by_limits(defect.metrics, clean, spoilt),
+            },
             "sent_back": {
                 g: _share(c, lambda case: bool(case.failures)) for g, c in spoilt.items()
             },
@@ -176,6 +195,34 @@ def _auc_by_grade(
         else None
         for grade, bad in spoilt.items()
     }
+
+
+def _auc_by_limits(
+    metrics: Sequence[str], clean: Sequence[Case], spoilt: Mapping[str, Sequence[Case]]
+) -> dict[str, float | None]:
+    """Of the metrics together: each as a multiple of its limit, the worst of them."""
+    limits = [limit for limit in load_thresholds("default") if limit.metric in metrics]
+
+    def worst(case: Case) -> float:
+        return max(
+            (_severity(limit, case.metrics[limit.metric]) for limit in limits
+             if limit.metric in case.metrics),
+            default=-np.inf,
+        )  # fmt: skip
+
+    good = [worst(case) for case in clean]
+    return {
+        grade: auc(good, list(map(worst, bad)), higher_is_worse=True) if good and bad else None
+        for grade, bad in spoilt.items()
+    }
+
+
+def _severity(limit: Limit, value: float) -> float:
+    at = limit.fail if limit.fail is not None else limit.warn
+    assert at is not None
+    if METRICS[limit.metric].higher_is_worse:
+        return value / at if at else value
+    return at / max(value, 1e-6)
 
 
 def _share(group: Sequence[Case], holds: Any) -> float | None:

@@ -31,6 +31,8 @@ class Defect:
     """Only on photographs with colours."""
     kind: str | None = None
     """Only on scenes of this kind."""
+    shows: Callable[[Film], bool] = lambda film: True
+    """Whether a filmed scene has what the defect needs to be seen by anybody."""
 
 
 def _gain(clip: Clip, gains: npt.NDArray[np.floating]) -> Clip:
@@ -176,19 +178,34 @@ def collapse(film: Film, scene: Scene, strength: float, rng: np.random.Generator
 def identity(film: Film, scene: Scene, strength: float, rng: np.random.Generator) -> Clip:
     """The object in front slowly turns into something else: `strength` of it by the end."""
     share = np.linspace(0, 1, len(film.clip)) * strength
-    turned = film.clip[:, ::-1, ::-1].astype(np.float32)
     clip = film.clip.astype(np.float32)
     for index, mask in enumerate(film.masks):
-        y, x = np.nonzero(mask > 0.5)
-        if len(x) == 0:
-            continue
-        # The object upside down at its own place: other features, the same colours.
-        dy = round(2 * float(y.mean()) - (scene.height - 1))
-        dx = round(2 * float(x.mean()) - (scene.width - 1))
-        inner = np.roll(turned[index], (dy, dx), axis=(0, 1))
-        amount = (share[index] * mask)[..., None]
-        clip[index] += amount * (inner - clip[index])
+        if (mask > 0.5).any():
+            inner = _upside_down(film, index)
+            clip[index] += (share[index] * mask)[..., None] * (inner - clip[index])
     return to_bytes(clip)
+
+
+def _upside_down(film: Film, index: int) -> npt.NDArray[np.float32]:
+    """The frame so turned that the object lies upside down at its own place: other features, the
+    same colours."""
+    height, width = film.masks.shape[1:]
+    y, x = np.nonzero(film.masks[index] > 0.5)
+    dy = round(2 * float(y.mean()) - (height - 1))
+    dx = round(2 * float(x.mean()) - (width - 1))
+    turned = film.clip[index, ::-1, ::-1].astype(np.float32)
+    return np.roll(turned, (dy, dx), axis=(0, 1))
+
+
+def shows_object(film: Film) -> bool:
+    """Whether at three quarters of the clip the object fills 3 % and differs from itself upside
+    down by 12 levels: a plain one, or one that has left, turns into nothing else."""
+    index = 3 * len(film.clip) // 4
+    object_ = film.masks[index] > 0.5
+    if float(object_.mean()) < 0.03:
+        return False
+    change = np.abs(_upside_down(film, index) - film.clip[index])
+    return float(change[object_].mean()) >= 12
 
 
 def banding(film: Film, scene: Scene, strength: float, rng: np.random.Generator) -> Clip:
@@ -212,6 +229,7 @@ DEFECTS = tuple(
         metrics=metrics,
         colourful=name in {"oversaturated", "colour drift"},
         kind="sky" if name == "banding" else None,
+        shows=shows_object if name == "identity" else lambda film: True,
     )
     for name, spoil, strengths, failure, metrics in (
         ("global flicker", global_flicker, (0.012, 0.02, 0.04), "flicker", ("flicker",)),
