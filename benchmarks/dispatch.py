@@ -69,11 +69,10 @@ def sheet(shots: int, seed: int) -> list[Work]:
     return works
 
 
-def late_ones(slots: list[Slot]) -> dict[str, float]:
-    """How many shots with a deadline there were, and how many of them ended after it."""
-    dated = [slot for slot in slots if slot.work.deadline is not None]
-    late = sum(slot.ends > (slot.work.deadline or 0.0) for slot in dated)
-    return {"dated": len(dated), "late": late}
+def late_ones(slots: list[Slot], works: list[Work]) -> int:
+    """How many shots with a deadline ended after it."""
+    due = {work.id: work.deadline for work in works if work.deadline is not None}
+    return sum(slot.ends > due[slot.work.id] for slot in slots if slot.work.id in due)
 
 
 def simulate(works: list[Work], cards: list[Card], *, error: float, seed: int) -> dict[str, float]:
@@ -92,7 +91,14 @@ def simulate(works: list[Work], cards: list[Card], *, error: float, seed: int) -
     if len(slots) < len(works):
         raise AssertionError(f"{len(works) - len(slots)} shots were never taken")
     end = max(slot.ends for slot in slots)
-    return late_ones(slots) | {
+    # The same night by the same rule, had nobody told it of deadlines.
+    untold = [replace(work, deadline=None) for work in works]
+    dispatcher = Dispatcher(untold, cards=cards, load_seconds=loads)
+    blind = forecast(dispatcher, cards=cards, loads=loads, seconds=lambda work: real[work.id])
+    return {
+        "dated": sum(work.deadline is not None for work in works),
+        "late": late_ones(slots, works),
+        "late_untold": late_ones(blind, works),
         "makespan_hours": end / 3600,
         "bound_hours": bound / 3600,
         "ratio": end / bound,
