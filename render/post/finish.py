@@ -47,7 +47,7 @@ def finish(
     encoded and checked: a take that waits for it goes in between.
 
     Strip and preview of the finished picture are written beside the clip, into the take's folder.
-    `order.destination` appears last and whole; when it is there already nothing is done.
+    `order.destination` appears last and whole.
 
     Raises:
         VersionExists: the destination is there; nothing published is overwritten.
@@ -59,51 +59,46 @@ def finish(
     started = time.monotonic()
     with disk_full_named(order.destination), new_version(order.destination) as temporary:
         info = clip_info(order.clip)
-        spec = order.finish
-        with card():
-            upscaler = Upscaler(
-                spec.upscale, width=info.width, height=info.height, device=order.device
-            )
+        upscaler, witness = _upscaler(order, info, card), Witness()
+        # Said before it is closed: part of it is the network's.
+        (width, height), words = upscaler.size, upscaler.words
         chain = _Chain(
             order=order,
             info=info,
             upscaler=upscaler,
-            grader=Grader(spec.grade),
+            grader=Grader(order.finish.grade),
             tell=tell,
             card=card,
             # Without a card to give back a frame goes the whole way before the next one is read.
             burst=1 if card is nullcontext else max(1, burst_bytes // upscaler.enlarged_bytes),
         )
-        width, height = upscaler.size
-        words = upscaler.words
-        witness = Witness()
         try:
-            write_review(chain.frames(witness), temporary, rate=info.rate, crf=spec.crf)
+            frames = chain.frames(witness)
+            write_review(frames, temporary, rate=info.rate, crf=order.finish.crf)
         finally:
             upscaler.close()
-        checks = inspect(
-            temporary,
-            frames=info.frames,
-            width=width,
-            height=height,
-            rate=info.rate,
-            witness=witness,
-        )
+        size = {"frames": info.frames, "width": width, "height": height}
+        checks = inspect(temporary, **size, rate=info.rate, witness=witness)
         pictures = write_pictures(temporary, order.clip.parent)
         digest = sha256_file(temporary)
     return Delivery(
         path=order.destination,
         sha256=digest,
-        width=width,
-        height=height,
-        frames=info.frames,
+        **size,
         fps=info.fps,
         upscaler=words,
-        grade=describe(spec.grade),
+        grade=describe(order.finish.grade),
         checks=checks,
         strip=pictures.strip,
         seconds=time.monotonic() - started,
     )
+
+
+def _upscaler(order: FinishOrder, info: ClipInfo, card: Card) -> Upscaler:
+    with card():
+        return Upscaler(
+            order.finish.upscale, width=info.width, height=info.height, device=order.device
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
