@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from flows.doctor_hosts import hosts
 from flows.doctor_studio import CHECKS
 from flows.finding import Finding
 from manifests.errors import BadInput, RushesError
@@ -42,6 +43,7 @@ def examine(root: Path) -> list[Finding]:
         _limits,
         _encoder,
         *CHECKS,
+        hosts,
     )
     return [check(studio) for check in checks]
 

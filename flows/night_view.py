@@ -32,6 +32,7 @@ def night_view(found: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [headline(found)]
     if found["in_work"]:
         parts.append(_in_work(found))
+    parts += host_lines(found)
     parts += [Text(words, style="yellow") for words in found["cards"][-LAST:]]
     coming = found["next"]
     if coming:
@@ -65,6 +66,22 @@ def headline(found: dict[str, Any]) -> Text:
             if found["seconds_left"] > found["window_left"]:
                 text.append(" (what does not fit waits for the next night)", style="yellow")
     return text
+
+
+def host_lines(found: dict[str, Any]) -> list[Text]:
+    """A line for each host that is here: its cards, and what they have."""
+    lines = []
+    for host in found.get("hosts", []):
+        cards = [_card(card) for card in host["cards"]]
+        state = "" if host["state"] == "here" else f" ({host['state']})"
+        lines.append(Text(f"host {host['host']}{state}: {'; '.join(cards) or 'no cards'}"))
+    return lines
+
+
+def _card(card: dict[str, Any]) -> str:
+    if card["away"]:
+        return f"{card['name']} is used by others"
+    return f"{card['name']} has {', '.join(card['takes']) or 'nothing'}"
 
 
 def _in_work(found: dict[str, Any]) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.night_view import headline, watch_status
+from flows.night_view import headline, host_lines, watch_status
 from flows.show import print_rows, stage_line
 from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
@@ -22,6 +22,7 @@ from reports.records import EventKind, NightRecord
 from reports.take import ShotStatus
 from tasks.control import read_control, shot_key
 from tasks.estimate import Estimator
+from tasks.host_book import BOOK, read_book
 
 
 def night_status(root: Path) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def night_status(root: Path) -> dict[str, Any]:
         "now": read_progress(studio.state_dir) if running else None,
         "shots": shots,
         "cards": cards,
+        "hosts": (read_book(studio.state_dir / BOOK) or {}).get("hosts", []) if running else [],
         **ahead,
     }
 
@@ -129,6 +131,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
         )
         if now.get("preview"):
             console.print(f"to look at: {now['preview']}", highlight=False, soft_wrap=True)
+    for line in host_lines(found):
+        console.print(line, highlight=False)
     rows = [
         {
             "shot": shot["shot"],

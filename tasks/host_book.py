@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from manifests.files import write_atomic
+
+BOOK = "hosts.json"
+"""Its name in the studio's state folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +51,11 @@ class HostBook:
 
     def write(self, address: str, lines: Sequence[HostLine]) -> None:
         """Write it down. What cannot be written is left: the night does not depend on it."""
-        told = {"address": address, "hosts": [asdict(line) for line in lines]}
+        told = {
+            "process": os.getpid(),
+            "address": address,
+            "hosts": [asdict(line) for line in lines],
+        }
         text = json.dumps(told, indent=1) + "\n"
         if text != self._written:
             with suppress(OSError):
@@ -59,9 +69,11 @@ class HostBook:
 
 
 def read_book(path: Path) -> dict[str, Any] | None:
-    """`address` and `hosts` as they were written last; None where no night has hosts."""
+    """`address` and `hosts` as they were written last; None where no night of this machine has
+    hosts: what a night left that was killed is not told."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        there = psutil.pid_exists(int(found["process"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("hosts"), list) else None
+    return found if there and isinstance(found.get("hosts"), list) else None

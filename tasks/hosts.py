@@ -23,7 +23,7 @@ from manifests.settings import Studio
 from render.order import RenderOrder
 from tasks.crew import Crew, Post
 from tasks.engine import Engine, Gate
-from tasks.host_book import HostBook, HostCard, HostLine
+from tasks.host_book import BOOK, HostBook, HostCard, HostLine
 from tasks.host_facts import code_facts, differences, leave_token, model_places, reads_token
 from tasks.host_talk import EVERYBODY, TO_HEAD, TO_HOSTS, Answer, Hello, Said
 from tasks.yielding import CardYielded, HostLost
@@ -70,7 +70,7 @@ def hosting_of(studio: Studio) -> Hosting | None:
         patience=60 * rules.wait_minutes,
         facts=dict(code_facts()),
         models=model_places(studio),
-        book=studio.state_dir / "hosts.json",
+        book=studio.state_dir / BOOK,
     )
 
 

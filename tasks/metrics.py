@@ -6,9 +6,11 @@ Nothing is counted in memory: the figures survive every restart, and any process
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,6 +22,7 @@ from reports.records import NightRecord
 from reports.take import ShotStatus
 from tasks.card_load import CardLoad, card_loads
 from tasks.estimate import estimate
+from tasks.host_book import BOOK, read_book
 
 Cards = Callable[[], tuple[CardLoad, ...]]
 
@@ -49,6 +52,7 @@ class StudioCollector(Collector):
             disk = shutil.disk_usage(folder)
             yield _gauge("rushes_disk_free_bytes", "Free where takes are written.", disk.free)
             yield _gauge("rushes_disk_total_bytes", "Size of that disk.", disk.total)
+        yield _hosts(self._studio)
         families = [
             GaugeMetricFamily(f"rushes_gpu_{name}", words, labels=("gpu", "uuid"))
             for name, words in (
@@ -63,6 +67,21 @@ class StudioCollector(Collector):
             for family, value in zip(families, values, strict=True):
                 family.add_metric((card.name, card.uuid), value)
         yield from families
+
+
+def _hosts(studio: Studio) -> Metric:
+    cards = GaugeMetricFamily(
+        "rushes_host_cards", "Cards of the hosts that are here.", labels=("host", "state")
+    )
+    for host in (read_book(studio.state_dir / BOOK) or {}).get("hosts", []):
+        states = Counter(_state(card) for card in host["cards"])
+        for state in ("rendering", "idle", "away"):
+            cards.add_metric((host["host"], state), states[state])
+    return cards
+
+
+def _state(card: Mapping[str, Any]) -> str:
+    return "away" if card["away"] else "rendering" if card["takes"] else "idle"
 
 
 def _totals(counts: LedgerCounts) -> Iterator[Metric]:

@@ -150,7 +150,7 @@ def _warnings(memory: ShotMemory, host: int | None) -> Iterator[str]:
             yield f"memory: {card.name}: {found.words}; it fits on another card of this machine"
     if memory.cards and not memory.here and memory.hosts:
         yield f"memory: {memory.best.words}; it waits for a host with a larger card"
-    if host is not None and memory.footprint.host_bytes > HOST_SHARE * host:
+    if memory.cards and host is not None and memory.footprint.host_bytes > HOST_SHARE * host:
         yield (
             f"memory: its weights are {memory.footprint.host_bytes / GIB:.0f} GiB, this machine "
             f"has {host / GIB:.0f} GiB to hold them"

@@ -66,6 +66,22 @@ def test_a_night_in_one_look() -> None:
     assert "sh010: approved, take 1. nothing to object to" in text
 
 
+def test_hosts_are_shown_with_what_their_cards_have() -> None:
+    """One line for each host: what renders there, what is idle, what others use."""
+    cards = [
+        {"name": "Card #0", "memory": None, "away": False, "takes": ["s/sh020/t1"]},
+        {"name": "Card #1", "memory": None, "away": False, "takes": []},
+        {"name": "Card #2", "memory": None, "away": True, "takes": []},
+    ]
+    hosts = [
+        {"host": "a", "state": "here", "cards": cards},
+        {"host": "b", "state": "leaving", "cards": []},
+    ]
+    text = shown(night(hosts=hosts))
+    assert "host a: Card #0 has s/sh020/t1; Card #1 has nothing; Card #2 is used by others" in text
+    assert "host b (leaving): no cards" in text
+
+
 def test_what_became_of_the_cards_is_said() -> None:
     """A card that is out of the night, or left to others, is named."""
     words = "Card #1 is used by others (process 77): it is left until it is free"

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from manifests.settings import load_studio
 from tasks.card_load import CardLoad, card_loads
+from tasks.host_book import BOOK, HostBook, HostCard, HostLine
 from tasks.metrics import StudioCollector
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +101,23 @@ def test_dashboard_and_alerts_ask_for_figures_that_exist(path: str, tmp_path: Pa
     assert {name.removesuffix("_total") for name in asked} - {
         name.removesuffix("_total") for name in known
     } == set()
+
+
+def test_hosts_are_counted_by_what_their_cards_do(tmp_path: Path) -> None:
+    """Rendering, idle, used by others; nothing at all where no night has hosts."""
+    assert not [name for name in figures(tmp_path) if "rushes_host" in str(name)]
+    cards = tuple(
+        HostCard(name=f"Card #{number}", memory=None, away=away, takes=takes)
+        for number, (away, takes) in enumerate([(False, ("t1",)), (False, ()), (True, ())])
+    )
+    book = HostBook(load_studio(tmp_path).state_dir / BOOK)
+    book.write("tcp://127.0.0.1:1", [HostLine(host="a", state="here", cards=cards)])
+    text = generate_text(tmp_path)
+    for state in ("rendering", "idle", "away"):
+        assert f'rushes_host_cards{{host="a",state="{state}"}} 1.0' in text
+
+
+def generate_text(root: Path) -> str:
+    registry = CollectorRegistry()
+    registry.register(StudioCollector(load_studio(root), cards=lambda: ()))
+    return generate_latest(registry).decode()

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from plain_order import plain_recipe
 
+from manifests.hosts import HostRules
 from manifests.models import ModelSpec
 from manifests.settings import Studio, load_studio
 from manifests.shot import FinishSpec, Shot
 from manifests.stage import Concession, Recipe, Stage, StageKind
 from render.errors import WorkerLost
-from render.footprint import GIB, Footprint, FootprintOrder, Part, Work
+from render.footprint import GIB, Footprint, FootprintOrder, Part, Work, least_card
 from render.ladder import Phase
 from tasks.cards import Card
 from tasks.footprints import Footprints
@@ -151,6 +152,28 @@ def test_what_may_be_made_smaller_is_not_refused(look: Look) -> None:
     assert found.memory is not None
     assert not found.memory.anywhere
     assert found.warnings[-1].endswith("the night makes it smaller, as its preset allows")
+
+
+def test_what_fits_on_no_card_here_waits_for_a_host(studio: Studio) -> None:
+    """Where hosts may join it is measured, warned of, and not refused: also without a card here."""
+    hosts = HostRules(listen="127.0.0.1:8786")
+    open_studio = studio.model_copy(update={"hosts": hosts})
+
+    def looked(card_gb: float | None) -> Verdict:
+        shots = [("shots", _shot())]
+        (found,) = look_at_memory(shots, studio=open_studio, card_gb=card_gb, ask=FakeWorker())
+        return found
+
+    small = looked(2.0)
+    assert small.fault is None
+    assert small.memory is not None
+    assert small.memory.anywhere
+    assert not small.memory.here
+    assert any("it waits for a host with a larger card" in words for words in small.warnings)
+    none = looked(None)
+    assert (none.fault, none.warnings) == (None, ())
+    assert none.memory is not None
+    assert least_card(none.memory.footprint) > 4 * GIB
 
 
 def test_little_to_spare_is_a_warning(look: Look) -> None:

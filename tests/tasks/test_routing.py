@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from plain_order import plain_order
 
 from manifests.shot import FinishSpec, Upscale
 from qc.scorecard import Scorecard
-from render.order import Delivery, FinishOrder, ScoreOrder
+from render.footprint import GIB
+from render.order import Delivery, FinishOrder, Receipt, ScoreOrder
 from tasks.crew import Post
 from tasks.gpus import Device, Machine
 from tasks.worker_pool import WorkerPool
@@ -56,6 +59,23 @@ class RecordingEngine:
 
 
 _ANSWERS: dict[str, Any] = {
+    "render": Receipt(
+        take_id="sheet/sh0010/f/t1",
+        recipe_fingerprint="0",
+        clip=Path("clip.mkv"),
+        clip_sha256="0",
+        frames=5,
+        width=32,
+        height=32,
+        fps=8.0,
+        stages=(),
+        seconds=0.0,
+        load_seconds=0.0,
+        encode_seconds=0.0,
+        decode_seconds=0.0,
+        peak_memory=0,
+        device="cuda:0",
+    ),
     "score": Scorecard(
         frames=1, width=1, height=1, fps=8.0, metrics={}, versions={}, backbone="none"
     ),
@@ -143,3 +163,42 @@ def test_takes_that_are_scored_leave_the_card_to_others(tmp_path: Path) -> None:
     asyncio.run(night())
     assert len(engine.asked) == 9
     assert {name for _, name, _ in engine.asked} <= {post.name for post in pool.crew.hands}
+
+
+SMALL = replace(CARD, memory=24 * GIB)
+LARGE = replace(OTHER, memory=80 * GIB)
+
+
+def _rendered_at(machine: Machine, root: Path, *needs: int) -> list[str]:
+    """Workers that takes of these bytes were sent to, all of them at once."""
+    engine: Any = RecordingEngine()
+    pool = _pool(machine, 8, root, engine)
+
+    async def night() -> None:
+        orders = [
+            plain_order(root, f"sh{number:04d}", least_memory=need)
+            for number, need in enumerate(needs)
+        ]
+        await asyncio.gather(*(pool.render(order, budget=60.0) for order in orders))
+
+    asyncio.run(asyncio.wait_for(night(), 20))
+    return [name for function, name, _ in engine.asked if function == "render"]
+
+
+def test_takes_go_only_to_cards_that_they_fit_on(tmp_path: Path) -> None:
+    """Six large ones wait for the one large card, while a small one beside them is idle."""
+    machine = Machine(cards=(SMALL, LARGE))
+    assert set(_rendered_at(machine, tmp_path, *[40 * GIB] * 6)) == {"card-1"}
+    assert "card-0" in _rendered_at(machine, tmp_path, *[8 * GIB] * 6)
+
+
+def test_a_night_that_was_planned_for_larger_cards_is_tried_on_those_that_are_here(
+    tmp_path: Path,
+) -> None:
+    """Where no card is large enough the estimate has no say: the ladder has, from its start."""
+    assert _rendered_at(Machine(cards=(SMALL,)), tmp_path, 40 * GIB) == ["card-0"]
+
+
+def test_a_card_of_unknown_size_is_tried(tmp_path: Path) -> None:
+    """A driver that does not tell how much memory there is does not keep a card from work."""
+    assert _rendered_at(Machine(cards=(CARD,)), tmp_path, 40 * GIB) == ["card-0"]
