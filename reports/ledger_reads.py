@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
@@ -177,23 +176,6 @@ class LedgerReads(PolicyReads, TimeReads):
         where = " AND ".join(f"{column} = ?" for column in given) or "1"
         rows = self._rows(f"{_EVENTS} WHERE {where} ORDER BY events.id", *given.values())
         return [event_record(row) for row in rows]
-
-    def rungs(
-        self, *, model_id: str, width: int, height: int, frames: int
-    ) -> dict[str, tuple[str, ...]]:
-        """Rungs of the memory ladder that the latest such take ended on, by device in words."""
-        rows = self._rows(
-            """
-            SELECT receipts.json ->> 'device' AS device, receipts.json ->> 'rungs' AS rungs
-            FROM takes JOIN receipts ON receipts.take = takes.id
-            WHERE takes.recipe ->> 'model_id' = ? AND takes.recipe ->> 'width' = ?
-              AND takes.recipe ->> 'height' = ? AND takes.recipe ->> 'frames' = ?
-            ORDER BY takes.id
-            """,
-            *(model_id, width, height, frames),
-        )
-        found = {str(row["device"]): tuple(json.loads(row["rungs"] or "[]")) for row in rows}
-        return {device: rungs for device, rungs in found.items() if rungs}
 
     def _any(self, sql: str, *parameters: object) -> bool:
         return self._row(f"{sql} LIMIT 1", *parameters) is not None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import count
+
+import pytest
+
+from reports.ledger_times import REMEMBERED_NIGHTS
 from reports.take import TakeStatus
 
 
@@ -20,25 +25,55 @@ def test_what_was_rendered_last_comes_first_with_what_it_took(maker):
     assert newest == found[:1]
 
 
-def test_rungs_are_those_of_the_latest_such_take_on_each_card(maker):
-    """Another card, model or size has its own; a take that needed none forgets what was needed."""
+@pytest.fixture
+def rendering(maker):
+    """Renders a take of a new shot: `render(ledger, night, device=..., forced=...)`."""
+    names = map(str, count())
+
+    def render(ledger, night, **changes):
+        shot = ledger.record_shot(night, "shots", maker.shot(next(names)), 1).id
+        take = maker.add(ledger, shot, night)
+        maker.render(ledger, take, night, **changes)
+        return take.recipe.model_id
+
+    return render
+
+
+SIZE = {"width": 128, "height": 128, "frames": 17}
+
+
+def test_rungs_are_those_that_such_takes_were_forced_to_on_each_card(maker, rendering):
+    """Another card, model or size has its own; what a take only began with is nobody's need, and
+    a take that began with what is known does not make it forgotten."""
     with maker.ledger() as ledger:
         night = maker.begin(ledger)
+        rendering(ledger, night, device="cuda:0 small", rungs=("cache",), forced=("cache",))
+        rungs = ("cache", "alone", "swap")
+        rendering(ledger, night, device="cuda:0 small", rungs=rungs, forced=("alone",))
+        rendering(ledger, night, device="cuda:0 large", rungs=("tiling",), forced=("tiling",))
+        rendering(ledger, night, device="cuda:0 large", rungs=("tiling",))
+        model = rendering(ledger, night, device="cpu (2 threads)")
+        found = ledger.rungs(model_id=model, **SIZE)
+        assert found == {"cuda:0 small": ("alone", "cache"), "cuda:0 large": ("tiling",)}
+        assert ledger.rungs(model_id="another", **SIZE) == {}
+        assert ledger.rungs(model_id=model, **{**SIZE, "frames": 13}) == {}
 
-        def render(name, **changes):
-            shot = ledger.record_shot(night, "shots", maker.shot(name), 1).id
-            take = maker.add(ledger, shot, night)
-            maker.render(ledger, take, night, **changes)
-            return take.recipe.model_id
 
-        size = {"width": 128, "height": 128, "frames": 17}
-        model = render("a", device="cuda:0 small", rungs=("cache", "alone", "swap"))
-        render("b", device="cuda:0 small", rungs=("alone",))
-        render("c", device="cuda:0 large", rungs=("tiling",))
-        render("d", device="cpu (2 threads)")
-        found = ledger.rungs(model_id=model, **size)
-        assert found == {"cuda:0 small": ("alone",), "cuda:0 large": ("tiling",)}
-        assert ledger.rungs(model_id="another", **size) == {}
-        assert ledger.rungs(model_id=model, **{**size, "frames": 13}) == {}
-        render("e", device="cuda:0 large")
-        assert ledger.rungs(model_id=model, **size) == {"cuda:0 small": ("alone",)}
+def test_a_rung_is_forgotten_after_seven_nights_with_such_takes(maker, rendering):
+    """Nights on which the card rendered nothing of the kind do not count; forced to it again, it
+    is remembered again."""
+    card = {"device": "cuda:0 small"}
+    with maker.ledger() as ledger:
+        known = []
+        for number in range(REMEMBERED_NIGHTS + 2):
+            night = maker.begin(ledger, f"night {number}")
+            forced = ("alone",) if number in (0, REMEMBERED_NIGHTS + 1) else ()
+            model = rendering(ledger, night, forced=forced, **card)
+            rendering(ledger, night, **card)
+            known.append(ledger.rungs(model_id=model, **SIZE))
+            ledger.end_night(night, "all done")
+            quiet = maker.begin(ledger, f"quiet night {number}")
+            rendering(ledger, quiet, device="cuda:0 large")
+            ledger.end_night(quiet, "all done")
+    needed = {"cuda:0 small": ("alone",)}
+    assert known == [*[needed] * REMEMBERED_NIGHTS, {}, needed]
