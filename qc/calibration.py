@@ -83,7 +83,7 @@ _SCALES = {
     "conditioning_psnr": _DECIBEL,
     "saturation_shift": _LOGARITHM,
     "blur": _LOGARITHM,
-    "banding": _LOGARITHM,  # a difference of shares, negative where the source has more of it
+    "banding": _LOGARITHM,  # a difference, negative where the source has more of it
 }
 
 

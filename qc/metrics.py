@@ -155,14 +155,14 @@ METRICS: dict[str, Metric] = {
         _worse_up(
             "colour_drift",
             "Colour drift",
-            "How far colours leave the source's, exposure and strength aside; 4 can be seen.",
+            "The cast over the source's colours, exposure and strength aside; 4 can be seen.",
             unit="dE",
             digits=1,
         ),
         _worse_up(
             "identity_drift",
             "Identity drift",
-            "How far the parts that changed most left their source, against the usual part.",
+            "How far the part that changed most left its source, against the usual part.",
         ),
         _worse_up(
             "identity_lpips",
@@ -183,7 +183,7 @@ METRICS: dict[str, Metric] = {
         _worse_up(
             "banding",
             "Banding",
-            "Plateaus in smooth ramps, as a share of them, less those of the source.",
+            "How far smooth ramps are in steps, beyond the source's; about .3 of their height.",
         ),
         _worse_up(
             "dropped",
