@@ -193,7 +193,7 @@ class _Stay:
         yielding = Yielding(
             host.crew.cards,
             host.neighbours,
-            seats=_Cards(host.crew.cards, self._say_soon),
+            seats=HostCards(host.crew.cards, self._say_soon),
             pids=self._pids,
             restart=_by_the_head,
             tell=self._tell,
@@ -301,7 +301,7 @@ async def _by_the_head(_name: str) -> None:
     """A card that is left gets its new process from over there, where its takes are known."""
 
 
-class _Cards:
+class HostCards:
     """Seats of this host, which are given over there."""
 
     def __init__(self, posts: Sequence[Post], say: Callable[..., None]) -> None:

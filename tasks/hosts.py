@@ -151,7 +151,6 @@ class Hosts:
         self._engine.scheduler.add_plugin(_Goodbyes(self._connection_gone), name="rushes-hosts")
         self._keeper = asyncio.create_task(self._keep(), name="hosts")
         self._write()
-        self._guests.tell(f"hosts may join at {self._engine.address}")
 
     async def stop(self) -> None:
         """The night is over: the hosts are told, and end their workers by themselves."""

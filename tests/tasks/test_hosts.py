@@ -16,6 +16,7 @@ import pytest
 from host_processes import HERE, HostProcess, free_port, hosting, hostless_pool, until
 from plain_order import plain_order
 
+from render.errors import WorkerLost
 from render.order import Receipt
 from tasks.worker_pool import WorkerPool
 
@@ -247,3 +248,25 @@ def test_a_host_that_is_not_the_same_is_sent_away(hosts: Hosts) -> None:
             assert pool.cards == 0
 
     asyncio.run(asyncio.wait_for(night(), 150))
+
+
+def test_a_worker_that_dies_or_hangs_on_a_host_gets_a_new_process_there(hosts: Hosts) -> None:
+    """Each is an error of its take, by name; the host stays, and renders what comes next."""
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        hosts.join(pool, "a")
+        first = await _render(pool, hosts.root, "sh0010")
+        with pytest.raises(WorkerLost, match="died during render"):
+            await _render(pool, hosts.root, "sh0020", "[die]")
+        second = await _render(pool, hosts.root, "sh0030")
+        hangs = plain_order(hosts.root / "takes", "sh0040", "[hang]")
+        with pytest.raises(WorkerLost, match="took longer than 2 s"):
+            await pool.render(hangs, budget=2.0)
+        third = await _render(pool, hosts.root, "sh0050")
+        assert len({first.device, second.device, third.device}) == 3
+        assert {receipt.host for receipt in (first, second, third)} == {"a"}
+        assert [words for words in news if words.startswith("a ")] == [
+            "a joined with 1 card(s): cpu"
+        ]
+
+    _night(hosts.root, work)

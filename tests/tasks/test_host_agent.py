@@ -1,0 +1,103 @@
+"""What a host does by itself: it tells of cards that others use, and checks what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flows.join import host_of
+from manifests.errors import BadInput
+from manifests.models import ModelSpec
+from manifests.settings import load_studio
+from tasks.crew import crew_for
+from tasks.gpus import Device, Machine
+from tasks.host_agent import HostCards
+from tasks.neighbours import Courtesy, Neighbours
+from tasks.yielding import Yielding
+
+
+class _Driver:
+    """A driver that says who computes on the cards, and how much memory they hold."""
+
+    NVMLError = RuntimeError
+    nvmlMemory_v2 = 2  # noqa: N815 - as the library names it
+
+    def __init__(self) -> None:
+        self.artists: dict[str, int] = {}
+        """By UUID."""
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetComputeRunningProcesses(self, uuid: str) -> list[SimpleNamespace]:
+        held = {"usedGpuMemory": 2**34}
+        return [SimpleNamespace(pid=self.artists[uuid], **held)] if uuid in self.artists else []
+
+    def nvmlDeviceGetMemoryInfo(self, uuid: str, version: int) -> SimpleNamespace:
+        used = 2**34 if uuid in self.artists else 0
+        return SimpleNamespace(total=2**36, used=used)
+
+
+def test_an_artist_on_a_host_is_told_of_to_the_machine_of_the_night() -> None:
+    """The card is left and comes back by word; its worker is killed from over there."""
+    cards = tuple(
+        Device(name=f"Card #{n}", torch_device="cuda:0", visible=f"GPU-{n}") for n in range(2)
+    )
+    posts = crew_for(Machine(cards=cards), cores=4, apart=True).cards
+    driver, said = _Driver(), list[tuple[Any, ...]]()
+    courtesy = Courtesy(every=0.02, stays=0.05, quiet=0.1)
+
+    async def by_the_head(name: str) -> None:
+        said.append(("restart is left to the head", name))
+
+    async def watch() -> None:
+        yielding = Yielding(
+            posts,
+            Neighbours(driver, exists=lambda pid: True, courtesy=courtesy),
+            seats=HostCards(posts, lambda *words: said.append(words)),
+            pids=dict,
+            restart=by_the_head,
+            tell=lambda words: None,
+        )
+        await yielding.start()
+        driver.artists["GPU-1"] = 4242
+        while not any(words[0] == "away" for words in said):
+            await asyncio.sleep(0.01)
+        driver.artists.clear()
+        while not any(words[0] == "back" for words in said):
+            await asyncio.sleep(0.01)
+        await yielding.stop()
+
+    asyncio.run(asyncio.wait_for(watch(), 20))
+    told = [words[:2] for words in said if words[0] in ("away", "back")]
+    assert told == [("away", "card-1"), ("back", "card-1")]
+    rooms = [words[3] for words in said if words[0] == "room" and words[1] == "card-1"]
+    assert rooms[-1] is None, "all of its memory is ours again"
+
+
+def test_what_keeps_a_machine_from_being_a_host_is_named_at_once(tmp_path: Path) -> None:
+    """A model that is not here, an address that is none, a host that would render nothing."""
+    away = ModelSpec(family="wan", location=str(tmp_path / "away"))
+    studio = load_studio(tmp_path, models={"away": away})
+    with pytest.raises(BadInput) as caught:
+        host_of(studio, address="head:8786", name="a", device="none", scratch=None, drain=60.0)
+    words = " ".join(map(str, caught.value.faults))
+    assert len(caught.value.faults) == 3
+    for each in ("no address of a night", "model away", "renders nothing"):
+        assert each in words
+
+
+def test_an_address_with_keys_needs_them(tmp_path: Path) -> None:
+    """Before anything is tried."""
+    address = "tls://127.0.0.1:8786"
+    with pytest.raises(BadInput, match="keys is not named"):
+        host_of(
+            load_studio(tmp_path), address=address, name="a", device="cpu", scratch=None, drain=1.0
+        )
