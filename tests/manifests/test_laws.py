@@ -280,6 +280,7 @@ def test_the_bundled_sheets_are_good(tmp_path):
     assert presets >= {"pocket/single", "pocket/two-stage", "pocket/three-stage"}
     assert any(shot.finish.grade for shot in demo.shots)
     assert any(shot.finish.upscale for shot in demo.shots)
+    assert any(shot.start_from for shot in other.shots)
     assert all(isinstance(shot, Shot) and shot.source for shot in demo.shots)
     stills = list((examples / "demo" / "stills").iterdir())
     assert all(path.stat().st_size < 100_000 for path in stills)
