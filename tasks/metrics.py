@@ -21,7 +21,7 @@ from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
 from tasks.card_load import CardLoad, card_loads
-from tasks.estimate import estimate
+from tasks.estimate import Estimator
 from tasks.host_book import BOOK, read_book
 
 Cards = Callable[[], tuple[CardLoad, ...]]
@@ -142,12 +142,12 @@ def _in_hand(ledger: LedgerReads, counts: LedgerCounts) -> Iterator[Metric]:
     expected = GaugeMetricFamily(
         "rushes_take_expected_seconds", "How long it should take.", labels=("shot", "take")
     )
-    now = datetime.now(UTC)
+    now, estimator = datetime.now(UTC), Estimator(ledger)
     for take in counts.in_hand():
         labels = (take.shot, take.take_id)
         running.add_metric(labels, (now - take.since).total_seconds())
         recipe = ledger.take(take.take_id).recipe
-        expected.add_metric(labels, estimate(recipe, ledger=ledger).seconds)
+        expected.add_metric(labels, estimator.of(recipe).seconds)
     yield running
     yield expected
 
