@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from qc.frame import Frame, Plane
+from qc.frame import Frame, Plane, cell_means
 
 VERSION = "2"
 _WIDTH, _HEIGHT = 80, 48
@@ -42,8 +42,7 @@ def check(look: Look) -> bool:
 
 def look(frame: Frame) -> Look:
     """The shapes of a frame."""
-    small = cv2.resize(frame.luma, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-    plane = small.astype(np.float32)
+    plane = np.rint(cell_means(frame.plane, rows=_HEIGHT, columns=_WIDTH))
     fine, broad = (cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in (_FINE, _BROAD))
     return np.asarray(fine - broad, np.float32)
 

@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import mse_loss
 
 from qc.errors import BackboneUnavailable
 from qc.frame import Image
@@ -41,6 +42,7 @@ SMALLEST = 32
 _SEED = 0
 _SELF_TEST = 0.319756
 _TOLERANCE = 1e-3
+_TINY = 1e-10
 
 
 Batch = npt.NDArray[np.uint8]
@@ -67,6 +69,9 @@ class LpipsBackbone:
         self._roots = [
             layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
         ]
+        scaling = self.network.scaling_layer
+        self._gain = (1 / (127.5 * scaling.scale)).detach()
+        self._offset = (-(1 + scaling.shift) / scaling.scale).detach()
 
     def measures(self, image: Image) -> bool:
         """Whether `image` (H, W, 3) is large enough to be embedded."""
@@ -78,21 +83,20 @@ class LpipsBackbone:
         if image.ndim != 3 or image.shape[2] != 3 or not self.measures(image):
             raise ValueError(f"LPIPS of shape {image.shape}: wants (H, W, 3), at least 32 px")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
-        scaled = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
-        features = self.network.net(self.network.scaling_layer(scaled))
-        return Embedding(
-            layers=tuple(
-                reference.normalize_tensor(layer)[0]
-                * (root / (layer.shape[2] * layer.shape[3]) ** 0.5)
-                for layer, root in zip(features, self._roots, strict=True)
-            )
-        )
+        layers = []
+        for layer, root in zip(self._features(pixels[None]), self._roots, strict=True):
+            height, width = layer.shape[2:]
+            layers.append(_normalised(layer)[0].mul_(root / (height * width) ** 0.5))
+        return Embedding(layers=tuple(layers))
 
     @torch.inference_mode()
     def distance(self, first: Embedding, second: Embedding) -> float:
         """LPIPS of two embedded images of one size, 0... Symmetric."""
         return float(
-            sum((a - b).square().sum() for a, b in zip(first.layers, second.layers, strict=True))
+            sum(
+                mse_loss(a, b, reduction="sum")
+                for a, b in zip(first.layers, second.layers, strict=True)
+            )
         )
 
     @torch.inference_mode()
@@ -101,14 +105,23 @@ class LpipsBackbone:
         if first.shape != second.shape or first.ndim != 4 or not self.measures(first[0]):
             raise ValueError(f"LPIPS of {first.shape} and {second.shape}: want one (n, H, W, 3)")
         pixels = torch.from_numpy(np.concatenate([first, second])).to(self.device)
-        scaled = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         total = torch.zeros(len(first), device=self.device)
-        features = self.network.net(self.network.scaling_layer(scaled))
-        for layer, root in zip(features, self._roots, strict=True):
-            normal = reference.normalize_tensor(layer) * root
+        for layer, root in zip(self._features(pixels), self._roots, strict=True):
+            normal = _normalised(layer).mul_(root)
             apart = (normal[: len(first)] - normal[len(first) :]).square()
             total += apart.sum(dim=1).mean(dim=(1, 2))
         return [float(value) for value in total]
+
+    def _features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Features of each layer, of uint8 pixels (n, H, W, 3)."""
+        scaled = pixels.permute(0, 3, 1, 2).float().mul_(self._gain).add_(self._offset)
+        return list(self.network.net(scaled))
+
+
+def _normalised(layer: torch.Tensor) -> torch.Tensor:
+    """`layer` (n, C, H, W) itself, at length 1 in every place; as `lpips` does it."""
+    length = torch.linalg.vector_norm(layer, dim=1, keepdim=True)
+    return layer.div_(length.add_(_TINY))
 
 
 def check(values: Sequence[float]) -> bool:

@@ -60,17 +60,20 @@ class Moments:
 
 
 def check(image: npt.NDArray[np.generic]) -> None:
-    """Raise ValueError unless `image` is (H, W) or (H, W, C) and at least 11 px each way."""
-    if image.ndim not in {2, 3} or min(image.shape[:2]) < WINDOW:
-        raise ValueError(f"SSIM of shape {image.shape}: wants at least {WINDOW}x{WINDOW} pixels")
+    """Raise ValueError unless `image` is (H, W) or (H, W, 1..4) and at least 11 px each way."""
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in {2, 3} or min(image.shape[:2]) < WINDOW or not 0 < channels <= 4:
+        raise ValueError(
+            f"SSIM of shape {image.shape}: wants at least {WINDOW}x{WINDOW} pixels, 1 to 4 channels"
+        )
 
 
 def moments(image: npt.NDArray[np.generic]) -> Moments:
     """Moments of `image` (H, W) or (H, W, C) in 0..255, uint8 or float."""
     check(image)
     centred = image.astype(np.float32)
-    # In float64: a float32 running mean of a large plane is off in the fourth digit.
-    offset = centred.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
+    # In float64, as OpenCV has it: a float32 mean of a large plane is off in the fourth digit.
+    offset = np.array(cv2.mean(centred), np.float32)[: centred[0, 0].size]
     centred -= offset
     local = _blur(centred)
     variance = _spread(centred * centred, local * local)
