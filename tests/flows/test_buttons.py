@@ -69,7 +69,7 @@ def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
     served.post(f"flow_runs/{run}/resume")
     served.wait_for(lambda: not said_paused(studio.root), "resumed")
     assert nights_of(served) == process
-    served.wait_for(lambda: served.state_of(run) == "Completed", "the night's end")
+    served.wait_for(lambda: served.state_of(run) == "Completed", "the night's end", 300.0)
     assert set(statuses(studio).values()) == {ShotStatus.APPROVED}
     pages = served.post("flow_runs/filter", flow_runs={"parent_flow_run_id": {"any_": [run]}})
     assert sorted(page["name"] for page in pages) == [f"s{n}" for n in range(5)]
@@ -91,7 +91,7 @@ def test_a_shot_that_is_cancelled_on_its_page_ends_alone(
     (page,) = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["a"]}})
     assert served.post(f"flow_runs/{page['id']}/set_state", state=CANCELLING)["status"] == "ACCEPT"
     served.wait_for(lambda: served.state_of(page["id"]) == "Cancelled", "Cancelled on the page")
-    served.wait_for(lambda: served.state_of(run) == "NotAllWell", "the night's end")
+    served.wait_for(lambda: served.state_of(run) == "NotAllWell", "the night's end", 300.0)
     found = statuses(studio)
     assert found["b"] is ShotStatus.APPROVED
     assert list(studio.root.glob("takes/shots/a/*/t1/stage1.safetensors"))

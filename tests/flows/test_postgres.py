@@ -32,7 +32,7 @@ def test_a_night_is_served_with_postgresql(studio: Any, serve: Callable[..., Ser
     drop(studio, [{"shot": "a"}, {"shot": "b"}])
     served.wait_for_file("inbox/accepted/shots.csv")
     run = served.start_night()
-    served.wait_for(lambda: served.state_of(run) == "Completed", "the night's end")
+    served.wait_for(lambda: served.state_of(run) == "Completed", "the night's end", 300.0)
     assert set(statuses(studio).values()) == {ShotStatus.APPROVED}
     assert served.stop() == 0
     assert not list(studio.root.glob(".rushes/prefect/*.db"))
