@@ -1,0 +1,74 @@
+"""Laws of casts and of the strength of colours, on points drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qc import colour_drift, saturation
+
+seeds = st.integers(0, 10_000)
+casts = st.tuples(st.floats(-20, 20), st.floats(-20, 20))
+
+
+def points(seed: int, *, count: int = 300, spread: float = 20.0) -> np.ndarray:
+    """Lab colours of `count` points, chroma of about `spread`."""
+    rng = np.random.default_rng(seed)
+    lab = rng.normal(0, spread, (count, 3)).astype(np.float32)
+    lab[:, 0] = rng.uniform(10, 90, count)
+    return lab
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, casts)
+def test_a_cast_over_everything_is_its_length(seed, cast):
+    """All points pushed one way in (a, b): drift is how far, and none is 0."""
+    then = points(seed)
+    now = then + np.array([0, *cast], np.float32)
+    assert colour_drift.compute(then, now) == pytest.approx(np.hypot(*cast), abs=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.floats(0.5, 1.9))
+def test_stronger_colours_are_no_cast(seed, gain):
+    """Colours of many hues that all grow or fade are saturation's."""
+    then = points(seed)
+    now = then * np.array([1, gain, gain], np.float32)
+    # Less than a tenth of how far the colours moved: the ridge holds some of it back.
+    moved = abs(gain - 1) * float(np.hypot(then[:, 1], then[:, 2]).mean())
+    assert colour_drift.compute(then, now) <= 0.1 * moved + 1e-3
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.floats(0.05, 0.25))
+def test_points_that_slid_are_no_drift(seed, share):
+    """A quarter of the points on another colour changes neither measure much."""
+    then = points(seed)
+    now = then.copy()
+    slid = np.random.default_rng(seed + 1).random(len(then)) < share
+    now[slid] = points(seed + 2, count=int(slid.sum()), spread=40.0)
+    assert colour_drift.compute(then, now) < 2.5
+    assert abs(saturation.compute(then, now)) < 0.12
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, st.floats(0.3, 3.0), st.floats(1.05, 1.5))
+def test_saturation_rises_with_the_gain_of_colours(seed, gain, more):
+    """Signed: more colour is a larger value; what is not seen is 0."""
+    then = points(seed)
+
+    def found(by: float) -> float:
+        return saturation.compute(then, then * np.array([1, by, by], np.float32))
+
+    assert found(gain) <= found(gain * more)
+    assert found(1.0) == 0.0
+
+
+@pytest.mark.parametrize("tint", [0.5, 1.5])
+def test_the_tint_of_a_grey_picture_is_not_seen(tint):
+    """A black and white picture with the tint a decoder leaves has not gained colour."""
+    then = points(1, spread=0.3)
+    now = then + np.array([0, tint, 0], np.float32)
+    assert saturation.compute(then, now) == 0.0
