@@ -170,7 +170,9 @@ def print_calibration(found: Calibration, console: Console) -> None:
     for words in found.dropped:
         console.print(f"was idle and is not kept in force: {words}", highlight=False)
     if found.written is None:
-        console.print("Nothing was changed. `rushes calibrate --write` puts these in force.")
+        proposed = any(cell.limits for cell in found.cells)
+        words = " `rushes calibrate --write` puts these in force." if proposed else ""
+        console.print(f"Nothing was changed.{words}", highlight=False)
         return
     console.print(f"Written: {found.written}", highlight=False, soft_wrap=True)
     if found.kept is not None:

@@ -34,7 +34,9 @@ def check(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
     elif faults:
         print_faults(faults)
     else:
-        out().print(f"{shots} shots, no fault.", highlight=False)
+        from reports.words import shot_count
+
+        out().print(f"{shot_count(shots)}, no fault.", highlight=False)
     raise typer.Exit(BAD_INPUT if faults else 0)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.watch import Watcher
 from manifests.notify import NotifyRules, Occasion
+from reports.words import shot_count
 
 TROUBLE_EVERY = 900.0
 """Seconds between two messages of trouble: one night's bad luck must not flood a channel."""
@@ -65,7 +66,7 @@ class Notifier(Watcher):
         """See `Watcher`."""
         self._night = night_id
         hours = sum(seconds for _, seconds in shots) / 3600
-        body = f"{len(shots)} shots to do, about {hours:.1f} h of rendering"
+        body = f"{shot_count(len(shots))} to do, about {hours:.1f} h of rendering"
         self._tell(Occasion.START, f"Rushes: night {night_id} began", body)
 
     def shot_done(self, shot: str, status: str, words: str) -> None:

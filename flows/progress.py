@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 
 from flows.watch import Watcher
 from render.backend import Progress
+from reports.words import shot_count
 
 
 class Clock:
@@ -89,7 +90,7 @@ class PlainLines(Watcher):
     def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
         """See `Watcher`."""
         self._clock.begin(shots)
-        self._say(f"night {night_id}: {len(shots)} shots to do, {self._clock.words}")
+        self._say(f"night {night_id}: {shot_count(len(shots))} to do, {self._clock.words}")
 
     def progress(self, progress: Progress) -> None:
         """See `Watcher`. A picture is no step; it is shown in Prefect and by `rushes status`."""

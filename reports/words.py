@@ -128,6 +128,11 @@ def plain_words(finding: Finding) -> str:
     return f"{title} {value}, {limit}" if limit else f"{title} {value}"
 
 
+def shot_count(count: int) -> str:
+    """`1 shot`, `3 shots`."""
+    return f"{count} {_plural(count, 'shot', 'shots')}"
+
+
 def take_count(line: ShotLine) -> str:
     """`1 take`, `3 takes`."""
     return f"{len(line.takes)} {_plural(len(line.takes), 'take', 'takes')}"

@@ -117,7 +117,7 @@ def test_it_shows_and_changes_nothing(tmp_path: Path, rushes: Command) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     code, out, _ = rushes("calibrate")
     assert "wan/two-stage 832x480 at 16 fps: 120 approved, 4 rejected or held" in out
-    assert "Nothing was changed." in out
+    assert "Nothing was changed. `rushes calibrate --write` puts these in force." in out
 
 
 def test_written_limits_are_what_the_next_take_is_judged_by(
@@ -172,6 +172,7 @@ def test_few_clips_write_nothing(tmp_path: Path, rushes: Command) -> None:
     ledger_of(tmp_path, good(FEWEST - 1))
     code, out, _ = rushes("calibrate")
     assert "fewer than 50 approved clips: the defaults hold" in out
+    assert "--write" not in out
     code, _, err = rushes("calibrate", "--write")
     assert code == 2
     assert "no cell has 50 approved clips measured alike (the most are 49)" in err

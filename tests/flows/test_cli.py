@@ -134,7 +134,7 @@ def test_check_names_every_fault_at_once(rushes: Any, studio: Any) -> None:
 def test_a_good_sheet_ends_with_0(rushes: Any, studio: Any) -> None:
     """No fault: 0, and the number of shots."""
     done = rushes("check", studio.sheet([{"shot": "a"}]), "--root", studio.root)
-    assert (done.returncode, done.stdout) == (0, "1 shots, no fault.\n")
+    assert (done.returncode, done.stdout) == (0, "1 shot, no fault.\n")
 
 
 def test_run_with_a_bad_sheet_starts_nothing(rushes: Any, studio: Any) -> None:
