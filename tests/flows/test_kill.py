@@ -140,6 +140,43 @@ def test_a_killed_night_goes_on_where_it_was(studio: Any, fake_workers: dict[str
     assert "Nothing to do: 3 approved" in run.said
 
 
+def test_a_killed_chain_goes_on_where_it_was(studio: Any, fake_workers: dict[str, str]) -> None:
+    """kill -9 while the second of three shots renders, each from the last frame of the one before;
+    and before the third has begun. Every shot is delivered once, from the frame it should."""
+    rows = [
+        {"shot": "sh0010", "prompt": "tilt up", "preset": "single"},
+        {"shot": "sh0020", "source": "", "start_from": "sh0010", "preset": "two-stage"},
+        {"shot": "sh0030", "source": "", "start_from": "sh0020", "preset": "single"},
+    ]
+    rows[1]["prompt"] = "zoom in [slow]"
+    sheet = studio.sheet(rows)
+    for target in (
+        "takes/shots/sh0020/*/t1/stage1.safetensors",
+        "delivered/shots/sh0020/sh0020_v001.json",
+    ):
+        run = Run(studio, sheet, fake_workers)
+        run.wait_for(target)
+        children = run.children()
+        os.kill(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+        assert_gone(children)
+    run = Run(studio, sheet, fake_workers)
+    assert run.finish() == 0, run.said
+    assert_nothing_was_done_twice(studio.root)
+    assert_all_delivered_once(studio.root)
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        records = ledger.shot_records(ledger.nights()[0].id)
+    still = {record.shot.id: record.shot.source for record in records}
+    for name, before in (("sh0020", "sh0010"), ("sh0030", "sh0020")):
+        source = still[name]
+        assert source is not None
+        (png,) = studio.root.glob(f"takes/shots/{before}/*/t1/last-frame.png")
+        assert source.path == png
+    again = Run(studio, sheet, fake_workers)
+    assert again.finish() == 0
+    assert "Nothing to do: 3 approved" in run.said
+
+
 def test_ctrl_c_ends_with_130_and_keeps_what_is_done(
     studio: Any, fake_workers: dict[str, str]
 ) -> None:

@@ -266,3 +266,22 @@ def test_a_priority_given_in_the_night_takes_the_chain_with_it(studio: Any) -> N
     assert night_of(studio, pool, rows)["shots"]["approved"] == 6
     assert order_of(pool)[0] == "one"
     assert order_of(pool)[1:4] == ["sh0010", "sh0020", "sh0030"]
+
+
+def test_what_is_due_goes_before_longer_shots_with_what_it_comes_after(studio: Any) -> None:
+    """Overdue, so at once; among shots of another priority it changes nothing."""
+    rows = [
+        {"shot": "long", "frames": "33"},
+        {"shot": "due", "after": "first", "deadline": "2020-01-01", "frames": "5"},
+        {"shot": "first", "frames": "5"},
+        {"shot": "high", "frames": "5", "priority": "1"},
+    ]
+
+    class OneLane(FakePool):
+        lanes = 1
+
+    pool = OneLane()
+    assert night_of(studio, pool, rows)["shots"]["approved"] == 4
+    assert order_of(pool) == ["high", "first", "due", "long"]
+    record, _ = told(studio)["due"]
+    assert "deadline 2020-01-0" in " ".join(record.shot.warnings)
