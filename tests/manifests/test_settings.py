@@ -202,3 +202,12 @@ def test_the_models_of_the_guide_are_settings_that_are_read(tmp_path):
     assert models["wan22-i2v-q4"].files["transformer_2"] == (
         tmp_path / "files" / "wan22_i2v_low_Q4_K_M.gguf"
     )
+
+
+def test_every_setting_stands_in_the_guide():
+    """What studio.yaml may say has a line in the table of docs/guide.md; `root` is --root."""
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    table = guide.partition("## Settings")[2].partition("\n## ")[0]
+    lines = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    named = {name.strip() for line in lines for name in line.split(",")}
+    assert set(Studio.model_fields) - {"root"} <= named
