@@ -73,9 +73,9 @@ def test_a_small_thing_that_moves_is_no_frozen_pair():
     still."""
     before = np.full((240, 416, 3), 8, np.uint8)
     after = before.copy()
-    thing = (texture(3, 60, 60) // 5)[..., None]
+    thing = (texture(3, 60, 60) // 4)[..., None]
     before[100:160, 100:160] = thing
-    after[100:160, 101:161] = thing
+    after[100:160, 103:163] = thing
     noisy = before.copy()
     noisy[::16, ::16] += 1
     first = prepare(before, index=0)
