@@ -1,0 +1,72 @@
+"""The table of the night's page: what stands in it, in which order, and how long it may be.
+
+Slow, since Prefect is imported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.take import ShotStatus
+
+pytestmark = pytest.mark.slow
+
+
+class Ledger:
+    """Says where each shot stands; no take was rendered."""
+
+    def __init__(self, statuses: list[ShotStatus]) -> None:
+        self._statuses = statuses
+
+    def shot_status(self, shot_id: int) -> ShotStatus:
+        return self._statuses[shot_id]
+
+    def takes_of(self, shot_id: int) -> tuple[()]:
+        return ()
+
+    def delivery_of(self, shot_id: int) -> None:
+        return None
+
+
+def table_of(statuses: list[ShotStatus]) -> list[dict[str, Any]]:
+    """The table of a night whose shots stand so, named by their number."""
+    from flows.night_page import NightPage
+
+    recipe = SimpleNamespace(preset="two-stage")
+    jobs = {
+        number: SimpleNamespace(
+            shot_id=number, position=number, shot=SimpleNamespace(id=str(number), recipe=recipe)
+        )
+        for number in range(len(statuses))
+    }
+    studio = SimpleNamespace(root=Path("/srv/rushes"))
+    desk: Any = SimpleNamespace(ledger=Ledger(statuses), jobs=jobs, studio=studio, night_id="n")
+    found = [(statuses[number], job) for number, job in jobs.items()]
+    return NightPage(desk)._table(found)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(ShotStatus), max_size=300))
+def test_the_table_is_never_too_long_and_loses_nobody(statuses: list[ShotStatus]) -> None:
+    """A hundred rows and one that counts the rest, in words, by status."""
+    rows = table_of(statuses)
+    shown = [row for row in rows if row["status"]]
+    assert len(shown) == min(len(statuses), 100)
+    left = sum(int(word) for row in rows[100:] for word in row["shot"].split() if word.isdigit())
+    assert len(shown) + left == len(statuses)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(ShotStatus), max_size=300))
+def test_what_a_person_looks_for_stands_first(statuses: list[ShotStatus]) -> None:
+    """In work, failed, held, approved, waiting; each in the order of the plan."""
+    order = ["working", "failed", "held", "approved", "waiting"]
+    rows = [row for row in table_of(statuses) if row["status"]]
+    keys = [(order.index(row["status"]), int(row["shot"])) for row in rows]
+    assert keys == sorted(keys)
