@@ -226,10 +226,13 @@ class Engine:
         """Process id of each worker that is up, by its name; on the host where it runs."""
         if self._cluster is None:
             return {}
-        nannies = self._cluster.workers
-        here = {name: nanny.pid for name, nanny in nannies.items() if nanny.pid is not None}
-        known = self._cluster.scheduler.workers.values()
-        return {**{ws.name: ws.pid for ws in known if ws.name not in nannies}, **here}
+        nannies, known = self._cluster.workers, self._cluster.scheduler.workers.values()
+        return {**{ws.name: ws.pid for ws in known if ws.name not in nannies}, **self.own_pids()}
+
+    def own_pids(self) -> dict[str, int]:
+        """The same, of the workers of this machine alone."""
+        nannies = {} if self._cluster is None else self._cluster.workers
+        return {name: nanny.pid for name, nanny in nannies.items() if nanny.pid is not None}
 
     def resident(self, name: str) -> int | None:
         """Resident bytes of a worker, of a host's as it told last; None where it is not up."""

@@ -40,6 +40,8 @@ ASK_AGAIN = 0.5
 """Seconds between two hellos; the first may come before it is known who listens here."""
 ANSWER = 30.0
 """Seconds that it gets to answer a hello."""
+START = 120.0
+"""Seconds that a worker gets to start."""
 CLOSE = 5.0
 """Seconds that a worker, or the connection, gets to end."""
 
@@ -187,9 +189,12 @@ class _Stay:
             )
             for post in posts
         }
-        await asyncio.gather(
-            *(asyncio.wait_for(_up(nanny), 120) for nanny in self._nannies.values())
-        )
+        starting = (asyncio.wait_for(_up(nanny), START) for nanny in self._nannies.values())
+        try:
+            await asyncio.gather(*starting)
+        except (TimeoutError, RuntimeError, OSError) as error:
+            await self._say("left", words="could not start its workers")
+            return f"the workers could not be started ({type(error).__name__}: {error})"
         yielding = Yielding(
             host.crew.cards,
             host.neighbours,

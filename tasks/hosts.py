@@ -32,6 +32,8 @@ MOST_SKEW = 10.0
 """Seconds by which two clocks may differ: takes stop and are timed by the clock of their host."""
 JOINING = 180.0
 """Seconds that a host gets to start its workers."""
+OLD = 24 * 3600.0
+"""Seconds after which a word in the shared folder is of no use any more."""
 SETTLE = 2.0
 """Seconds in which the loss of a host is seen, once one of its workers is lost."""
 _MESSAGE: TypeAdapter[Hello | Said] = TypeAdapter(Hello | Said)
@@ -147,6 +149,7 @@ class Hosts:
 
     async def start(self) -> None:
         """Let hosts in from now on."""
+        await asyncio.to_thread(self._forget_old_words)
         self._engine.subscribe(TO_HEAD, self._heard)
         self._engine.scheduler.add_plugin(_Goodbyes(self._connection_gone), name="rushes-hosts")
         self._keeper = asyncio.create_task(self._keep(), name="hosts")
@@ -165,6 +168,13 @@ class Hosts:
             task.cancel()
         self._book.close()
         await asyncio.sleep(0.1)  # the word is on its way before the line is cut
+
+    def _forget_old_words(self) -> None:
+        """Remove what machines that died left for each other days ago."""
+        for path in self._hosting.tokens.glob("*.h*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > OLD:
+                    path.unlink()
 
     def is_here(self, post: Post) -> bool:
         """Whether the stay in which this worker was known goes on; a worker of our own is here."""

@@ -93,7 +93,7 @@ class WorkerPool(Pool):
             self.crew.cards,
             neighbours,
             seats=self._roster.seats,
-            pids=self._engine.pids,
+            pids=self._engine.own_pids,
             restart=self._engine.restart,
             tell=self._tell,
         )

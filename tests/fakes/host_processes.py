@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,8 +22,8 @@ from tasks.hosts import Hosting
 from tasks.worker_pool import WorkerPool
 
 HERE = Path(__file__).parents[2]
-LEASE = 4.0
-"""Seconds: a process of a busy test machine may well say nothing for two."""
+LEASE = 6.0
+"""Seconds: a process of a busy test machine may well say nothing for three."""
 
 
 class HostProcess:
@@ -107,14 +108,15 @@ def hosting(
     )
 
 
-def hostless_pool(root: Path, *, rules: Hosting | None = None) -> WorkerPool:
-    """A pool on a machine without any card: its hosts render."""
+def hostless_pool(root: Path, *, rules: Hosting | None = None, **more: Any) -> WorkerPool:
+    """A pool on a machine without any card: its hosts render. Keywords go to the pool."""
     return WorkerPool(
         Machine(cards=()),
         threads=1,
         scratch=root / ".rushes" / "workers",
         listener=lambda progress: None,
         hosting=rules or hosting(root),
+        **more,
     )
 
 

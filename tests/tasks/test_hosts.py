@@ -16,8 +16,9 @@ import pytest
 from host_processes import HERE, HostProcess, free_port, hosting, hostless_pool, until
 from plain_order import plain_order
 
-from render.errors import WorkerLost
+from render.errors import CardsBlocked, MachineFailure, WorkerLost
 from render.order import Receipt
+from tasks.watchdog import Bounds
 from tasks.worker_pool import WorkerPool
 
 pytestmark = pytest.mark.slow
@@ -270,3 +271,33 @@ def test_a_worker_that_dies_or_hangs_on_a_host_gets_a_new_process_there(hosts: H
         ]
 
     _night(hosts.root, work)
+
+
+def test_a_take_waits_for_a_host_as_long_as_the_studio_does(hosts: Hosts) -> None:
+    """Then it ends by name, and not as a failure of a machine that Prefect would try again."""
+
+    async def night() -> None:
+        async with hostless_pool(hosts.root, rules=hosting(hosts.root, patience=0.5)) as pool:
+            with pytest.raises(CardsBlocked, match="none that is large enough is here") as caught:
+                await _render(pool, hosts.root, "sh0010")
+            assert not isinstance(caught.value, MachineFailure)
+            assert not caught.value.memory, "a smaller take would not help: nobody is here"
+
+    asyncio.run(asyncio.wait_for(night(), 60))
+
+
+def test_a_worker_that_leaks_on_a_host_is_started_anew_there(hosts: Hosts) -> None:
+    """Its memory is told by the host; no take is lost, and no process has all of them."""
+
+    async def night() -> None:
+        bounds = Bounds(least=48 * 2**20, share=0.0)
+        async with hostless_pool(hosts.root, bounds=bounds) as pool:
+            hosts.join(pool, "a")
+            lives = []
+            for number in range(12):
+                receipt = await _render(pool, hosts.root, f"sh{number:04d}", "[hold 0.6][leak 40]")
+                lives.append(receipt.device)
+            assert len(set(lives)) >= 2
+            assert all("a/card-0 was started anew" in words for words in pool.recycled())
+
+    asyncio.run(asyncio.wait_for(night(), 120))

@@ -54,6 +54,9 @@ class RecordingEngine:
     def pids(self) -> dict[str, int]:
         return {}
 
+    def own_pids(self) -> dict[str, int]:
+        return {}
+
     async def restart(self, name: str) -> None:
         raise AssertionError("nobody dies here")
 
