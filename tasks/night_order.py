@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from reports.take import ShotStatus
 from tasks.chains import Work
@@ -29,6 +30,7 @@ def lanes_for(
 ) -> Lanes:
     """The lanes of a night over this plan. `timer` counts seconds that are never put back."""
     said, begun = control(), timer()
+    already = plan.terms.clock.seconds(datetime.now(UTC))  # workers took their time to start
     lines = {line.key: line for line in plan.lines}
     works = works_of(plan.lines, plan.terms, said)
     known = {work.id for work in works}
@@ -64,5 +66,5 @@ def lanes_for(
         control=control,
         queued=Queued(works=[*works, *held], loads=plan.terms.loads, rank=rank),
         cards=cards,
-        clock=lambda: timer() - begun,
+        clock=lambda: already + timer() - begun,
     )

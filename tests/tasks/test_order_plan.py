@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fake_pool import FakePool
 from PIL import Image
 
 from manifests.settings import load_studio
+from tasks.control import Control
+from tasks.night_order import lanes_for
 from tasks.plan import Plan, make_plan
 from tasks.plan_line import PlanLine
+from tasks.pool import CardHere
 from tasks.sheets import load_sheets
 
 NOW = datetime(2026, 11, 20, 21, tzinfo=UTC)
@@ -129,3 +134,38 @@ def test_a_word_of_a_person_outlives_the_plan(plan: Callable[..., Plan], tmp_pat
     state = load_studio(tmp_path).state_dir
     change_control(state, lambda control: replace(control, priority={"mon/b": 3}))
     assert names(plan(mon=rows)) == ["b", "a"]
+
+
+class Changing(FakePool):
+    """A pool whose cards change."""
+
+    lanes = 1
+    found: tuple[CardHere, ...] = (CardHere(name="small", title="NVIDIA L4 #0", memory=24 * 2**30),)
+
+    @property
+    def here(self) -> tuple[CardHere, ...]:
+        return self.found
+
+
+def test_the_night_has_the_order_of_its_plan(plan: Callable[..., Plan]) -> None:
+    """Its lanes are asked in the plan's order, whatever cards are here."""
+    made = plan(
+        mon="last,,mid,,,,single\nmid,,first,,,,single\nshort,a.png,,,,,single\n"
+        "first,a.png,,,,,single\nhigh,a.png,,,,5,single\n"
+    )
+    going = [line.key for line in made.lines if line.waits is None]
+    pool, came = Changing(), list[str]()
+    lanes = lanes_for(made, night="n", pool=pool, control=Control)
+
+    async def shot(key: str) -> None:
+        async with lanes.lane(key) as lane:
+            assert lane.words is None
+            came.append(key)
+            pool.found = () if len(came) == 2 else Changing.found
+            lane.ended = None
+
+    async def run() -> None:
+        await asyncio.gather(*map(shot, sorted(going)))
+
+    asyncio.run(run())
+    assert came == going
