@@ -29,14 +29,19 @@ def check(sheets: Sheets, root: Root = HERE, as_json: Json = False) -> None:
     found = read_sheets(sheets, root)
     faults = [fault for sheet in found for fault in sheet.faults]
     shots = sum(len(sheet.shots) for sheet in found)
+    warned = [(shot, words) for sheet in found for shot in sheet.shots for words in shot.warnings]
     if as_json:
-        print_json({"shots": shots, "faults": [fault.to_dict() for fault in faults]})
+        told = [{"shot": shot.id, "row": shot.row, "words": words} for shot, words in warned]
+        print_json({"shots": shots, "faults": [f.to_dict() for f in faults], "warnings": told})
     elif faults:
         print_faults(faults)
     else:
         from reports.words import shot_count
 
         out().print(f"{shot_count(shots)}, no fault.", highlight=False)
+    for shot, words in () if as_json else warned:
+        line = f"! row {shot.row} ({shot.id}): {words}"
+        err().print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(BAD_INPUT if faults else 0)
 
 

@@ -137,6 +137,18 @@ def test_a_good_sheet_ends_with_0(rushes: Any, studio: Any) -> None:
     assert (done.returncode, done.stdout) == (0, "1 shot, no fault.\n")
 
 
+def test_what_will_run_but_looks_odd_is_said(rushes: Any, studio: Any) -> None:
+    """A deadline that has passed is no fault: 0, and a warning with its row."""
+    sheet = studio.sheet([{"shot": "a", "deadline": "2020-01-01"}])
+    done = rushes("check", sheet, "--root", studio.root)
+    assert (done.returncode, done.stdout) == (0, "1 shot, no fault.\n")
+    assert "! row 2 (a): deadline 2020-01-0" in done.stderr
+    (warning,) = json.loads(rushes("check", sheet, "--root", studio.root, "--json").stdout)[
+        "warnings"
+    ]
+    assert (warning["shot"], warning["row"]) == ("a", 2)
+
+
 def test_run_with_a_bad_sheet_starts_nothing(rushes: Any, studio: Any) -> None:
     """2, every fault on standard error, and no ledger, no takes, no server."""
     sheet = studio.sheet([{"shot": "a", "frames": "many"}])
