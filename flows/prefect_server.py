@@ -16,8 +16,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from flows.parent import die_with
 from flows.shown import SHOWN, begin, show
@@ -132,13 +134,22 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
             raise ServerDidNotStart(
                 f"the Prefect server ended with code {process.returncode}; its log is {log}"
             )
-        try:
+        with suppress(urllib.error.URLError, OSError):
             with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
-                if answer.status == 200:
+                # NOTE: another server may have taken the port since it was looked at.
+                if answer.status == 200 and _listens(process.pid):
                     return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
+        time.sleep(0.1)
     raise ServerDidNotStart(f"no answer at {url} in {START_SECONDS:.0f} s; its log is {log}")
+
+
+def _listens(pid: int) -> bool:
+    """Whether the process can be reached at some port; not, where it has ended."""
+    try:
+        sockets = psutil.Process(pid).net_connections("inet")
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN for each in sockets)
 
 
 def _main() -> None:

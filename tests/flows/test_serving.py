@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.prefect_server import PrefectServer, ServerDidNotStart, port_is_free
+from flows.prefect_server import (
+    PrefectServer,
+    ServerDidNotStart,
+    _listens,
+    _wait_until_it_answers,
+    port_is_free,
+)
 from flows.served import ROOT, belong_to_server
 from flows.serving import AlreadyServed, Serving, serving, sole_server
 from manifests.errors import BadInput
@@ -87,6 +95,34 @@ def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(tmp_path:
     log = tmp_path / "log"
     for host, url in (("0.0.0.0", "http://127.0.0.1:4200"), ("10.0.0.5", "http://10.0.0.5:4200")):
         assert PrefectServer(port=4200, log=log, host=host, root=tmp_path).url == url
+
+
+class _Healthy(BaseHTTPRequestHandler):
+    """A server of somebody else that is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        return
+
+
+@pytest.mark.slow
+def test_a_server_of_somebody_else_at_our_port_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """One that took the port after we had looked answers for ours, which cannot start."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+    with HTTPServer(("127.0.0.1", 0), _Healthy) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/api/health"
+        with pytest.raises(ServerDidNotStart, match="ended with code 0"):
+            _wait_until_it_answers(child, url, tmp_path / "log")
+        other.shutdown()
+    assert not _listens(child.pid)
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", 0))
+        ours.listen()
+        assert _listens(os.getpid())
 
 
 # The tests below are slow because they import Prefect, which takes seconds.
