@@ -337,7 +337,7 @@ def main() -> None:
         folder = Path(text)
         models = tuple(dict.fromkeys((small, large)))
         note("together", lambda: asyncio.run(together(rig, folder, models)))
-        note("upscale", lambda: asyncio.run(upscale(rig, folder, small)))
+        note("upscale", lambda: asyncio.run(upscale(rig, folder, f"{small} quick")))
         note("short", lambda: asyncio.run(short(rig, folder, small)))
         note("apart", lambda: asyncio.run(apart(rig, folder, small)))
         if not rig.tiny:  # needs two devices that torch tells apart

@@ -1,8 +1,9 @@
 """Wan models of real size that are drawn on the card, not read: a backend for worker processes.
 
 `RUSHES_BACKEND=benchmarks.random_family:RandomBackend`, and a model's location says which:
-`1.3B`, `14B`, `14B x2` (two experts), `tiny`. Every process that draws a model on a card of one
-kind has the same weights. Nothing is written to a disk, so a 14B is there within seconds.
+`1.3B`, `14B`, `tiny`, `14B x2` (two experts), `1.3B quick` (a small text encoder). Every
+process that draws a model on a card of one kind has the same weights. Nothing is written to a disk,
+so a 14B is there within seconds.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "tiny": {**_WIDE, "num_attention_heads": 2, "ffn_dim": 64, "num_layers": 2},
 }
 """Text-to-video; the rest is the class's own default."""
-_TINY_UMT5 = {**UMT5_XXL, "vocab_size": 600, "d_ff": 64, "num_layers": 1, "num_heads": 2}
+_SMALL_UMT5 = {**UMT5_XXL, "vocab_size": 600, "d_ff": 64, "num_layers": 1, "num_heads": 2}
 
 
 def load_random(request: LoadRequest) -> RandomWan:
     """The model that the location names, with its weights on the device that renders."""
-    size, _, two = Path(request.model.location).name.partition(" ")
-    device, tiny = torch.device(request.device), size == "tiny"
+    size, *words = Path(request.model.location).name.split()
+    device, tiny, two = torch.device(request.device), size == "tiny", "x2" in words
     half = torch.bfloat16 if device.type == "cuda" else torch.float32
     draw = partial(drawn, device=device, home=device)
     settings = TRANSFORMERS[size]
-    umt5 = UMT5Config(**(_TINY_UMT5 if tiny else UMT5_XXL))
+    umt5 = UMT5Config(**(_SMALL_UMT5 if tiny or "quick" in words else UMT5_XXL))
     vae = partial(AutoencoderKLWan, **({"base_dim": 8} if tiny else {}))
     pipe: Any = WanPipeline(
         tokenizer=None,

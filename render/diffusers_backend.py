@@ -21,7 +21,7 @@ from render.backend import RenderBackend, Tell, Watch
 from render.descent import Descent, Rungs
 from render.developing import CLIP, Developing, develop
 from render.encodings import Encodings
-from render.errors import ModelUnavailable, SourceUnreadable
+from render.errors import ModelUnavailable, SourceUnreadable, TakeDoomed
 from render.families.base import Family, LoadedModel, LoadRequest
 from render.families.registry import FAMILIES, load_model
 from render.ladder import Rung
@@ -29,7 +29,7 @@ from render.look import Look
 from render.looking import with_strips
 from render.memory import machine_failures_named, peak_bytes, start_peak, trim
 from render.midway import CADENCE, Cadence
-from render.order import Placement, Receipt, RenderOrder, StageReceipt
+from render.order import Placement, Receipt, RenderOrder, Span, Spent, StageReceipt
 from render.parallel import leading, lend, why_not
 from render.speed_compile import CompileFailed, Compiler, FailureMemory
 from render.speed_levers import Accelerator
@@ -125,7 +125,11 @@ class DiffusersBackend(RenderBackend):
             begun = time.perf_counter()
             start_peak(take.device)
             descent = Descent(take, self._rungs, card=_device_words(take.device))
-            stages, film, rungs = self._on_card(take, descent)
+            try:
+                stages, film, rungs = self._on_card(take, descent)
+            except TakeDoomed as doomed:
+                doomed.spent = _spent(take, seconds=time.perf_counter() - begun).to_dict()
+                raise
             peak = peak_bytes(take.device)
         clip = film.finish()
         stages = take.previews.finish(stages)
@@ -278,8 +282,21 @@ def _receipt(
         speed=take.speed.value,
         reused=tuple(take.reused),
         looks=with_strips(take.looks),
-        timeline=tuple(sorted(take.timeline, key=lambda span: span.begun)),
+        timeline=_in_order(take),
     )
+
+
+def _spent(take: Take, *, seconds: float) -> Spent:
+    return Spent(
+        seconds=seconds,
+        device=_device_words(take.device),
+        card=_card_name(take.device),
+        timeline=_in_order(take),
+    )
+
+
+def _in_order(take: Take) -> tuple[Span, ...]:
+    return tuple(sorted(take.timeline, key=lambda span: span.begun))
 
 
 def _finished(order: RenderOrder) -> tuple[Receipt | None, list[str]]:

@@ -130,6 +130,8 @@ class TakeDoomed(RenderError):
         """Its class, as the look named it."""
         self.told = dict(told or {})
         """`Opinion.told`: what the look has to say to whoever concludes the take."""
+        self.spent: dict[str, Any] | None = None
+        """What the take had used, as plain data of `render.order.Spent`; None: nobody counted."""
 
 
 class GradeUnusable(RenderError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,29 @@ class Receipt:
                 "timeline": tuple(Span(**span) for span in data.get("timeline", ())),
             }
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a take had used that was stopped after an early stage: it has no receipt."""
+
+    seconds: float
+    """Wall time in the worker."""
+    device: str
+    """As `Receipt.device`."""
+    card: str = ""
+    """As `Receipt.card`."""
+    timeline: tuple[Span, ...] = ()
+    """What the worker did when, in order."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Spent:
+        """What `to_dict` wrote. Raises TypeError or KeyError."""
+        return cls(**{**data, "timeline": tuple(Span(**span) for span in data["timeline"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from render.order import Receipt, Span
+from render.order import Receipt, Span, Spent
 
 PREPARING = ("load", "meet")
 """Kinds of spans in which weights are read or cards connected: the card is held and idle."""
@@ -31,10 +31,11 @@ class CardBusy:
         return self.computing / self.seconds if self.seconds > 0 else 0.0
 
 
-def card_busy(receipts: Iterable[Receipt]) -> tuple[CardBusy, ...]:
+def card_busy(receipts: Iterable[Receipt | Spent]) -> tuple[CardBusy, ...]:
     """Every card that the takes' timelines tell of, by its name. CPUs are left out.
 
-    What overlaps counts once. The first load of a card lies before its window.
+    Takes that were stopped early count with what they had used. What overlaps counts once. The
+    first load of a card lies before its window.
     """
     spans: defaultdict[str, list[Span]] = defaultdict(list)
     for receipt in receipts:

@@ -9,6 +9,7 @@ from typing import Any
 
 from manifests.shot import Shot
 from qc.scorecard import FailureClass, Finding
+from render.order import Spent
 from reports.records import DeliveryRecord, NightRecord, ShotRecord, TakeRecord
 from reports.take import ShotStatus, TakeStatus
 from reports.timing import Headline, PhaseSeconds
@@ -40,6 +41,8 @@ class TakeLine:
     """Where the time went; empty without a receipt."""
     stage_strips: tuple[Path | None, ...] = ()
     """One for each stage of the receipt: a rough picture of what it left; None when not on disk."""
+    spent: Spent | None = None
+    """What it had used when it was stopped after an early stage; None for any other take."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from manifests.shot import Shot
 from qc.judge import rank
+from render.order import Spent
 from reports.ledger_reads import LedgerReads
 from reports.lines import Failure, NightReport, ShotLine, TakeLine
 from reports.media import stage_pictures, take_pictures
@@ -19,7 +20,7 @@ from reports.records import (
     TakeRecord,
 )
 from reports.take import TakeStatus
-from reports.timing import headline_of, phases_of, wall_seconds
+from reports.timing import PhaseSeconds, headline_of, phases_of, phases_spent, wall_seconds
 
 _TOLD = (EventKind.NOTE, EventKind.POSTPONED, EventKind.WAITS, EventKind.CANCELLED)
 """Events that a shot's notes repeat."""
@@ -43,6 +44,7 @@ def build_night_report(ledger: LedgerReads, night_id: str) -> NightReport:
             [line.delivery for line in shots if line.delivery is not None],
             wall=wall_seconds(night, events, [t.record for s in shots for t in s.takes], made),
             resumed=resumed,
+            stopped=_all_spent(events),
         ),
         shots=shots,
         needs=tuple(needs_of(night, shots, refused)),
@@ -100,6 +102,23 @@ def _stopped_strips(take: TakeRecord, events: list[EventRecord]) -> tuple[Path |
     return tuple(_on_disk(Path(path)) for paths in noted for path in paths)
 
 
+def _spent(take: TakeRecord, events: list[EventRecord]) -> Spent | None:
+    """What a take had used that was stopped after its first stage, as it was noted then."""
+    return next(iter(_all_spent([e for e in events if e.take_id == take.take_id])), None)
+
+
+def _all_spent(events: list[EventRecord]) -> list[Spent]:
+    """What all takes had used that these events say were stopped."""
+    noted = (event.data.get("spent") for event in events)
+    return [Spent.from_dict(spent) for spent in noted if spent]
+
+
+def _phases(take: TakeRecord, spent: Spent | None) -> tuple[PhaseSeconds, ...]:
+    if take.receipt is not None:
+        return phases_of(take.receipt)
+    return () if spent is None else phases_spent(spent)
+
+
 def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
     failures = tuple(
         Failure(
@@ -112,12 +131,14 @@ def _take_line(take: TakeRecord, events: list[EventRecord]) -> TakeLine:
         and event.kind in (EventKind.MACHINE_FAILURE, EventKind.FINISH_FAILURE, EventKind.ABANDONED)
     )
     strip, preview = (None, None) if take.receipt is None else take_pictures(take.receipt.clip)
+    spent = None if take.receipt is not None else _spent(take, events)
     return TakeLine(
         record=take,
         failures=failures,
         strip=strip,
         preview=preview,
-        phases=() if take.receipt is None else phases_of(take.receipt),
+        phases=_phases(take, spent),
+        spent=spent,
         stage_strips=_stopped_strips(take, events)
         if take.receipt is None
         else stage_pictures(take.receipt),

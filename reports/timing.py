@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from render.order import Receipt
+from render.order import Receipt, Spent
 from reports.busy import CardBusy, card_busy
 from reports.records import DeliveryRecord, EventKind, EventRecord, NightRecord, TakeRecord
 from reports.take import ShotStatus, TakeStatus
@@ -84,6 +84,13 @@ def phases_of(receipt: Receipt) -> tuple[PhaseSeconds, ...]:
     )
 
 
+def phases_spent(spent: Spent) -> tuple[PhaseSeconds, ...]:
+    """The phases of a take that was stopped early, in the order in which they ran."""
+    return tuple(
+        PhaseSeconds(phase=span.kind, seconds=span.ended - span.begun) for span in spent.timeline
+    )
+
+
 def headline_of(
     night_id: str,
     shots: Sequence[tuple[ShotStatus, bool, Sequence[TakeRecord]]],
@@ -91,8 +98,12 @@ def headline_of(
     *,
     wall: float,
     resumed: int,
+    stopped: Sequence[Spent] = (),
 ) -> Headline:
-    """The headline of a night from its shots: (status, carried over, takes in order)."""
+    """The headline of a night from its shots: (status, carried over, takes in order).
+
+    `stopped` is what takes of this night had used that were stopped after an early stage.
+    """
     by_status = Counter(status for status, _, _ in shots)
     approved = [takes for status, _, takes in shots if status is ShotStatus.APPROVED]
     retaken = sum(any(t.status is TakeStatus.REJECTED for t in takes) for takes in approved)
@@ -117,6 +128,7 @@ def headline_of(
         phases=_summed(
             [
                 *(phase for take in rendered if take.receipt for phase in phases_of(take.receipt)),
+                *(phase for spent in stopped for phase in phases_spent(spent)),
                 *(
                     PhaseSeconds(phase="finish", seconds=delivery.delivery.seconds)
                     for delivery in deliveries
@@ -126,7 +138,9 @@ def headline_of(
         ),
         wall_seconds=wall,
         resumed=resumed,
-        cards=card_busy(take.receipt for take in rendered if take.receipt is not None),
+        cards=card_busy(
+            [*(take.receipt for take in rendered if take.receipt is not None), *stopped]
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from manifests.preset import load_preset
 from manifests.stage import Recipe
+from render.errors import TakeDoomed
 from render.order import LookOrder
 from reports.records import EventKind
 from tasks.desk import Desk, Job
@@ -33,13 +34,13 @@ def look_order(night: Desk, job: Job, recipe: Recipe, number: int) -> LookOrder 
     )
 
 
-def note_stopped(night: Desk, take_id: str, folder: Path, words: str) -> None:
-    """Write down that a take was stopped, and where its pictures are."""
+def note_stopped(night: Desk, take_id: str, folder: Path, error: TakeDoomed) -> None:
+    """Write down that a take was stopped, what it had used, and where its pictures are."""
     strips = sorted(folder.glob(STRIP)) + sorted(folder.glob(f"candidate-*/{STRIP}"))
     night.ledger.event(
         kind=EventKind.NOTE,
-        words=words,
+        words=str(error),
         night=night.night_id,
         take_id=take_id,
-        data={"strips": [str(path) for path in strips]},
+        data={"strips": [str(path) for path in strips], "spent": error.spent},
     )

@@ -84,7 +84,7 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
         # Judged by a look after its first stage: the rest would have been rendered for nothing.
         verdict = Verdict.from_dict(error.told)
         conclude(night, job, number, None, verdict, by_stage=_blamed(error, verdict))
-        note_stopped(night, take.take_id, order.folder, str(error))
+        note_stopped(night, take.take_id, order.folder, error)
         return error.failure
     except OutOfHours as error:
         # Nothing failed: it goes on from its checkpoint, first in line in the next night.

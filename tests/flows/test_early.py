@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 from html import unescape
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from fake_pool import FakePool
 
 from manifests.candidates import candidate_seeds
+from render.order import Spent
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind, EventRecord, TakeRecord
 
@@ -75,6 +77,11 @@ def test_a_lost_take_stops_and_is_retaken(studio: Any) -> None:
     (stopped,) = [note for note in notes if note.take_id == first.take_id]
     assert stopped.words.startswith("stopped after stage 1")
     assert [Path(path).name for path in stopped.data["strips"]] == ["stage-1.jpg"]
+    assert Spent.from_dict(stopped.data["spent"]).seconds == 4.0
+    with (Path(result["report"]).parent / "rushes.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert second.receipt is not None
+    assert float(row["seconds"]) == pytest.approx(4.0 + second.receipt.seconds, abs=0.01)
     assert second.receipt is not None
     (look,) = second.receipt.looks
     assert look.words == "nothing to object to"

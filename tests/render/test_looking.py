@@ -20,7 +20,7 @@ from render.diffusers_backend import DiffusersBackend
 from render.errors import NonFiniteFrames, TakeDoomed
 from render.families.wan import WanModel
 from render.look import Glimpse, Look, Opinion
-from render.order import Receipt, RenderOrder
+from render.order import Receipt, RenderOrder, Spent
 from render.preview_factors import PreviewFactors
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -106,6 +106,9 @@ def test_a_doomed_take_stops_behind_stage_one(order_for: OrderFor) -> None:
         "stage-1.jpg",
         "stage-1.safetensors",
     ]
+    spent = Spent.from_dict(json.loads(json.dumps(error.spent)))
+    assert [span.kind for span in spent.timeline][:3] == ["load", "encode", "stage 1"]
+    assert sum(span.ended - span.begun for span in spent.timeline) <= spent.seconds + 0.1
     told.clear()
     with pytest.raises(TakeDoomed):
         _render(order, Looker(DOOMED), tell=told.append)
