@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -134,13 +134,19 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
             raise ServerDidNotStart(
                 f"the Prefect server ended with code {process.returncode}; its log is {log}"
             )
-        with suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
-                # NOTE: another server may have taken the port since it was looked at.
-                if answer.status == 200 and _listens(process.pid):
-                    return
+        # NOTE: another server may have taken the port since it was looked at.
+        if _is_well(url) and _listens(process.pid):
+            return
         time.sleep(0.1)
     raise ServerDidNotStart(f"no answer at {url} in {START_SECONDS:.0f} s; its log is {log}")
+
+
+def _is_well(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def _listens(pid: int) -> bool:
