@@ -47,6 +47,7 @@ def _shot(line: ShotLine) -> ShotLine:
         delivery=None if line.delivery is None else _delivery(line.delivery),
         best=best,
         notes=(),
+        waits="",
     )
 
 
@@ -55,6 +56,9 @@ def _record(record: ShotRecord) -> ShotRecord:
         record.shot,
         recipe=_recipe(record.shot.recipe),
         source=None,
+        deadline=None,
+        after=(),
+        start_from=None,
         title="",
         style=None,
         notes="",
