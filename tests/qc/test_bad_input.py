@@ -163,26 +163,27 @@ def test_a_size_that_changes_midway_is_told(clip, write_clip, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 40 s of one core; other work may run beside it
 def test_ten_minutes_take_no_more_memory_than_one(write_clip, moves, filmed, tmp_path):
-    """14,400 frames from a file: from the first minute to the last less than 40 MB is added."""
+    """7,200 frames from a file: from the first minute to the last less than 40 MB is added."""
     picture = filmed("coffee", moves["pan"], frames=60, width=96, height=64)
     there_and_back = np.concatenate([picture, picture[::-1]])
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(24), options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=Fraction(12), options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for index in range(14_400):
+        for index in range(7_200):
             frame = av.VideoFrame.from_ndarray(there_and_back[index % 120], format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     resident: dict[int, int] = {}
 
     def watch(done, announced):
-        if done in {1440, 14_400}:
+        if done in {720, 7_200}:
             gc.collect()
             resident[done] = psutil.Process().memory_info().rss
 
     card = measure(path, source=None, expected=None, lpips=None, tell=watch)
-    assert card.frames == 14_400
-    assert len(card.curves["luma"]) == 14_400
-    assert (resident[14_400] - resident[1440]) / 2**20 < 40
+    assert card.frames == 7_200
+    assert len(card.curves["luma"]) == 7_200
+    assert (resident[7_200] - resident[720]) / 2**20 < 40
