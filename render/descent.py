@@ -96,6 +96,7 @@ class Descent:
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
         release(self._take.device)
+        self._take.count_shortages()
         phase = None if doing is None else _PHASES.get(doing.split()[0])
         rung = None if phase is None else next_rung(phase, self.taken, allowed=self._allowed)
         if rung is None or gang is not None:

@@ -124,6 +124,7 @@ class DiffusersBackend(RenderBackend):
             take.check_hours("before it had the card")
             begun = time.perf_counter()
             start_peak(take.device)
+            take.count_shortages()
             descent = Descent(take, self._rungs, card=_device_words(take.device))
             try:
                 stages, film, rungs = self._on_card(take, descent)

@@ -67,11 +67,16 @@ class Encodings:
         encode: Callable[[], _Parts],
         model: LoadedModel,
     ) -> _Parts:
-        """From memory, from the store, or encoded now; on the model's device."""
+        """From memory, from the store, or encoded now; on the model's device.
+
+        What was encoded by kernels that made do with less memory is this take's alone.
+        """
         if key not in self._kept:
             parts = take.store.find(kind, key)
             if parts is None:
                 parts = encode()
+                if take.made_do:
+                    return {name: part.to(model.device) for name, part in parts.items()}
                 take.store.keep(kind, key, parts)
             else:
                 take.reuses("prompt" if kind is Kind.TEXT else "still")

@@ -149,7 +149,8 @@ def _run_stage(
         raise
     receipts.append(_stage_receipt(take, k, latents, keeper.seconds))
     path = save_checkpoint(folder, latents, receipts, plan=plan)
-    take.store.keep_file(Kind.STAGE, plan, path)
+    if not take.made_do:
+        take.store.keep_file(Kind.STAGE, plan, path)
     keeper.forget()
     _preview(take, k, latents, model=model, image=conditioning.image)
     return latents

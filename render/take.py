@@ -56,6 +56,8 @@ class Take:
     """What was thought of it after an early stage."""
     previews: StagePreviews = field(init=False)
     """Pictures of what the stages left."""
+    _shortages: int = 0
+    """Of this process, when it was last counted."""
     _stop: float | None = field(init=False)
     """When it is to stop, by a clock that nobody can put."""
 
@@ -80,6 +82,16 @@ class Take:
             raise OutOfHours(
                 f"the night's hours ended {place}; it goes on from there in the next night"
             )
+
+    def count_shortages(self) -> None:
+        """The take has the card, or goes on one rung down: from now on what is short is noted."""
+        self._shortages = shortages(self.device)
+
+    @property
+    def made_do(self) -> bool:
+        """Whether a kernel was refused memory since, and another one ran in its place: what is
+        computed may have other last bits, and is nobody else's."""
+        return shortages(self.device) > self._shortages
 
     @contextmanager
     def phase(self, name: str, *, on_card: bool = True) -> Iterator[None]:

@@ -15,10 +15,12 @@ from plain_render import hashes, render
 from safetensors.torch import load_file, save_file
 
 from manifests.stage import Speed
+from render import take as take_module
 from render.backend import Progress
 from render.checkpoint import load_checkpoint
 from render.diffusers_backend import DiffusersBackend
 from render.errors import NonFinite, NonFiniteFrames
+from render.families.wan import WanModel
 from render.midway import NAME, Cadence
 from render.order import RenderOrder
 
@@ -210,3 +212,27 @@ def test_a_decode_that_broke_costs_no_stage(
     recipe = replace(order.recipe, vae_precision="float32")
     receipt = render(replace(order, recipe=recipe, folder=tmp_path / "t2"))
     assert receipt.reused == ("stage 1", "stage 2")
+
+
+def test_what_kernels_short_of_memory_made_is_nobody_elses(
+    stored: RenderOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A take whose still was encoded by kernels that made do with less memory says so, and leaves
+    neither the still nor the stages that saw it in the store; the texts before it are exact."""
+    refused, encode = 0, WanModel.encode_still
+
+    def short(self: WanModel, *args: Any, **kwargs: Any) -> Any:
+        nonlocal refused
+        refused += 1
+        return encode(self, *args, **kwargs)
+
+    monkeypatch.setattr(take_module, "shortages", lambda device: refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(WanModel, "encode_still", short)
+        receipt = render(stored)
+    assert [note.partition(":")[0] for note in receipt.notes] == ["encode"]
+    other = replace(stored, take_id="sheet/002/t1", shot="002", folder=tmp_path / "other")
+    exact = render(other)
+    assert exact.reused == ("prompt",)
+    assert exact.notes == ()
+    assert render(replace(other, folder=tmp_path / "third")).reused[:2] == ("stage 1", "stage 2")
