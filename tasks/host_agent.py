@@ -74,8 +74,10 @@ Tell = Callable[[str], None]
 async def serve_nights(host: Host, *, stop: asyncio.Event, tell: Tell) -> None:
     """Join every night at the host's address until `stop` is set. Raises NotLetIn, BadInput."""
     import dask
+    import distributed  # noqa: F401 - it sets its own loggers as it is imported
 
     dask.config.set(settings_for(host.crew.posts))
+    # What becomes of this host is told in words; the engine's own chatter is not.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     host.scratch.mkdir(parents=True, exist_ok=True)
     said = ""

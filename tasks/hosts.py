@@ -382,4 +382,6 @@ class _Goodbyes(SchedulerPlugin):
         self._gone = gone
 
     def remove_client(self, scheduler: Any, client: str) -> None:
+        # NOTE: else the engine complains, loudly, of each word that it cannot tell it any more.
+        scheduler.unsubscribe_topic(TO_HOSTS, client)
         self._gone(client)

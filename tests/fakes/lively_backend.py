@@ -1,14 +1,15 @@
 """The fake backend on a host: it writes as it goes, as the real one does, and can be watched.
 
-Words in the prompt: `[beats 20]` takes so many steps of a tenth of a second, each of which writes
-`midway.txt` (the process and the step) the way checkpoints are written. That it was about to do so
-is a line of `steps.log`, which is written past every rule: so a test can see who was still alive.
+Words in the prompt: `[until go]` takes steps of a tenth of a second until there is a file `go` in
+the take's folder. Each writes `midway.txt` (the process and the step) the way checkpoints are
+written. That it was about to do so is a line of `steps.log`, which is written past every rule: so a
+test can see who was still alive.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import re
 import time
 
 from card_backend import CardBackend
@@ -34,23 +35,27 @@ class LivelyBackend(CardBackend):
         look: Look | None = None,
     ) -> Receipt:
         """See `RenderBackend.render`."""
-        beats = re.search(r"\[beats ([0-9]+)\]", order.recipe.prompt)
         with self.card():
-            steps = int(beats[1]) if beats else 0
-            order.folder.mkdir(parents=True, exist_ok=True)
-            for step in range(1, steps + 1):
-                time.sleep(BEAT)
-                with (order.folder / "steps.log").open("a") as log:
-                    log.write(f"{os.getpid()} {step}\n")
-                write_atomic(order.folder / "midway.txt", f"{os.getpid()} {step}")
-                tell(
-                    Progress(
-                        take_id=order.take_id,
-                        phase="stage",
-                        stage=1,
-                        stages=1,
-                        step=step,
-                        steps=steps,
-                    )
-                )
+            if "[until go]" in order.recipe.prompt:
+                self._beat(order, tell)
         return super().render(order, tell=tell, watch=watch, look=look)
+
+    def _beat(self, order: RenderOrder, tell: Tell) -> None:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        for step in itertools.count(1):
+            time.sleep(BEAT)
+            with (order.folder / "steps.log").open("a") as log:
+                log.write(f"{os.getpid()} {step}\n")
+            write_atomic(order.folder / "midway.txt", f"{os.getpid()} {step}")
+            tell(
+                Progress(
+                    take_id=order.take_id,
+                    phase="stage",
+                    stage=1,
+                    stages=1,
+                    step=step,
+                    steps=step + 1,
+                )
+            )
+            if (order.folder / "go").exists():
+                break

@@ -89,6 +89,11 @@ def test_a_night_without_cards_waits_for_the_first_host(hosts: Hosts) -> None:
     assert not (hosts.root / ".rushes/hosts.json").exists()
 
 
+def _go(root: Path, name: str) -> None:
+    """Let a take end at its next step."""
+    (root / "takes" / name / "go").touch()
+
+
 async def _at_work(root: Path, name: str, step: int = 3) -> int:
     """Wait until a take has made some steps; the process that makes them."""
     midway = root / "takes" / name / "midway.txt"
@@ -106,13 +111,14 @@ def test_a_host_that_leaves_finishes_what_it_has(hosts: Hosts) -> None:
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         first = hosts.join(pool, "a")
-        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[beats 40]"))
+        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[until go]"))
         await _at_work(hosts.root, "sh0010")
         hosts.join(pool, "b")
         await until(lambda: pool.cards == 2)
         ended = asyncio.create_task(asyncio.to_thread(first.leave))
         await until(lambda: pool.cards == 1)
         later = asyncio.create_task(_render(pool, hosts.root, "sh0020"))
+        _go(hosts.root, "sh0010")
         assert (await take).host == "a"
         assert (await later).host == "b"
         assert await ended == 0
@@ -127,11 +133,12 @@ def test_a_host_that_has_no_time_gives_back_what_it_has(hosts: Hosts) -> None:
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         first = hosts.join(pool, "a", drain=0.0)
-        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[beats 60]"))
+        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[until go]"))
         await _at_work(hosts.root, "sh0010")
         hosts.join(pool, "b")
         await until(lambda: pool.cards == 2)
         assert await asyncio.to_thread(first.leave) == 0
+        _go(hosts.root, "sh0010")
         assert (await take).host == "b"
         assert not any("renders no more" in words for words in news)
 
@@ -144,11 +151,12 @@ def test_a_host_that_is_unplugged_in_the_middle_of_a_take(hosts: Hosts) -> None:
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         first = hosts.join(pool, "a")
-        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[beats 40]"))
+        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[until go]"))
         await _at_work(hosts.root, "sh0010")
         hosts.join(pool, "b")
         await until(lambda: pool.cards == 2)
         await asyncio.to_thread(first.kill)
+        _go(hosts.root, "sh0010")
         receipt = await take
         assert receipt.host == "b"
         assert any(words.startswith("a was cut off") for words in news), news
@@ -169,7 +177,7 @@ def test_a_host_that_comes_back_from_a_freeze_writes_nothing_into_a_take_of_anot
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
         first = hosts.join(pool, "a")
-        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[beats 70]"))
+        take = asyncio.create_task(_render(pool, hosts.root, "sh0010", "[until go]"))
         frozen = await _at_work(hosts.root, "sh0010")
         hosts.join(pool, "b")
         await until(lambda: pool.cards == 2)
@@ -182,6 +190,7 @@ def test_a_host_that_comes_back_from_a_freeze_writes_nothing_into_a_take_of_anot
         psutil.Process(frozen).resume()
         await until(lambda: _steps(folder, frozen) > steps)
         first.signal_all(signal.SIGCONT)
+        asyncio.get_running_loop().call_later(3.0, _go, hosts.root, "sh0010")
         seen: set[str] = set()
         while not take.done():
             seen.add(midway.read_text().split()[0])
