@@ -13,7 +13,7 @@ still all does). Each metric is that of clips where it can be, with limits of it
   that plainly moves, 0..1. More than the .255 of `qc.frozen`: these frames are of the part that
   moves most, and a later stage still takes noise out of them.
 * `cut`: that of `qc.cut`, over the frames.
-* `colour_drift`: that of `qc.colour_drift`, over the frames.
+* `colour_drift`: that of `qc.colour_drift`, over at most 24 of the frames.
 * `conditioning_ssim`: that of `qc.conditioning`, frame 0 and the source cut to the same part.
 * `conditioning_match`: correlation of the first colours' luma with that of the source at this
   size, -1..1. Absent without a source, and for one of a single tone.
@@ -45,7 +45,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from qc import black, frozen
+from qc import black, cut, frozen
 from qc.conditioning import load_source
 from qc.frame import Frame, Image, prepare, single_frames
 from qc.measure import measure_frames
@@ -56,7 +56,9 @@ Pictures = npt.NDArray[np.floating[Any]]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the frame's width and height."""
 _TABLE = Path(__file__).with_name("early.yaml")
-_AS_CLIPS = ("cut", "colour_drift", "conditioning_ssim")
+_AS_CLIPS = ("colour_drift", "conditioning_ssim")
+_TRACKED = 24
+"""Frames: colours are followed through at most so many, evenly; flow is what takes its time."""
 _STILL = 0.4
 _BLACK = 32.0
 _DARK_PEAK, _DARK_MEAN = 40.0, 16.0
@@ -142,9 +144,12 @@ def _of_frames(pictures: Pictures, box: Box, still: Image | None) -> dict[str, f
     """As clips are measured, on a part of the picture, with the still cut to the same part."""
     part = None if still is None else _part(still, box, *pictures.shape[1:3])
     # A rate is only for metrics that are not looked at here.
-    card = measure_frames([pictures], fps=1.0, source=part)
+    thinned = pictures[:: -(-len(pictures) // _TRACKED)]
+    card = measure_frames([thinned], fps=1.0, source=part)
     metrics = {name: card.metrics[name] for name in _AS_CLIPS if name in card.metrics}
     frames = _frames(pictures)
+    shapes = [cut.look(frame) for frame in frames]
+    metrics |= cut.reduce([cut.compute(*pair) for pair in pairwise(shapes)])
     still_steps = [_is_still(*pair) for pair in pairwise(frames)]
     if still_steps:
         metrics["frozen"] = float(np.mean(still_steps))
