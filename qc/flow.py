@@ -51,10 +51,10 @@ class Pair:
 
 
 class FlowEstimator:
-    """Keeps the DIS object and its grids between pairs of the same size."""
+    """Keeps a DIS object and a grid for each size of frame."""
 
     def __init__(self) -> None:
-        self._dis = _cv.DISOpticalFlow_create(_cv.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        self._dis: dict[tuple[int, ...], Any] = {}
         self._grids: dict[tuple[int, int], Field] = {}
 
     def check(self, before: Frame, after: Frame) -> None:
@@ -67,8 +67,9 @@ class FlowEstimator:
     def compute(self, before: Frame, after: Frame) -> Pair:
         """Flow of the pair both ways, its occlusions and the compensated difference."""
         self.check(before, after)
-        forward: Field = self._dis.calc(before.track, after.track, None)
-        backward: Field = self._dis.calc(after.track, before.track, None)
+        dis = self._dis_for(before.track.shape)
+        forward: Field = dis.calc(before.track, after.track, None)
+        backward: Field = dis.calc(after.track, before.track, None)
         grid = self.grid(before.track.shape)
         target = grid + forward
         seen = _agree(forward, sample(backward, target)) & inside(target, before.track.shape)
@@ -90,6 +91,13 @@ class FlowEstimator:
             residual=np.where(visible, warped - before.plane, np.float32(0)),
             visible=visible,
         )
+
+    def _dis_for(self, shape: tuple[int, ...]) -> Any:
+        # NOTE: one that met a frame too small for its scales chooses others, and keeps to them.
+        if shape not in self._dis:
+            preset = _cv.DISOPTICAL_FLOW_PRESET_MEDIUM
+            self._dis[shape] = _cv.DISOpticalFlow_create(preset)
+        return self._dis[shape]
 
     def grid(self, shape: tuple[int, ...]) -> Field:
         """(h, w, 2) x and y of every pixel; computed once per size."""
