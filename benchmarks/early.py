@@ -65,6 +65,8 @@ LOOKED_FOR = {
     FailureClass.BLACK, FailureClass.FROZEN, FailureClass.CUT, FailureClass.CONDITIONING,
     FailureClass.NAN, FailureClass.NAN_FRAMES,
 }  # fmt: skip
+KEPT = ("kind", "still", "move", "seed", "calls", "early", "stopped", "final")
+"""Of a row, in the results."""
 CLIPS = ("pan", "fast pan", "slow pan", "frozen", "black", "cut", "another picture")
 
 
@@ -327,7 +329,7 @@ def main() -> None:
         "stopping": stopping(results),
         "candidates": {kind: choosing(results, kind) for kind in ("good", EDGE)},
         "known_clips": known_clips(Pocket("cpu")),
-        "rows": results,
+        "rows": [{name: row[name] for name in KEPT} for row in results],
     }
     write_results(args.out, data)
 
