@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.deadline import Deadline
 from manifests.dump import dump_csv, dump_yaml
@@ -22,7 +23,9 @@ from manifests.size import choose_size, fit_frames
 from manifests.upscale import UpscaleRef
 
 few = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 text = st.text(
     st.characters(

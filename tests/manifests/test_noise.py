@@ -11,6 +11,7 @@ import pytest
 from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.noise import TABLE_SIZE, level_words, share_of_noise, table_of, timestep_of
 from manifests.schedules import sigmas
@@ -60,7 +61,7 @@ def test_all_eps_tables_of_comfyui(comfyui: Path) -> None:
 
 
 @given(schedule=st.sampled_from(list(Schedule)), steps=st.integers(1, 120), noise=kinds)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_levels_of_every_kind_fall_to_zero(schedule: Schedule, steps: int, noise: Noise) -> None:
     """Levels start inside the table, never rise, and end with 0 exactly."""
     levels = sigmas(schedule=schedule, steps=steps, shift=1.0, noise=noise)
@@ -70,7 +71,7 @@ def test_levels_of_every_kind_fall_to_zero(schedule: Schedule, steps: int, noise
 
 
 @given(noise=kinds, k=st.integers(0, TABLE_SIZE - 1), shift=st.floats(1.0, 12.0))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_a_model_is_told_the_timestep_of_its_level(noise: Noise, k: int, shift: float) -> None:
     """At a level of its table an eps model is told the index, a flow model 1000 sigma."""
     sigma = float(table_of(noise, shift=1.0 if noise is not Noise.FLOW else shift).levels[k])
@@ -79,7 +80,7 @@ def test_a_model_is_told_the_timestep_of_its_level(noise: Noise, k: int, shift: 
 
 
 @given(noise=kinds, pair=st.tuples(st.floats(0, 1), st.floats(0, 1)))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_more_noise_is_a_greater_share(noise: Noise, pair: tuple[float, float]) -> None:
     """The share of noise rises with the level, from 0 (clean) to at most 1."""
     top = table_of(noise, shift=1.0).levels[-1]

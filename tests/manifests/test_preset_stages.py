@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.cut import BOUNDARY, Cut, lay_out
 from manifests.errors import BadInput
@@ -158,7 +159,7 @@ def test_windows_that_meet_for_the_usual_model_only_are_refused(own):
     shift=st.floats(1.0, 12.0),
     level=st.floats(0.05, 0.98),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_a_cut_divides_the_steps_by_their_level(schedule, sampler, steps, shift, level):
     """Before the cut no step starts below the level, behind it none above; or it is refused."""
     common = {"kind": StageKind.SPLIT, "cfg": 1.0, "schedule": schedule, "sampler": sampler}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.schedules import (
     SPACINGS,
@@ -85,7 +86,7 @@ def test_uni_pc_leaves_out_the_last_level_of_a_longer_schedule(
     denoise=st.floats(0.1, 0.99),
     shift=shifts,
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_a_later_stage_of_uni_pc_ends_the_same_schedule(
     schedule: Schedule, steps: int, denoise: float, shift: float
 ) -> None:
@@ -137,7 +138,7 @@ def test_every_schedule_has_a_spacing() -> None:
 
 
 @given(schedule=schedules, steps=st.integers(1, 120), shift=shifts)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_levels_fall_from_at_most_one_to_zero(schedule: Schedule, steps: int, shift: float) -> None:
     """Levels stay in 0..1, never rise, and end with 0 exactly."""
     levels = sigmas(schedule=schedule, steps=steps, shift=shift)
@@ -152,7 +153,7 @@ def test_levels_fall_from_at_most_one_to_zero(schedule: Schedule, steps: int, sh
     denoise=st.floats(0.1, 1.0),
     shift=shifts,
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_a_renoise_stage_runs_its_steps(
     schedule: Schedule, steps: int, denoise: float, shift: float
 ) -> None:
@@ -162,7 +163,7 @@ def test_a_renoise_stage_runs_its_steps(
 
 
 @given(schedule=schedules, steps=st.integers(2, 60), shift=shifts, data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_windows_join_to_the_whole(
     schedule: Schedule, steps: int, shift: float, data: st.DataObject
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from laws import examples
 from PIL import Image, ImageCms
 
 from manifests.errors import BadInput
@@ -184,7 +185,9 @@ def test_huge_stills_are_refused_before_they_are_decoded(tmp_path, size):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     place=st.integers(0, 2000), value=st.integers(0, 255), suffix=st.sampled_from(["png", "jpg"])

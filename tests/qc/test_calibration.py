@@ -9,6 +9,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from qc.calibration import (
     FEWEST,
@@ -44,7 +45,7 @@ def population(seed: int, number: int, *, middle: float, spread: float = 0.3) ->
     return [math.exp(rng.gauss(math.log(middle), spread)) for _ in range(number)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(limits, clips, st.lists(values, max_size=80))
 def test_a_learned_limit_stays_near_the_default(limit, own, family):
     """Whatever the clips, a limit allows between STRICTEST and LAXEST of what the default does."""
@@ -55,7 +56,7 @@ def test_a_learned_limit_stays_near_the_default(limit, own, family):
         assert STRICTEST * 0.998 <= share <= LAXEST * 1.002
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(limits, clips, st.lists(values, max_size=80))
 def test_a_limit_that_was_learned_still_warns_before_it_fails(limit, own, family):
     """Warn never crosses fail, and what was not set stays unset."""
@@ -65,7 +66,7 @@ def test_a_limit_that_was_learned_still_warns_before_it_fails(limit, own, family
         assert not found.beyond(found.warn, found.fail)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(limits, clips, st.lists(values, max_size=80), st.randoms(use_true_random=False))
 def test_the_order_of_clips_does_not_matter(limit, own, family, rng):
     """Clips shuffled give the same limit, to the last digit."""
@@ -75,14 +76,14 @@ def test_the_order_of_clips_does_not_matter(limit, own, family, rng):
     assert learn(shuffled, limit=limit, family=others) == learn(own, limit=limit, family=family)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(limits, st.lists(values, max_size=FEWEST - 1), st.lists(values, max_size=200))
 def test_few_clips_leave_the_default(limit, own, family):
     """Under FEWEST clips the default holds as it stands, whatever the family's others say."""
     assert learn(own, limit=limit, family=family) == limit
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(limits, st.lists(st.floats(0.01, 10), min_size=FEWEST, max_size=120), st.floats(1, 3))
 def test_worse_clips_never_make_a_limit_stricter(limit, shares, times):
     """The same clips, each worse by the same factor (by the same difference where the metric is a
@@ -98,7 +99,7 @@ def test_worse_clips_never_make_a_limit_stricter(limit, shares, times):
         assert amount(limit, other) >= amount(limit, one) * 0.998
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(limits, clips, st.lists(values, min_size=FEWEST, max_size=120))
 def test_other_cells_never_press_a_cell_below_its_own_need(limit, own, family):
     """A family of better clips makes a cell no stricter than the cell's own clips and the default
@@ -110,7 +111,7 @@ def test_other_cells_never_press_a_cell_below_its_own_need(limit, own, family):
         assert amount(limit, shrunk) >= floor * 0.998
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(limits, st.floats(0.05, 0.6), st.integers(FEWEST, 600))
 def test_no_limit_is_stricter_than_the_noise_allows(limit, share, number):
     """Equal clips, however many: the limit leaves at least their measuring noise above them."""

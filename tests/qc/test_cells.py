@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.errors import BadInput
 from qc.calibration import FEWEST
@@ -62,7 +63,7 @@ measures = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(measures, measures)
 def test_limits_hold_only_for_what_was_measured_alike(learned_with, clip_with):
     """Another backbone, or another version of anything both name, and no learned limit holds:
@@ -80,7 +81,7 @@ def test_limits_hold_only_for_what_was_measured_alike(learned_with, clip_with):
     assert found.words.startswith("calibrated" if alike else "not calibrated")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     st.lists(
         st.builds(
@@ -209,7 +210,7 @@ cells = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(measures, st.lists(cells, max_size=3))
 def test_the_file_is_read_as_it_was_written(tmp_path_factory, measured, learned):
     """read_limits is the inverse of to_text."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from qc import colour_drift, saturation
 
@@ -21,7 +22,7 @@ def points(seed: int, *, count: int = 300, spread: float = 20.0) -> np.ndarray:
     return lab
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seeds, casts)
 def test_a_cast_over_everything_is_its_length(seed, cast):
     """All points pushed one way in (a, b): drift is how far, and none is 0."""
@@ -30,7 +31,7 @@ def test_a_cast_over_everything_is_its_length(seed, cast):
     assert colour_drift.compute(then, now) == pytest.approx(np.hypot(*cast), abs=1e-3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seeds, st.floats(0.5, 1.9))
 def test_stronger_colours_are_no_cast(seed, gain):
     """Colours of many hues that all grow or fade are saturation's."""
@@ -41,7 +42,7 @@ def test_stronger_colours_are_no_cast(seed, gain):
     assert colour_drift.compute(then, now) <= 0.1 * moved + 1e-3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seeds, st.floats(0.05, 0.25))
 def test_points_that_slid_are_no_drift(seed, share):
     """A quarter of the points on another colour changes neither measure much."""
@@ -53,7 +54,7 @@ def test_points_that_slid_are_no_drift(seed, share):
     assert abs(saturation.compute(then, now)) < 0.12
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seeds, st.floats(0.3, 3.0), st.floats(1.05, 1.5))
 def test_saturation_rises_with_the_gain_of_colours(seed, gain, more):
     """Signed: more colour is a larger value; what is not seen is 0."""

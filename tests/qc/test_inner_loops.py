@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from qc import identity, threads
 from qc.boiling import flattest
@@ -19,7 +20,7 @@ seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(12, 90), st.integers(12, 90))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(seeds, sizes, st.sampled_from([0.0, 0.2, 3.0, 60.0]), st.floats(0.01, 1.0))
 def test_the_flattest_quarter_is_that_of_numpys_quantile(seed, size, strength, share):
     """On any gradients, ties and flat ground among them, and however little is seen."""
@@ -32,7 +33,7 @@ def test_the_flattest_quarter_is_that_of_numpys_quantile(seed, size, strength, s
     np.testing.assert_array_equal(slope[seen] <= flattest(slope, seen), expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seeds, sizes, st.integers(1, 12), st.integers(1, 12))
 def test_cell_means_are_opencvs_averages_over_areas(seed, size, rows, columns):
     """Whether the rows fit the grid or not."""
@@ -42,7 +43,7 @@ def test_cell_means_are_opencvs_averages_over_areas(seed, size, rows, columns):
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(seeds, st.floats(0.0, 6.0), st.floats(0.0, 0.2))
 def test_whole_tiles_are_those_that_a_least_squares_fit_calls_so(seed, bent, lost):
     """Points that moved apart or were lost are found as by fitting each tile by itself."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from qc.judge import HARD, judge, rank
 from qc.metrics import METRICS
@@ -125,7 +126,7 @@ def moved(thresholds: Thresholds, metric: str, by: float) -> Thresholds:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.dictionaries(metrics, values, max_size=6), metrics, st.floats(0, 1))
 def test_judge_is_monotone_in_each_threshold(given_, metric, by):
     """A laxer limit never turns an approval into a retake, nor adds a failure."""
@@ -137,7 +138,7 @@ def test_judge_is_monotone_in_each_threshold(given_, metric, by):
     assert not (strict.decision is Decision.APPROVE and lax.decision is Decision.RETAKE)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.dictionaries(metrics, values, max_size=6), metrics, values, values)
 def test_judge_is_monotone_in_each_number(given_, metric, one, other):
     """A worse number never gives a better level or a lower severity."""
@@ -153,7 +154,7 @@ def test_judge_is_monotone_in_each_number(given_, metric, one, other):
     assert severities[0] <= severities[1]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.dictionaries(metrics, values, max_size=8))
 def test_findings_are_sorted_and_round_trip(given_):
     """Worst first: FAIL, WARN, PASS; card and verdict survive JSON-shaped data."""
@@ -199,7 +200,7 @@ def test_stillness_does_not_win_by_failing_in_fewer_ways():
     assert best(still, card_of(cut=0.4)) is still
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.dictionaries(metrics, values, max_size=6), st.dictionaries(metrics, values, max_size=6))
 def test_an_approved_take_outranks_a_failed_one_that_moves(one, other):
     """Rank agrees with the verdict: an approved take that moves beats every failed one."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 from skimage.metrics import structural_similarity
 
 from qc.ssim import check, compute, moments, reduce, ssim
@@ -31,7 +32,7 @@ sizes = st.tuples(st.integers(11, 70), st.integers(11, 70))
 kinds = st.sampled_from(["noise", "flat", "bright", "ramp"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.integers(0, 2**32 - 1), sizes, kinds, kinds)
 def test_equals_scikit_image(seed, size, first_kind, second_kind):
     """Colour and luma SSIM equal scikit-image's gaussian variant to 1e-5, on any content."""

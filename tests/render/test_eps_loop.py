@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 from torch import Tensor
 
 from manifests.noise import table_of
@@ -36,7 +37,7 @@ def _down(x: Tensor, levels: list[float], *, mean: float, sampler: Sampler) -> T
 
 
 @given(kind=EPS, sigma=st.floats(0.05, 10.0))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_noise_is_added_to_the_picture(kind: Noise, sigma: float) -> None:
     """A stage that restarts keeps the whole picture and adds noise of its level."""
     picture, noise = draw_noise(SHAPE, seed=1), draw_noise(SHAPE, seed=2)
@@ -56,7 +57,7 @@ def test_a_full_start_has_the_spread_of_noised_pictures(kind: Noise) -> None:
 
 
 @given(kind=EPS, leftover=st.floats(0.1, 3.0), sigma=st.floats(0.1, 3.0))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_leftover_noise_stays_as_it_is(kind: Noise, leftover: float, sigma: float) -> None:
     """Noise that a split hands on is not divided away: x is passed on bit for bit."""
     before = Latents(x=draw_noise(SHAPE, seed=1), sigma=leftover)

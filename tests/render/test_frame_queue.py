@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from render.frame_queue import FrameQueue
 
@@ -20,7 +21,7 @@ def _chunk(frames: int, value: float) -> np.ndarray:
 
 
 @given(sizes=st.lists(st.integers(1, 6), max_size=12), bound=st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_queue_is_bounded_and_loses_nothing(sizes: list[int], bound: int) -> None:
     """Whatever the chunks, they come out in order, and what waits stays within the bound."""
     queue = FrameQueue(bound * FRAME.nbytes)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.stage import Noise
 from render.errors import Diverged, NonFinite
@@ -36,7 +37,7 @@ def _at(sigma: float, noise: Noise, *, clean: float = 1.0) -> torch.Tensor:
     clean=st.floats(0.1, 30.0),
     offset=st.floats(-3.0, 3.0),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_sane_latents_pass_at_every_level(
     noise: Noise, share: float, clean: float, offset: float
 ) -> None:
@@ -57,7 +58,7 @@ def test_one_broken_value_is_enough(value: float, at: int) -> None:
 
 
 @given(noise=st.sampled_from(list(Noise)), share=st.floats(0.0, 1.0), factor=st.floats(1.05, 1e30))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_what_left_every_proportion_is_refused(noise: Noise, share: float, factor: float) -> None:
     """Above the upper limit latents exploded, below the lower one they collapsed."""
     sigma = share if noise is Noise.FLOW else 14.6 * share

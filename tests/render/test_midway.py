@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from render.midway import NAME, Cadence, Keeper, load_cut
 from render.sampling import StepEnd, draw_noise
@@ -38,7 +39,7 @@ def _kept(folder: Path) -> int:
         most_share=st.floats(0.001, 0.2),
     ),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_what_a_crash_costs_and_what_keeping_costs(
     steps: list[float], cost: float, cadence: Cadence
 ) -> None:

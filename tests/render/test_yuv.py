@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from render.video import BT709_TV, ColourTags
 from render.yuv import rgb_values, to_rgb, to_yuv420
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(rgb=st.tuples(*[st.floats(0, 1, width=32)] * 3))
 def test_planes_are_the_formula(rgb: tuple[float, float, float]) -> None:
     """Every flat colour becomes the nearest codes of BT.709's formula."""
@@ -33,7 +34,7 @@ def test_chroma_sits_on_the_left_column() -> None:
     assert np.abs(cb[:, 1:] - want[1:]).max() <= 0.5 + 1e-4
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(rgb=st.tuples(*[st.floats(0, 1, width=32)] * 3))
 def test_back_is_the_inverse(rgb: tuple[float, float, float]) -> None:
     """A flat colour comes back within 1.7 of 255 levels: what 8-bit Y'CbCr itself loses."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from tasks.chains import Impossible, Work
 from tasks.dispatch import Card, Dispatcher
@@ -102,7 +103,7 @@ def test_equal_nights_are_equal(night: tuple[list[Card], list[Work]]) -> None:
     assert books[0] == books[1]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 2000)), min_size=1, max_size=12))
 def test_deadlines_that_one_card_can_keep_are_kept(dated: list[tuple[float, float]]) -> None:
     """Where taking the earliest first would keep all with some room, none is missed, though long

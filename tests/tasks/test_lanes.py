@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.errors import BadInput
 from tasks.chains import Work
@@ -55,6 +56,8 @@ class Night:
         self.order: list[str] = []
         self.numbers: dict[str, int] = {}
         """How many had a lane before each."""
+        self.asked: dict[str, str] = {}
+        """The card that asked for each."""
         self.over: list[str] = []
         self.refused: dict[str, str] = {}
         self.most = self._inside = 0
@@ -64,7 +67,7 @@ class Night:
             if lane.words is not None:
                 self.refused[name] = lane.words
                 return
-            self.numbers[name] = lane.number
+            self.numbers[name], self.asked[name] = lane.number, lane.card
             self._inside += 1
             self.most = max(self.most, self._inside)
             self.order.append(name)
@@ -77,7 +80,7 @@ class Night:
         await asyncio.gather(*(self.shot(each.id) for each in self.works))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 3), st.lists(st.integers(-2, 2), min_size=1, max_size=12))
 def test_priority_then_the_sheets_order(lanes: int, ranks: list[int]) -> None:
     """Of shots that are equally long, by priority, then as the sheet has them; never too many."""
@@ -113,7 +116,7 @@ def nights(draw: st.DrawFn) -> Night:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(nights())
 def test_every_shot_has_its_turn_or_hears_what_it_waits_for(night: Night) -> None:
     """None begins before all it comes after is approved; none is forgotten; no lane is lost."""
@@ -198,6 +201,17 @@ def test_where_takes_wait_for_a_card_priority_goes_before_who_came_first() -> No
     assert 0 <= night.lanes.place("a/1", 7) < night.lanes.place("a/2", 1)
 
 
+def test_shots_of_one_model_are_asked_for_by_the_card_that_holds_it() -> None:
+    """Two models, two cards: after the first shot of each, a card asks for no other model."""
+    works = [work(f"s/{n}", model="ab"[n % 2], seconds=9.0) for n in range(12)]
+    night = Night(4, works, cards=[CARD, Card(name="card-1", memory=1)])
+    asyncio.run(night.run())
+    models = {each.id: each.model for each in works}
+    asked = {(models[name], card) for name, card in night.asked.items()}
+    assert len(asked) == 2
+    assert len({card for _, card in asked}) == 2
+
+
 def test_cards_that_come_and_go_take_shots_and_leave_them_to_others() -> None:
     """While no card is here a few shots wait for one; a card that comes later is asked for more."""
 
@@ -263,7 +277,7 @@ def test_a_shot_that_gives_up_waiting_takes_no_lane_with_it() -> None:
         assert night.lanes._taken == 0
         assert {"1", "3"} <= set(night.order)
 
-    for turns in range(6):
+    for turns in range(1, 6):
         asyncio.run(run(turns))
 
 

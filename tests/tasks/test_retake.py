@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 from two_stage_recipe import RANGES, recipe
 
 from manifests.families import FAMILIES
@@ -52,14 +53,14 @@ recipes = st.builds(
 
 
 @given(failing, recipes, st.integers(1, 5))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_takes_are_bounded(failures: list[FailureClass], start: Recipe, most: int) -> None:
     """However takes fail, no shot gets more takes than it may have."""
     assert len(follow(failures, start=start, max_takes=most)) <= most
 
 
 @given(failing, recipes)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_no_recipe_is_rendered_twice(failures: list[FailureClass], start: Recipe) -> None:
     """The policy never goes back to a recipe that was tried: it cannot oscillate."""
     made = [made.fingerprint for made in follow(failures, start=start, max_takes=6)]
@@ -67,7 +68,7 @@ def test_no_recipe_is_rendered_twice(failures: list[FailureClass], start: Recipe
 
 
 @given(failing, recipes)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_values_stay_in_the_preset_s_ranges_or_come_nearer(
     failures: list[FailureClass], start: Recipe
 ) -> None:
@@ -90,7 +91,7 @@ def test_the_policy_gives_the_same_answer_to_the_same_history() -> None:
 
 
 @given(failing, recipes, recipes)
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_no_dial_is_ever_turned_back(
     failures: list[FailureClass], start: Recipe, asked: Recipe
 ) -> None:
@@ -108,7 +109,7 @@ def test_no_dial_is_ever_turned_back(
 
 
 @given(st.sampled_from(list(FailureClass)), recipes, st.integers(0, 2))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 def test_the_stages_before_a_blamed_one_keep_their_dials(
     failure: FailureClass, start: Recipe, blamed: int
 ) -> None:
@@ -172,7 +173,7 @@ def test_behind_a_new_seed_a_rule_has_its_turn() -> None:
 
 
 @given(failing, st.integers(0, 9), st.integers(0, 9))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_a_spent_purse_holds_every_class(
     failures: list[FailureClass], spent: int, bound: int
 ) -> None:

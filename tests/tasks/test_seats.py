@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from tasks.seats import NoCard, Seats
 
@@ -70,7 +71,7 @@ class Room:
                 self.at[card].remove(guest)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.lists(guests, max_size=12))
 def test_seats_are_never_overfull_and_everybody_is_served(
     limits: list[int], visitors: list[Guest]
@@ -188,7 +189,7 @@ def test_a_gang_larger_than_the_machine_is_an_error() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.data(), st.integers(1, 3), st.lists(guests, max_size=8))
 def test_cards_that_go_away_and_come_back_strand_nobody(
     data: st.DataObject, cards: int, visitors: list[Guest]
@@ -335,3 +336,31 @@ def test_a_gang_waits_for_the_memory_of_all_its_cards() -> None:
         await gang.__aexit__(None, None, None)
 
     asyncio.run(run())
+
+
+def test_a_take_waits_for_the_card_that_asked_for_it_unless_another_is_idle() -> None:
+    """A seat at its own card before an emptier one; where that has none free, an idle card and no
+    busy one; where it may not have its own, any."""
+
+    async def evening() -> list[int]:
+        seats, found, over = Seats([2, 2, 1]), list[int](), asyncio.Event()
+
+        async def visit(prefer: int, *, may: object = None) -> None:
+            allowed = (lambda card: card != prefer) if may == "others" else (lambda card: True)
+            async with seats.one(model="m", place=0, prefer=prefer, may=allowed) as card:
+                found.append(card)
+                await over.wait()
+
+        visits = [asyncio.create_task(visit(0)) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        assert found == [0, 0, 1, 2]
+        visits.append(asyncio.create_task(visit(0)))
+        await asyncio.sleep(0.01)
+        assert len(found) == 4, "card 1 has a free seat, but something to do"
+        visits.append(asyncio.create_task(visit(0, may="others")))
+        await asyncio.sleep(0.01)
+        over.set()
+        await asyncio.gather(*visits)
+        return found
+
+    assert asyncio.run(evening()) == [0, 0, 1, 2, 1, 0]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 
 from manifests.shot import Grade
 from render.errors import GradeUnusable
@@ -79,7 +80,7 @@ def pixels(seed: int = 0, count: int = 400) -> np.ndarray:
 triples = st.tuples(*[st.floats(0.3, 2)] * 3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     slope=triples,
     offset=st.tuples(*[st.floats(-0.4, 0.4)] * 3),

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import examples
 from spandrel import ModelLoader
 
 from manifests.shot import Upscale
@@ -103,7 +104,7 @@ def test_lanczos_does_not_move_or_mix_channels() -> None:
     assert big.max() <= 1
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(width=st.integers(1, 4000), height=st.integers(1, 4000), factor=st.floats(0.05, 4))
 def test_sizes_are_even_and_near(width: int, height: int, factor: float) -> None:
     """A delivered side is even, at least 2, and within one pixel of what was asked."""
@@ -113,7 +114,7 @@ def test_sizes_are_even_and_near(width: int, height: int, factor: float) -> None
         assert abs(length - wanted * factor) <= 1 or length == 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(width=st.integers(1, 4000), height=st.integers(1, 4000))
 def test_a_fitted_size_never_grows(width: int, height: int) -> None:
     """A preview's long side is at most what is allowed and never larger than the clip's."""
