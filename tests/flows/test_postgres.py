@@ -37,6 +37,6 @@ def test_a_night_is_served_with_postgresql(studio: Any, serve: Callable[..., Ser
     assert served.stop() == 0
     assert not list(studio.root.glob(".rushes/prefect/*.db"))
     served = serve(**database)
-    served.wait_until_it_serves()
+    served.wait_for(lambda: served.said.count("no hours are set") == 2, "second start", 180.0)
     assert served.state_of(run) == "Completed"
     assert served.stop() == 0
