@@ -106,7 +106,9 @@ def test_a_killed_worker_costs_its_stage_and_nothing_else(
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
         (event,) = ledger.events_of(kind=EventKind.MACHINE_FAILURE)
         assert event.data["error"] == "WorkerLost"
-        receipt = ledger.takes_of(1)[0].receipt
+        (night,) = ledger.nights()
+        shots = {record.shot.id: record.id for record in ledger.shot_records(night.id)}
+        receipt = ledger.takes_of(shots["sh0010"])[0].receipt
     assert receipt is not None
     assert receipt.stages[0].resumed
 
