@@ -84,6 +84,8 @@ class RenderOrder:
     placement: Placement = field(default_factory=Placement)
     gpus: int = 1
     """Cards that the sheet asks for this take; the pool makes a `gang` of as many as there are."""
+    best_on: str = ""
+    """The worker whose card asked for the shot: the pool waits for it, unless another is idle."""
     gang: Gang | None = None
     """Set by the pool where several cards render the take."""
     score: ScoreOrder | None = None

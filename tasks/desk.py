@@ -42,6 +42,8 @@ class Job:
     """Seconds of the longest step of takes like its first, by kind of card."""
     number: int = 0
     """How many shots had a lane before it, once it has one."""
+    card: str = ""
+    """The card that asked for it."""
     waits: str | None = None
     """Why nothing is done on it tonight; None: it has its turn."""
 

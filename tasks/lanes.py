@@ -24,6 +24,8 @@ LOOK_EVERY = 1.0
 """Seconds between looks at what a person has said."""
 NOBODY = (Card(name="nobody", memory=2**62),)
 """Stands in while no card is here, so that a few shots wait for one until the hours end."""
+LEAST_AHEAD = 2
+"""Shots that a card has in hand at least, where there are so many: one renders, one is next."""
 URGENT = 1_000_000
 """Priority above which none is told apart from another at the cards."""
 
@@ -47,6 +49,8 @@ class Lane:
     """Why nothing is to be done on the shot; None: it has a lane."""
     number: int = 0
     """How many shots had a lane before it."""
+    card: str = ""
+    """The card that asked for it: its takes are best rendered there."""
     ended: str | None = "was not rendered"
     """What whoever has the lane says before leaving it: why nothing can follow the shot, such as
     `is held`; None: it is approved."""
@@ -102,6 +106,8 @@ class Lanes:
             self._waiting.pop(shot, None)
             if turn.done() and not turn.cancelled():
                 self._give_back(shot, turn.result())
+            elif shot in self._early:  # it was given in the very turn in which it gave up
+                self._give_back(shot, self._early.pop(shot))
             else:
                 self._leave(shot, "was interrupted")
             self._serve()
@@ -170,7 +176,9 @@ class Lanes:
 
     def _next(self) -> bool:
         """Give the next shot its lane; False when there is none for any card."""
-        share = -(-self._number() // max(1, len(self._there)))
+        # Near the end little is asked ahead: what a slow card has in hand nobody else can take.
+        ahead = max(LEAST_AHEAD, self._dispatcher.waiting // len(self._there))
+        share = min(ahead, -(-self._number() // len(self._there)))
         asking = sorted(self._there, key=lambda card: (self._in_hand[card.name], -card.speed))
         for card in asking:
             if self._in_hand[card.name] >= share:
@@ -181,7 +189,7 @@ class Lanes:
                 self._served += 1
                 self._in_hand[card.name] += 1
                 self._card[work.id] = card.name
-                self._give(work.id, Lane(words=None, number=self._served))
+                self._give(work.id, Lane(words=None, number=self._served, card=card.name))
                 return True
         return False
 

@@ -79,6 +79,10 @@ class Roster:
         """Whether others use this card of a host."""
         return name in self._away
 
+    def number_of(self, name: str) -> int | None:
+        """The number of a card by its worker's name; None where no card is called so."""
+        return next((n for n, post in enumerate(self.cards) if post.name == name), None)
+
     @property
     def open_cards(self) -> tuple[Post, ...]:
         """Cards of hosts that are here and that nobody else uses."""

@@ -62,6 +62,8 @@ class _Wish:
     needs: int = field(compare=False)
     """Bytes of a card's memory."""
     granted: asyncio.Future[tuple[int, ...]] = field(compare=False)
+    prefer: int | None = field(compare=False, default=None)
+    """The card that asked for it."""
 
 
 class Seats:
@@ -132,15 +134,20 @@ class Seats:
         may: Callable[[int], bool] = anywhere,
         avoid: Collection[int] = (),
         needs: int = 0,
+        prefer: int | None = None,
     ) -> AsyncIterator[int]:
         """A seat at a card: its index. Smaller places are served first, then who came first.
 
         Of the free cards the emptiest is chosen; one where another model is warm counts as one
-        take fuller, for the time that loading takes. Cards to `avoid` are only taken where no
-        other is there that it `may` have, busy or not. It waits for a card of which others leave
-        the bytes that it `needs`. Raises NoCard, also later on, when it may have none.
+        take fuller, for the time that loading takes. Where it may have the card that it would
+        `prefer`, it waits for that one, unless another has nothing to do. Cards to `avoid` are
+        only taken where no other is there that it `may` have, busy or not. It waits for a card of
+        which others leave the bytes that it `needs`. Raises NoCard, also later on, when it may
+        have none.
         """
-        (card,) = await self._granted(model, place, cards=1, may=may, avoid=avoid, needs=needs)
+        (card,) = await self._granted(
+            model, place, cards=1, may=may, avoid=avoid, needs=needs, prefer=prefer
+        )
         try:
             yield card
         finally:
@@ -183,9 +190,10 @@ class Seats:
         may: Callable[[int], bool],
         avoid: Collection[int] = (),
         needs: int = 0,
+        prefer: int | None = None,
     ) -> tuple[int, ...]:
         granted: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
-        wish = _Wish(place, next(self._arrivals), model, cards, may, avoid, needs, granted)
+        wish = _Wish(place, next(self._arrivals), model, cards, may, avoid, needs, granted, prefer)
         self._wishes.append(wish)
         self._serve()
         try:
@@ -222,9 +230,14 @@ class Seats:
             for index in better or here
             if self._cards[index].taken < self._cards[index].seats and index not in closed
         ]
+        if wish.prefer in (better or here):
+            free = [index for index in free if index == wish.prefer or not self._cards[index].taken]
         if not free:
             return ()
-        best = min(free, key=lambda index: (self._cost(self._cards[index], wish), index))
+        best = min(
+            free,
+            key=lambda i: (i != wish.prefer, self._cost(self._cards[i], wish), i),
+        )
         self._cards[best].taken += 1
         self._cards[best].warm = wish.model
         return (best,)

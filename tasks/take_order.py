@@ -28,6 +28,7 @@ def render_order(night: Desk, job: Job, take: TakeRecord) -> RenderOrder:
         device=night.torch_device,
         placement=night.pool.placement,
         gpus=job.shot.gpus,
+        best_on=job.card,
         score=score if scores_while_decoding(night) else None,
         look=look_order(night, job, recipe, take.number),
         stop_at=night.hours.stop_at,

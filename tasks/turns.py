@@ -45,7 +45,7 @@ async def turn(night: Desk, job: Job) -> AsyncIterator[Turn]:
                 night_book.note_waits(night, job, lane.words)
             yield Turn(job=job, words=lane.words)
             return
-        made = await _begun(night, replace(job, number=lane.number))
+        made = await _begun(night, replace(job, number=lane.number, card=lane.card))
         try:
             yield made
         finally:

@@ -276,6 +276,7 @@ class WorkerPool(Pool):
                 may=self._may(order),
                 avoid=self._blocklist.failed_on(order.take_id),
                 needs=order.least_memory,
+                prefer=self._roster.number_of(order.best_on),
             )
             try:
                 async with within_hours(order.stop_at, seat) as card:
