@@ -18,7 +18,9 @@ from render.pocket.textures import build_pool
 @pytest.fixture(scope="module")
 def pool() -> Tensor:
     """Four canvases, two of them photographs."""
-    return build_pool(photos=find_photos()[:4], count=4, device=torch.device("cpu"), seed=2)
+    return build_pool(
+        photos=find_photos()[:4], count=4, device=torch.device("cpu"), seed=2, side=320
+    )
 
 
 def filmed(
