@@ -15,8 +15,8 @@ from render.backend import Progress
 from render.errors import WorkerLost
 from render.order import Receipt
 from tasks.gpus import Device, Machine
-from tasks.worker_pool import WorkerPool
 from tasks.watchdog import Bounds
+from tasks.worker_pool import WorkerPool
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
