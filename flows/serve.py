@@ -39,6 +39,8 @@ DUE_EVERY = 5.0
 """Seconds between looks at whether a night is to be started."""
 NIGHT_STOPS = 40.0
 """Seconds that a running night has to put its things down."""
+RUNNER_ENDS = 5.0
+"""Seconds that the runner has to end by itself once it was told to stop."""
 SERVER_FAILURES = 5
 """A server that ended so often is not started again: the service manager's turn."""
 
@@ -140,6 +142,9 @@ class _Service:
             with suppress(Exception):
                 # Nothing is left for it to do; what it cannot tell the server is in the ledger.
                 await asyncio.wait_for(runner.astop(), NIGHT_STOPS)
+                await asyncio.wait(parts[:1], timeout=RUNNER_ENDS)
+        # NOTE: one that was only about to start is told to stop by nothing else.
+        parts[0].cancel()
         await asyncio.gather(*parts, return_exceptions=True)
 
     async def _keep_server(self) -> None:

@@ -92,3 +92,11 @@ def test_a_start_that_was_missed_is_made_up_and_a_stop_costs_nothing(
     assert all("T00:00:00" in run["expected_start_time"] for run in scheduled)
     assert served.stop() == 0
     assert "Traceback" not in served.said
+
+
+def test_a_stop_that_comes_while_it_starts_is_heeded(serve: Callable[..., Serve]) -> None:
+    """Before its runner is up, serve ends as it does later."""
+    served = serve()
+    served.wait_until_it_serves()
+    assert served.stop() == 0
+    assert "Traceback" not in served.said
