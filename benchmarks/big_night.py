@@ -161,8 +161,8 @@ def _bare_seconds(root: Path, shots: int) -> float:
 
     from manifests.load import load_manifest
     from manifests.settings import load_studio
+    from render.order import RenderOrder
     from tasks.model_ref import model_ref
-    from tasks.take_order import RenderOrder
 
     studio = load_studio(root)
     (shot, *_) = load_manifest(root / "seq010.csv", studio=studio).shots
