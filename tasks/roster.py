@@ -52,44 +52,45 @@ class Roster:
         """A host is given no more work; what is in work there is not touched."""
         crew = self._crews[host]
         self._here.discard(host)
-        for post in crew.cards:
-            self.set_away(post.name, away=False)
         for seats, number in self._numbers(crew):
             seats.depart(number)
+        # NOTE: only now, when nobody is seated there any more; a new stay tells it anew.
+        for post in crew.cards:
+            self.set_away(post.name, away=False)
+            self.squeeze(post.name, None)
 
     def set_away(self, name: str, *, away: bool) -> None:
         """A card of a host is used by others, or free again."""
-        known = {post.name: number for number, post in enumerate(self.cards)}
-        if name not in known or (name in self._away) == away:
+        number = self.number_of(name)
+        if number is None or (name in self._away) == away:
             return
         if away:
             self._away.add(name)
-            self.seats.leave(known[name])
+            self.seats.leave(number)
         else:
             self._away.discard(name)
-            self.seats.come_back(known[name])
+            self.seats.come_back(number)
 
     def squeeze(self, name: str, room: int | None) -> None:
         """Others leave so many bytes of the memory of a host's card; None: all."""
-        for number, post in enumerate(self.cards):
-            if post.name == name:
-                self.seats.squeeze(number, room)
+        number = self.number_of(name)
+        if number is not None:
+            self.seats.squeeze(number, room)
 
     def is_away(self, name: str) -> bool:
         """Whether others use this card of a host."""
         return name in self._away
 
     def number_of(self, name: str) -> int | None:
-        """The number of a card by its worker's name; None where no card is called so."""
-        return next((n for n, post in enumerate(self.cards) if post.name == name), None)
+        """The number of a card by its worker's name; None where no card is called so. A host that
+        came again with another card under the name has the later one."""
+        return {post.name: number for number, post in enumerate(self.cards)}.get(name)
 
     @property
     def open_cards(self) -> tuple[Post, ...]:
         """Cards of hosts that are here and that nobody else uses."""
-        here = {post.name for host in self._here for post in self._crews[host].cards}
-        return tuple(
-            post for post in self.cards if post.name in here and not self.is_away(post.name)
-        )
+        here = [post for host in self._here for post in self._crews[host].cards]
+        return tuple(post for post in self.cards if post in here and not self.is_away(post.name))
 
     def in_work(self, host: str) -> int:
         """Seats that are taken at a host's cards and hands."""
