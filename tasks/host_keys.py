@@ -17,7 +17,7 @@ from manifests.files import write_atomic
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.x509 import CertificateBuilder
+    from cryptography.x509 import CertificateBuilder, KeyUsage
 
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "node.pem", "node-key.pem"
 """Names in the folder of the keys."""
@@ -46,6 +46,7 @@ def make_keys(folder: Path, *, days: int = DAYS) -> tuple[Path, ...]:
     now = datetime.now(UTC)
 
     def certificate(subject: x509.Name, owner: EllipticCurvePrivateKey) -> CertificateBuilder:
+        # NOTE: with all that RFC 5280 wants of both: from Python 3.13 on, TLS refuses others.
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -56,6 +57,14 @@ def make_keys(folder: Path, *, days: int = DAYS) -> tuple[Path, ...]:
             .not_valid_after(now + timedelta(days=days))
             .add_extension(
                 x509.BasicConstraints(ca=owner is authority, path_length=None), critical=True
+            )
+            .add_extension(_usage(signs=owner is authority), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(owner.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),
+                critical=False,
             )
         )
 
@@ -73,6 +82,23 @@ def make_keys(folder: Path, *, days: int = DAYS) -> tuple[Path, ...]:
     write_atomic(made[0], root.public_bytes(pem))
     write_atomic(made[1], leaf.public_bytes(pem))
     return made
+
+
+def _usage(*, signs: bool) -> KeyUsage:
+    """What a key may be used for: to sign certificates, or to speak TLS."""
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def security(folder: Path | None) -> Any:

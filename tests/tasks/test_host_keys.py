@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,35 @@ def test_the_key_belongs_to_its_owner_and_to_the_certificate(tmp_path: Path) -> 
     assert key.public_key() == node.public_key() != authority.public_key()
     assert key_faults(tmp_path / "keys") == []
     assert security(tmp_path / "keys").require_encryption
+
+
+def _strict(folder: Path, purpose: ssl.Purpose) -> ssl.SSLContext:
+    """As Python 3.13 checks certificates where nothing else is said."""
+    context = ssl.create_default_context(purpose=purpose, cafile=folder / AUTHORITY)
+    context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
+def test_both_sides_accept_each_other_also_where_certificates_are_checked_strictly(
+    tmp_path: Path,
+) -> None:
+    """From Python 3.13 on that is how TLS does it unless it is told otherwise."""
+    make_keys(tmp_path)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = _strict(tmp_path, ssl.Purpose.SERVER_AUTH).wrap_bio(to_client, to_server)
+    server = _strict(tmp_path, ssl.Purpose.CLIENT_AUTH).wrap_bio(
+        to_server, to_client, server_side=True
+    )
+    for side in (client, server, client):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    server.do_handshake()
+    client.write(b"a word")
+    assert server.read() == b"a word"
+    assert server.getpeercert()
 
 
 def test_keys_are_never_replaced(tmp_path: Path) -> None:
