@@ -11,11 +11,12 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from httpx import HTTPError
+from httpx import HTTPError, HTTPStatusError
 from prefect import get_run_logger
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
@@ -127,16 +128,25 @@ class NightPage:
         if self._said.get(key) == (data, words):
             return
         try:
-            if key not in self._artifacts:
+            known = self._artifacts.get(key)
+            if known is None or not await _write_over(known, data, words):
                 made = Artifact(type=kind, key=key, description=words, data=data)
                 self._artifacts[key] = (await made.acreate()).id
-            else:
-                async with get_client() as client:
-                    update = ArtifactUpdate(data=data, description=words)
-                    await client.update_artifact(self._artifacts[key], update)
             self._said[key] = (data, words)
         except HTTPError as error:
             get_run_logger().warning("this page is not up to date: %s", type(error).__name__)
+
+
+async def _write_over(artifact: UUID, data: Any, words: str) -> bool:
+    """Let the artifact say this; False where it is gone, since a person deleted it in Prefect."""
+    try:
+        async with get_client() as client:
+            await client.update_artifact(artifact, ArtifactUpdate(data=data, description=words))
+    except HTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def link(root: Path, path: Path) -> str:

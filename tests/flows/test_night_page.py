@@ -5,6 +5,7 @@ Slow, since Prefect is imported.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,3 +71,23 @@ def test_what_a_person_looks_for_stands_first(statuses: list[ShotStatus]) -> Non
     rows = [row for row in table_of(statuses) if row["status"]]
     keys = [(order.index(row["status"]), int(row["shot"])) for row in rows]
     assert keys == sorted(keys)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_a_person_deleted_is_made_anew() -> None:
+    """A table that is gone from Prefect is there again with what it says next."""
+    from prefect.client.orchestration import get_client
+
+    from flows.night_page import NightPage
+
+    async def written() -> list[Any]:
+        page = NightPage(SimpleNamespace())  # type: ignore[arg-type]
+        await page._put("table", "night-deleted", "[]", "first")
+        (made,) = page._artifacts.values()
+        async with get_client() as client:
+            await client.delete_artifact(made)
+            await page._put("table", "night-deleted", "[]", "second")
+            found = await client.read_artifacts(limit=200)
+        return [each.description for each in found if each.key == "night-deleted"]
+
+    assert asyncio.run(written()) == ["second"]
