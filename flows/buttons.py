@@ -31,7 +31,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
 from tasks.control import cancel_shots, change_control, shot_key
@@ -139,9 +139,9 @@ async def settle(run_id: UUID | None, words: str) -> None:
     """Say *Cancelled* on the page of a run that is over and still says that it is being cancelled.
 
     Prefect refuses every other end of such a run, also that of a shot which was just delivered. A
-    server that does not answer costs the words, nothing else.
+    server that does not answer, or a page that a person deleted, costs the words, nothing else.
     """
-    with suppress(HTTPError):
+    with suppress(HTTPError, ObjectNotFound):
         async with get_client() as client:
             if run_id is not None and _is_cancelling(await client.read_flow_run(run_id)):
                 state: State = Cancelled(message=words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -132,3 +134,11 @@ def test_cancel_ends_a_night_that_a_person_runs(studio: Any, fake_workers: dict[
     assert found["s0"] is ShotStatus.APPROVED
     assert ShotStatus.WAITING in found.values()
     assert (studio.root / "reports" / record.id / "index.html").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_page_that_a_person_deleted_costs_its_words_alone() -> None:
+    """The night that says them last ends as if the page were there."""
+    from flows.buttons import settle
+
+    asyncio.run(settle(uuid4(), "over"))
