@@ -13,7 +13,9 @@ round both sides take their turn, in one process and with as many threads:
 * file: `measure` of the same frames as an H.264 file, decoding included.
 
 Wall time and CPU time, milliseconds a frame; on a machine that others use only ratios of one round
-and CPU times mean something. `profile` is CPU time of one thread by module of `qc`.
+and CPU times mean something. `profile` is CPU time of one thread by module of `qc`: what every
+frame costs, and apart from it what is done once a clip with the source and frame 0. `not_measured`
+names the metrics that this clip has no number for.
 """
 
 from __future__ import annotations
@@ -49,12 +51,15 @@ from skimage.metrics import structural_similarity
 from qc import threads
 from qc.lpips import LpipsBackbone, load_backbone
 from qc.measure import measure, measure_frames
+from qc.metrics import METRICS
 from qc.scorecard import Scorecard
 
 Clip = npt.NDArray[np.uint8]
 """(N, H, W, 3)."""
 _GAUSSIAN = {"gaussian_weights": True, "sigma": 1.5, "data_range": 255}
 _SHARED = {"measure", "flight", "threads", "frame", "flow"}
+_ONCE = {"_begin", "_begun"}
+"""Of `qc.measure`: what looks at the source, and at frame 0 beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +183,11 @@ class _AtOnce(Executor):
         return done
 
 
-def profile(clip: Clip, backbone: LpipsBackbone) -> dict[str, float]:
-    """CPU milliseconds a frame by module of `qc`, on one thread.
+def profile(clip: Clip, backbone: LpipsBackbone) -> tuple[dict[str, float], dict[str, float]]:
+    """CPU milliseconds by module of `qc`, on one thread: of each frame, and once a clip.
 
-    `lpips` is that of neighbours; what the source and the tiles take is with their modules.
+    Of each frame `lpips` is that of neighbours; what the tiles take is with their module. Once a
+    clip: what is done with the source (SSIM, PSNR and LPIPS are all `conditioning`).
     """
     kept = threads._pools[:]
     torch.set_num_threads(1)
@@ -192,17 +198,26 @@ def profile(clip: Clip, backbone: LpipsBackbone) -> dict[str, float]:
     finally:
         threads._pools[:] = kept
     stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    found = {"lpips": 1e3 * sum(_lpips_seconds(stats)) / len(clip)}
+    each, once = {"lpips": 1e3 * sum(_lpips_seconds(stats)) / len(clip)}, dict[str, float]()
     for (path, _, name), (_, _, _, _, callers) in stats.items():
         module = _module(path)
         if module in {None, "lpips", *(_SHARED - {"flow", "frame"})}:
             continue
-        for (caller, _, _), (_, _, _, seconds) in callers.items():
+        for (caller, _, calling), (_, _, _, seconds) in callers.items():
             above = _module(caller)
             if above in _SHARED - {"flow"} and above != module:
                 label = "frames in" if name == "single_frames" else str(module)
-                found[label] = found.get(label, 0.0) + 1e3 * seconds / len(clip)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+                found, share = (once, 1) if calling in _ONCE else (each, len(clip))
+                found[label] = found.get(label, 0.0) + 1e3 * seconds / share
+    return _largest_first(each), _largest_first(once)
+
+
+def _largest_first(found: dict[str, float]) -> dict[str, float]:
+    # Digits enough that no row reads 0.0 that took any time.
+    return {
+        name: float(f"{value:.3g}")
+        for name, value in sorted(found.items(), key=lambda item: -item[1])
+    }
 
 
 def _lpips_seconds(stats: dict[Any, Any]) -> Iterator[float]:
@@ -262,6 +277,7 @@ def rounds(
         "times_faster_than_alike": _ratio(found, "alike"),
         "largest_difference": {"ssim": apart[0], "lpips": apart[1]},
         "metrics_ours": len(card.metrics),
+        "not_measured": sorted(METRICS.keys() - card.metrics),
     }
 
 
@@ -299,10 +315,9 @@ def main() -> None:
             pairs=arguments.pairs,
             file=not arguments.no_file,
         ),
-        "profile_cpu_ms_a_frame": {
-            name: round(value, 2) for name, value in profile(clip, backbone).items()
-        },
     }
+    each, once = profile(clip, backbone)
+    result |= {"profile_cpu_ms_a_frame": each, "profile_cpu_ms_once_a_clip": once}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         result["processor"] = next(at for at in lines if at.startswith("model name")).split(": ")[1]
