@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,19 @@ class WorkerPool(Pool):
         self._hosts = None if hosting is None else Hosts(self._engine, hosting, self)
 
     async def __aenter__(self) -> WorkerPool:
-        await self._engine.start()
-        await self._yielding.start()
-        if self._hosts is not None:
-            await self._hosts.start()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.close)
+            await self._engine.start()
+            stack.push_async_callback(self._yielding.stop)
+            await self._yielding.start()
+            if self._hosts is not None:
+                await self._hosts.start()
+                stack.push_async_callback(self._hosts.stop)
+            self._running = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._hosts is not None:
-            await self._hosts.stop()
-        await self._yielding.stop()
-        await self._engine.close()
+        await self._running.aclose()
 
     @property
     def cards(self) -> int:

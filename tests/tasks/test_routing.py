@@ -17,6 +17,7 @@ from render.footprint import GIB
 from render.order import Delivery, FinishOrder, Receipt, ScoreOrder
 from tasks.crew import Post
 from tasks.gpus import Device, Machine
+from tasks.neighbours import Neighbours
 from tasks.worker_pool import WorkerPool
 
 CARD = Device(name="Card #0", torch_device="cuda:0", visible="GPU-0")
@@ -46,6 +47,12 @@ class RecordingEngine:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.closed = False
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
 
     def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Answer:
         self.asked.append((function, post.name, getattr(order, "device", "")))
@@ -205,3 +212,29 @@ def test_a_night_that_was_planned_for_larger_cards_is_tried_on_those_that_are_he
 def test_a_card_of_unknown_size_is_tried(tmp_path: Path) -> None:
     """A driver that does not tell how much memory there is does not keep a card from work."""
     assert _rendered_at(Machine(cards=(CARD,)), tmp_path, 40 * GIB) == ["card-0"]
+
+
+class _BrokenDriver(Neighbours):
+    def look(self, *_: object) -> Any:
+        raise RuntimeError("the driver and its library do not match")
+
+
+def test_a_night_that_cannot_begin_leaves_no_worker_behind(tmp_path: Path) -> None:
+    """What fails after the workers were started is told as it is, and they are ended."""
+    engine: Any = RecordingEngine()
+    pool = WorkerPool(
+        Machine(cards=(CARD,)),
+        threads=1,
+        scratch=tmp_path,
+        listener=lambda progress: None,
+        neighbours=_BrokenDriver(),
+        engine=engine,
+    )
+
+    async def night() -> None:
+        async with pool:
+            raise AssertionError("it cannot begin")
+
+    with pytest.raises(RuntimeError, match="do not match"):
+        asyncio.run(night())
+    assert engine.closed
