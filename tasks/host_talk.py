@@ -21,7 +21,9 @@ EVERYBODY = 32 * "0"
 """Session of what is said to all hosts."""
 HOST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 _Session = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-_Words = Annotated[str, Field(max_length=2000)]
+MOST_WORDS = 2000
+"""Characters; who tells more cuts it."""
+_Words = Annotated[str, Field(max_length=MOST_WORDS)]
 
 
 class _Message(BaseModel):

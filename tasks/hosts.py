@@ -25,7 +25,7 @@ from tasks.crew import Crew, Post
 from tasks.engine import Engine, Gate
 from tasks.host_book import BOOK, HostBook, HostCard, HostLine
 from tasks.host_facts import code_facts, differences, leave_token, model_places, reads_token
-from tasks.host_talk import EVERYBODY, TO_HEAD, TO_HOSTS, Answer, Hello, Said
+from tasks.host_talk import EVERYBODY, MOST_WORDS, TO_HEAD, TO_HOSTS, Answer, Hello, Said
 from tasks.yielding import CardYielded, HostLost
 
 MOST_SKEW = 10.0
@@ -346,7 +346,8 @@ class Hosts:
             self._say(stay.hello.session, "drained")
 
     def _say(self, session: str, says: Any, words: str = "", **more: Any) -> None:
-        answer = Answer(session=session, says=says, words=words, **more)
+        # NOTE: what differs between two machines may be long; an answer that is cut is still one.
+        answer = Answer(session=session, says=says, words=words[:MOST_WORDS], **more)
         self._engine.say(TO_HOSTS, answer.model_dump())
 
     def _spawn(self, work: Any) -> None:

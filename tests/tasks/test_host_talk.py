@@ -155,7 +155,7 @@ def test_a_host_like_the_others_is_let_in(tmp_path: Path) -> None:
         ({"root": "/elsewhere"}, "mount it under the same path"),
         ({"token": "another"}, "is another folder there"),
         ({"models": {"pocket-wan": "/opt/pocket"}}, "models lie elsewhere"),
-        ({"clock": time.time() - 3600}, "its clock is -36"),
+        ({"clock": 0.0}, "s off; have both set by NTP"),
     ],
 )
 def test_one_that_differs_is_refused_in_words(
@@ -165,6 +165,14 @@ def test_one_that_differs_is_refused_in_words(
     answer = _ask(tmp_path, **changes)
     assert (answer.says, answer.again) == ("refused", False)
     assert words in answer.words
+
+
+def test_one_that_differs_in_more_than_an_answer_holds_is_refused_too(tmp_path: Path) -> None:
+    """Its words are cut; without an answer it would wait for one for ever."""
+    models = {f"model-{n}": "/opt/" + 80 * "x" for n in range(40)}
+    answer = _ask(tmp_path, models=models)
+    assert (answer.says, answer.again) == ("refused", False)
+    assert answer.words.startswith("models lie elsewhere: model-0 /opt/")
 
 
 def test_a_name_that_is_taken_may_be_asked_for_again(tmp_path: Path) -> None:
