@@ -202,11 +202,11 @@ class Engine:
     async def _kill_elsewhere(self, address: str) -> None:
         """Have the nanny on its host kill a worker; where that does not answer, forget the worker:
         its calls fail, and what it still does is kept out of the folders by their doors."""
-        asked = self._client.run(kill_own, workers=[address], nanny=True, on_error="ignore")
-        with suppress(asyncio.TimeoutError, OSError):
+        asked = self._client.run(kill_own, workers=[address], nanny=True)
+        try:
             await asyncio.wait_for(asked, GONE_SECONDS)
-            return
-        await self.forget(address)
+        except (TimeoutError, OSError, KeyError):  # the last: the engine knows it no more
+            await self.forget(address)
 
     async def forget(self, address: str) -> None:
         """Take a worker that does not answer out of the books: its calls fail."""
