@@ -49,12 +49,11 @@ def terms_for(
     lines: Iterable[PlanLine],
     now: datetime | None = None,
     ignore_hours: bool = False,
-    card_gb: float | None = None,
 ) -> Terms:
     """The terms of a night that begins at `now`, or with the studio's next hours."""
     recipes = {line.shot.recipe.model: line.shot.recipe for line in lines}
     loads = {model: estimator.load_seconds(recipe) for model, recipe in recipes.items()}
-    known = cards_of(studio, card_gb=card_gb)
+    known = cards_of(studio)
     cards = tuple(
         Card(name=c.name, memory=c.memory, speed=estimator.speed(card_kind(c.name))) for c in known
     )
@@ -67,9 +66,9 @@ def terms_for(
     )
 
 
-def reference_card(studio: Studio, *, card_gb: float | None = None) -> str | None:
+def reference_card(studio: Studio) -> str | None:
     """The kind of card that estimates are for: the first one's; None where there is none."""
-    known = cards_of(studio, card_gb=card_gb)
+    known = cards_of(studio)
     return card_kind(known[0].name) if known else None
 
 
