@@ -26,6 +26,9 @@ def client_safe(report: NightReport) -> NightReport:
     return replace(
         report,
         night=night,
+        headline=replace(
+            report.headline, cards=tuple(replace(card, card="") for card in report.headline.cards)
+        ),
         shots=shots,
         needs=tuple(replace(need, remedy="") for need in needs_of(night, shots, ())),
         refused=tuple({} for _ in report.refused),
@@ -89,7 +92,8 @@ def _take(line: TakeLine) -> TakeLine:
         Failure(error=failure.error, attempt=failure.attempt, words="") for failure in line.failures
     )
     # How a take came about is the studio's own: rough pictures of its stages are left out too.
-    return replace(line, record=_again(safe), failures=failures, stage_strips=())
+    spent = None if line.spent is None else replace(line.spent, device="", card="")
+    return replace(line, record=_again(safe), failures=failures, stage_strips=(), spent=spent)
 
 
 def _again(record: TakeRecord) -> TakeRecord:
@@ -103,7 +107,8 @@ def _receipt(receipt: Receipt) -> Receipt:
         replace(stage, latents=Path(stage.latents.name), preview=None) for stage in receipt.stages
     )
     clip = Path(receipt.clip.name)
-    return replace(receipt, clip=clip, stages=stages, device="", notes=(), looks=(), versions={})
+    nowhere = replace(receipt, device="", card="", host="")
+    return replace(nowhere, clip=clip, stages=stages, notes=(), looks=(), versions={})
 
 
 def _verdict(verdict: Verdict) -> Verdict:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manifests.stage import Noise
+from render.order import Span, Spent
 from reports.client_safe import client_safe
 from reports.media import PAGE_BUDGET
 from reports.morning import _environment, render_page, write_morning
@@ -275,7 +276,9 @@ def test_a_client_safe_report_holds_no_secret(night):
             remedy={"why": secret},
             remedy_words="" if number == 1 else f"the same again: {secret}",
         )
-        maker.render(ledger, take, name, device=secret, notes=(secret,))
+        machine = {"device": secret, "card": secret, "host": secret}
+        span = Span(kind="encode", begun=1.0, ended=2.0, on_card=True)
+        maker.render(ledger, take, name, **machine, timeline=(span,), notes=(secret,))
         maker.judge(ledger, take, name, after)
         ledger.event(
             kind=EventKind.MACHINE_FAILURE,
@@ -299,10 +302,18 @@ def test_a_client_safe_report_holds_no_secret(night):
     for found in (secret, str(maker.root), "cpu (2 threads)"):
         assert found not in text
         assert found not in table
+    assert secret in repr(report.headline)
+    assert secret not in repr(client_safe(report).headline)
+    spent = Spent(seconds=1.0, device=secret, card=secret)
+    (line,) = report.shots
+    takes = tuple(replace(take, spent=spent) for take in line.takes)
+    report = replace(report, shots=(replace(line, takes=takes),))
     for line in client_safe(report).shots:
         assert secret not in repr(line.record)
         assert secret not in repr(line.delivery)
-        assert not any(secret in repr((take.record, take.failures)) for take in line.takes)
+        assert not any(
+            secret in repr((take.record, take.failures, take.spent)) for take in line.takes
+        )
         verdicts = [take.record.verdict for take in line.takes if take.record.verdict]
         assert verdicts
         assert not any(verdict.limits or verdict.backbone for verdict in verdicts)
