@@ -170,7 +170,8 @@ def _row(raw: RawRow, defaults: RowValues, sheet: Sheet) -> tuple[ShotRow, list[
     row = row.over(defaults)
     given = set(raw.cells) | set(defaults.said())
     if not given & {"prompt", "source", "start_from"}:
-        refused.append(("prompt", Refusal("has neither prompt nor source", "write one of them")))
+        remedy = "write one of them, or a shot in start_from"
+        refused.append(("prompt", Refusal("has neither prompt nor source", remedy)))
     if row.source and row.start_from:
         remedy = "keep one of them; `none` takes back what the sheet's defaults say"
         refused.append(("start_from", Refusal("is given together with source", remedy)))

@@ -181,12 +181,11 @@ def test_a_style_is_appended_to_the_prompt(sheet):
 
 
 def test_a_shot_needs_prompt_or_source(sheet, told):
-    """Neither is a fault; for a model that films stills, a prompt alone is one too."""
-    assert told(sheet("shot,source,prompt,fps\na,,,8\n"))[0] == (
-        2,
-        "prompt",
-        "has neither prompt nor source",
-    )
+    """Neither is a fault, which names the third way too; for a model that films stills, a prompt
+    alone is one as well."""
+    bare = sheet("shot,source,prompt,fps\na,,,8\n")
+    assert told(bare)[0] == (2, "prompt", "has neither prompt nor source")
+    assert "start_from" in bare.faults[0].remedy
     manifest = sheet("shot,prompt\na,x\n")
     assert told(manifest) == [(2, "source", "'pocket-wan' films a still, and none is given")]
 
