@@ -1,7 +1,7 @@
 """What a look after stage 1 spares, and whether it can choose among candidates: takes of pocket
 Wan, good recipes and bad ones, each looked at after stage 1 and rendered to its end.
 
-    python benchmarks/early.py --out benchmarks/results/early.json
+    python benchmarks/early.py --rows rows.jsonl --out benchmarks/results/early.json
     python benchmarks/early.py --device cuda:0 --processes 12 --rows rows.jsonl --out early.json
 
 Nothing is stopped early: each take is judged twice, after stage 1 and as a clip, and the two are
