@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -41,13 +43,29 @@ def host_of(
         address=address,
         studio=studio,
         crew=_crew(studio, device, exclude),
-        scratch=(
-            scratch or Path(tempfile.gettempdir()) / f"rushes-{os.getuid()}-{name}"
-        ).absolute(),
+        scratch=_temporary(name) if scratch is None else scratch.absolute(),
         tls=studio.hosts.tls if address.startswith("tls://") else None,
         drain=drain,
         neighbours=Neighbours() if studio.cards.yield_to_others else None,
     )
+
+
+def _temporary(name: str) -> Path:
+    """A temporary folder for this host, which nobody else may read. Raises BadInput."""
+    folder = Path(tempfile.gettempdir(), f"rushes-{os.getuid()}-{name}").absolute()
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    # NOTE: its name can be guessed, so somebody else may have been there first.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        fault = Fault(
+            file=folder,
+            problem="is no folder of this user",
+            remedy="remove it, or name another folder with --scratch",
+        )
+        raise BadInput([fault])
+    folder.chmod(0o700)
+    return folder
 
 
 def join(host: Host, *, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,3 +102,26 @@ def test_an_address_with_keys_needs_them(tmp_path: Path) -> None:
         host_of(
             load_studio(tmp_path), address=address, name="a", device="cpu", scratch=None, drain=1.0
         )
+
+
+def test_a_temporary_folder_that_somebody_else_laid_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name can be guessed: a link in its place is not followed; made by us it is ours alone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    studio = load_studio(tmp_path)
+
+    def scratch() -> Path:
+        address = "tcp://127.0.0.1:8786"
+        return host_of(
+            studio, address=address, name="a", device="cpu", scratch=None, drain=1.0
+        ).scratch
+
+    made = scratch()
+    assert made == scratch()
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    made.rmdir()
+    made.symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(BadInput, match="no folder of this user"):
+        scratch()
