@@ -12,7 +12,7 @@ too often gets no more of that work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from tasks.neighbours import Neighbours
 from tasks.pool import CardHere, Listener, Pool
 from tasks.pulse import PATIENCE, Patience
 from tasks.roster import Roster
-from tasks.seats import NoCard
+from tasks.seats import NoCard, Seats
 from tasks.watchdog import Bounds
 from tasks.yielding import CardYielded, HostLost, Yielding
 
@@ -84,7 +84,7 @@ class WorkerPool(Pool):
             left=self._left,
             is_here=lambda post: self._hosts is None or self._hosts.is_here(post),
         )
-        self._admit(self.crew)
+        self.admit(self.crew)
         self._roster.arrive("")
         self._upscaling = asyncio.Semaphore()
         self._news: list[str] = []
@@ -95,7 +95,7 @@ class WorkerPool(Pool):
             seats=self._roster.seats,
             pids=self._engine.own_pids,
             restart=self._engine.restart,
-            tell=self._tell,
+            tell=self.tell,
         )
         self._hosts = None if hosting is None else Hosts(self._engine, hosting, self)
 
@@ -160,20 +160,14 @@ class WorkerPool(Pool):
         self._calls.heard(progress)
         self._listener(progress)
 
-    def _tell(self, words: str) -> None:
-        self._tell_news(words)
-
-    def _admit(self, crew: Crew) -> None:
-        for post in crew.posts:
-            self._calls.admit(post)
-        self._roster.add(crew)
-        self._blocklist.know([post.title for post in self._roster.cards])
-
     # ------------------------------------------------------------------ hosts, see `hosts.Guests`
 
     def admit(self, crew: Crew) -> None:
         """A host was let in; its workers are being started."""
-        self._admit(crew)
+        for post in crew.posts:
+            self._calls.admit(post)
+        self._roster.add(crew)
+        self._blocklist.know([post.title for post in self._roster.cards])
 
     def arrived(self, host: str) -> None:
         """Its workers are up: they are given work from now on."""
@@ -200,8 +194,8 @@ class WorkerPool(Pool):
         return self._roster.rendering_now
 
     def tell(self, words: str) -> None:
-        """What became of a host, for people."""
-        self._tell(words)
+        """What became of a host or a card, for people."""
+        self._tell_news(words)
 
     async def restart(self, name: str) -> None:
         """Give a worker a new process."""
@@ -235,11 +229,7 @@ class WorkerPool(Pool):
 
     def _may(self, order: RenderOrder) -> Callable[[int], bool]:
         work = Work.of(order.recipe)
-
-        def may(card: int) -> bool:
-            return self._fits(card, order) and self._blocklist.is_open(card, work)
-
-        return may
+        return lambda card: self._fits(card, order) and self._blocklist.is_open(card, work)
 
     def _fits(self, card: int, order: RenderOrder) -> bool:
         """Whether the card is large enough, by the estimate; where all cards of a night without
@@ -299,7 +289,7 @@ class WorkerPool(Pool):
             raise
         except RenderError as error:
             if words := self._blocklist.failed(card, take=order.take_id, work=work, error=error):
-                self._tell_news(words)
+                self.tell(words)
             raise
         self._blocklist.succeeded(card, take=order.take_id, work=work)
         return receipt
@@ -371,15 +361,12 @@ class WorkerPool(Pool):
 
     async def _by_hand(self, function: str, order: Any, name: str, budget: float) -> Any:
         """Without cards the one that renders is the hand."""
-        for losses in range(1, MOST_HOSTS + 1):
-            async with self._roster.hand_seats.one(model="", place=FIRST) as hand:
-                post = self._roster.hand(hand)
-                try:
-                    return await self._calls.at(post, function, order, name=name, budget=budget)
-                except CardYielded as lost:
-                    if losses == MOST_HOSTS:
-                        raise WorkerLost(f"{lost}, {losses} times in a row") from lost
-        raise AssertionError("the last loss raises")
+        at, hand = self._calls.at, self._roster.hand
+        return await self._sent(
+            self._roster.hand_seats,
+            "",
+            lambda number: at(hand(number), function, order, name=name, budget=budget),
+        )
 
     async def _upscale(self, order: FinishOrder, model: str, budget: float) -> Any:
         """On the card that only upscales, or between two takes on one that renders."""
@@ -388,8 +375,24 @@ class WorkerPool(Pool):
             order = replace(order, device=self.torch_device)
             async with self._upscaling:
                 return await self._calls.at(upscaler, "finish", order, name=name, budget=budget)
-        async with self._roster.seats.one(model=model, place=FIRST) as card:
+
+        def send(card: int) -> Awaitable[Any]:
             post = self._roster.cards[card]
             assert post.device is not None, "what renders has a device"
-            order = replace(order, device=post.device.torch_device)
-            return await self._calls.at(post, "finish", order, name=name, budget=budget)
+            part = replace(order, device=post.device.torch_device)
+            return self._calls.at(post, "finish", part, name=name, budget=budget)
+
+        return await self._sent(self._roster.seats, model, send)
+
+    async def _sent(self, seats: Seats, model: str, send: Callable[[int], Awaitable[Any]]) -> Any:
+        """Before any take, and again where the card or the host was left under it."""
+        losses = 0
+        while True:
+            try:
+                async with seats.one(model=model, place=FIRST) as number:
+                    return await send(number)
+            except HostLost as lost:
+                if (losses := losses + 1) == MOST_HOSTS:
+                    raise WorkerLost(f"{lost}, {losses} times in a row") from lost
+            except CardYielded:
+                continue

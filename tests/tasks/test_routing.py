@@ -13,6 +13,7 @@ from plain_order import plain_order
 
 from manifests.shot import FinishSpec, Upscale
 from qc.scorecard import Scorecard
+from render.errors import WorkerLost
 from render.footprint import GIB
 from render.order import Delivery, FinishOrder, Receipt, ScoreOrder
 from tasks.crew import Post
@@ -217,6 +218,40 @@ def test_a_card_of_unknown_size_is_tried(tmp_path: Path) -> None:
 class _BrokenDriver(Neighbours):
     def look(self, *_: object) -> Any:
         raise RuntimeError("the driver and its library do not match")
+
+
+class _Lost(Answer):
+    """A call whose worker was killed."""
+
+    died = True
+
+    def result(self) -> Any:
+        raise WorkerLost("the worker process died")
+
+
+class _YieldingEngine(RecordingEngine):
+    """The first call's card is left to others under it."""
+
+    pool: WorkerPool
+
+    def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Answer:
+        answer = super().call(function, order, post=post, door=door)
+        if len(self.asked) > 1:
+            return answer
+        self.pool.left_to_others(post.name, away=True)
+        return _Lost(None)
+
+
+def test_what_is_upscaled_on_a_card_that_is_left_goes_on_another(tmp_path: Path) -> None:
+    """As a take does: nobody's failure, and no try of Prefect's is used up."""
+    engine: Any = _YieldingEngine()
+    engine.pool = pool = _pool(Machine(cards=(CARD, OTHER)), 4, tmp_path, engine)
+    asyncio.run(asyncio.wait_for(_upscaled(pool, tmp_path), 20))
+    assert [name for _, name, _ in engine.asked] == ["card-0", "card-1"]
+
+
+async def _upscaled(pool: WorkerPool, folder: Path) -> None:
+    await CALLS["network"](pool, folder)
 
 
 def test_a_night_that_cannot_begin_leaves_no_worker_behind(tmp_path: Path) -> None:
