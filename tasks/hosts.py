@@ -152,7 +152,7 @@ class Hosts:
         await asyncio.to_thread(self._forget_old_words)
         self._engine.subscribe(TO_HEAD, self._heard)
         self._engine.scheduler.add_plugin(_Goodbyes(self._connection_gone), name="rushes-hosts")
-        self._keeper = asyncio.create_task(self._keep(), name="hosts")
+        self._keeper = asyncio.create_task(self._go_on(), name="hosts")
         self._write()
 
     async def stop(self) -> None:
@@ -317,6 +317,13 @@ class Hosts:
             with suppress(OSError):
                 (self._hosting.tokens / f"{session}.{end}").unlink(missing_ok=True)
         self._write()
+
+    async def _go_on(self) -> None:
+        try:
+            await self._keep()
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+            self._guests.tell(f"hosts are not watched any more, and leave: {words}")
 
     async def _keep(self) -> None:
         """Give word of life, and give up those that gave none."""

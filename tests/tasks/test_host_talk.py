@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,26 @@ def test_a_card_that_others_use_gets_a_new_process(tmp_path: Path) -> None:
     guests = asyncio.run(work())
     assert guests.away == set()
     assert guests.renewed == ["a/card-0"]
+
+
+def test_people_are_told_when_hosts_are_not_watched_any_more(tmp_path: Path) -> None:
+    """Without word of life the hosts leave within their lease: that has a reason, in words."""
+
+    async def work() -> Guests:
+        hosts, wire, guests = _door(tmp_path)
+
+        def broken(topic: str, message: dict[str, Any]) -> None:
+            raise RuntimeError("the line is dead")
+
+        hosts._hosting = replace(hosts._hosting, lease=0.01)
+        wire.say = broken  # type: ignore[method-assign]
+        await hosts._go_on()
+        return guests
+
+    guests = asyncio.run(asyncio.wait_for(work(), 20))
+    assert guests.told == [
+        "hosts are not watched any more, and leave: RuntimeError: the line is dead"
+    ]
 
 
 def test_differences_name_both_sides() -> None:
