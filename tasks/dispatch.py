@@ -88,7 +88,7 @@ class Dispatcher:
         self._followers: dict[str, list[str]] = defaultdict(list)
         self._done: set[str] = set()
         self._dropped: set[str] = set()
-        self._taken: dict[str, str] = {}
+        self._taken = set[str]()
         self._chain: dict[str, float] = {}
         self._backlog: dict[str, float] = defaultdict(float)
         self._longest_seconds = 0.0
@@ -135,8 +135,8 @@ class Dispatcher:
     def pull(self, card: str, now: float) -> Work | None:
         """What `card`, free at `now`, shall render; None: nothing that it could take or should.
 
-        After None it should ask again when something was done, given back or added; when several
-        do, the fastest first. While no shot is in work, whoever asks gets what there is.
+        After None it should ask again when something was done or added; when several do, the
+        fastest first. While no shot is in work, whoever asks gets what there is.
         """
         here = self._cards[card]
         buckets = [bucket for bucket in self._open(here.memory) if self._first(bucket)]
@@ -162,7 +162,7 @@ class Dispatcher:
 
     def done(self, name: str) -> None:
         """A shot is over; what waited for it becomes ready. Raises KeyError when not taken."""
-        del self._taken[name]
+        self._taken.remove(name)
         self._done.add(name)
         # NOTE: followers in the order of the sheet, so that equal nights are equal.
         for follower in self._followers[name]:
@@ -170,25 +170,16 @@ class Dispatcher:
             if not self._blocked[follower]:
                 self._make_ready(follower)
 
-    def give_back(self, name: str) -> None:
-        """A shot was not finished, by no fault of its own: somebody takes it again."""
-        card = self._taken.pop(name)
-        work = self._works[name]
-        self._left[self._fits(work)] += work.seconds
-        self._backlog[work.model] += work.seconds
-        self._warm[card] = None
-        self._make_ready(name)
-        self._dates.moved()
-
     def drop(self, name: str) -> tuple[str, ...]:
         """Nothing more is done on a shot, taken or not; those that come after it never become
         ready: their names. Raises KeyError when it is done, dropped or unknown."""
         if name not in self._works or not (self._is_left(name) or name in self._taken):
             raise KeyError(name)
         work = self._works[name]
-        if self._taken.pop(name, None) is None:
+        if name not in self._taken:
             self._left[self._fits(work)] -= work.seconds
             self._backlog[work.model] -= work.seconds
+        self._taken.discard(name)
         self._dropped.add(name)
         return tuple(follower for follower in self._followers[name] if self._is_left(follower))
 
@@ -329,7 +320,7 @@ class Dispatcher:
 
     def _take(self, name: str, card: str) -> None:
         work = self._works[name]
-        self._taken[name] = card
+        self._taken.add(name)
         self._warm[card] = work.model
         self._left[self._fits(work)] -= work.seconds
         self._backlog[work.model] -= work.seconds

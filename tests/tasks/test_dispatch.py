@@ -216,16 +216,6 @@ def test_a_cold_card_does_not_load_for_what_is_nearly_done() -> None:
     assert dispatcher.pull("y", 0.0) is None
 
 
-def test_what_is_given_back_is_taken_again() -> None:
-    """A shot whose card died goes to whoever asks next."""
-    dispatcher = Dispatcher([_work("one")], cards=ONE)
-    taken = dispatcher.pull("big", 0.0)
-    assert taken is not None
-    assert dispatcher.pull("small", 1.0) is None
-    dispatcher.give_back("one")
-    assert dispatcher.pull("small", 2.0) == taken
-
-
 def test_a_shot_that_others_wait_for_is_as_urgent_as_they_are() -> None:
     """Priority and deadline reach back along a chain."""
     works = [
