@@ -39,7 +39,7 @@ def glimpse(model: LoadedModel, latents: Tensor) -> Glimpse | None:
     share = height * width / (rows * columns)
     frames = None
     if model.may_decode_beside(share=share):
-        with model.vae_beside():
+        with model.vae_beside(share=share):
             frames = _decoded(model, latents[..., top : top + height, left : left + width])
     if colours is None and frames is None:
         return None

@@ -50,6 +50,8 @@ class Residence:
         self._last: nn.Module | None = None
         self._rungs: frozenset[Rung] = frozenset()
         self._room: Mapping[nn.Module, int] = {}
+        self._shares: dict[nn.Module, float] = {}
+        """Of its usual work, what a module is to do now; all of it where nothing is said."""
         self.used: set[Rung] = set()
         """Rungs that came into force since `begin`, asked for or because room was short."""
 
@@ -94,8 +96,20 @@ class Residence:
             return True
         if Rung.ALONE in self._rungs or module in self._streamed:
             return False
-        needed = module_bytes(module) + int(self._headroom(module) * share)
-        return needed + RESERVE <= free_bytes(self._device)
+        return self._fits_beside(module, share)
+
+    @contextmanager
+    def beside(self, module: nn.Module, *, share: float) -> Iterator[None]:
+        """While `module` does `share` (0..1) of its usual work: where `has_room` said so nothing
+        leaves the card for it, and it leaves again unless it was there before."""
+        there = self.holds(module)
+        self._shares[module] = share
+        try:
+            yield
+        finally:
+            del self._shares[module]
+            if not there:
+                self.send_away(module)
 
     def send_away(self, module: nn.Module) -> None:
         """Move `module` to host memory and give its memory back to the card."""
@@ -133,7 +147,13 @@ class Residence:
         self.send_away(self._resident[0])
 
     def _fits(self, module: nn.Module) -> bool:
+        if module in self._shares:
+            return self._fits_beside(module, self._shares[module])
         return module_bytes(module) + self._headroom(module) <= free_bytes(self._device)
+
+    def _fits_beside(self, module: nn.Module, share: float) -> bool:
+        needed = module_bytes(module) + int(self._headroom(module) * share)
+        return needed + RESERVE <= free_bytes(self._device)
 
     def _fits_empty(self, module: nn.Module) -> bool:
         return module_bytes(module) + self._headroom(module) <= card_bytes(self._device)

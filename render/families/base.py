@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,16 +109,14 @@ class LoadedModel(ABC):
         )
 
     @contextmanager
-    def vae_beside(self) -> Iterator[None]:
-        """A decode in the middle of a take: a VAE that comes for it leaves again behind it."""
+    def vae_beside(self, *, share: float) -> Iterator[None]:
+        """A decode of `share` of a picture in the middle of a take: a VAE that comes for it sends
+        nothing away where `may_decode_beside` said so, and leaves again behind it."""
         vae = self.components["vae"]
-        there = [room for room in self.residences if room.holds(vae)]
-        try:
-            yield
-        finally:
+        with ExitStack() as stack:
             for room in self.residences:
-                if room not in there:
-                    room.send_away(vae)
+                stack.enter_context(room.beside(vae, share=share))
+            yield
 
     def store_in_8_bits(self) -> None:
         """Store the weights of what samples in 8 bits, widened layer by layer where they are

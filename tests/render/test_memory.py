@@ -108,6 +108,7 @@ class Card:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, size: int) -> None:
         self.device, self.size = torch.device("cuda"), size
         self.on: list[nn.Module] = []
+        self.keeps = 10
         self.streamed: list[nn.Module] = []
         monkeypatch.setattr(memory, "_move", self._move)
         monkeypatch.setattr(memory, "free_bytes", lambda device: self.free)
@@ -123,7 +124,7 @@ class Card:
     def _move(self, module: nn.Module, device: torch.device) -> None:
         if device.type == "cuda":
             self.on.append(module)
-            assert self.free >= 10, "the headroom is kept"
+            assert self.free >= self.keeps, "the headroom is kept"
         else:
             self.on.remove(module)
 
@@ -162,6 +163,28 @@ def test_room_beside_others_is_asked_for_without_making_any(
     assert card.on == [one]
     assert Residence(CPU).has_room(two, share=1.0)
     assert Residence(CPU).holds(two)
+
+
+def test_what_comes_for_a_part_of_its_work_sends_nothing_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where half of the headroom is there a module comes for half of its work, and leaves again;
+    one that was there before stays. For all of its work others must leave."""
+    card = Card(monkeypatch, size=208)
+    residence = Residence(card.device)
+    one, two = nn.Linear(4, 5), nn.Linear(4, 5)  # 100 bytes each
+    residence.bring(one)
+    assert residence.has_room(two, share=0.5)
+    card.keeps = 5
+    with residence.beside(two, share=0.5):
+        residence.bring(two)
+        assert card.on == [one, two]
+    assert card.on == [one]
+    with residence.beside(one, share=0.5):
+        residence.bring(one)
+    assert card.on == [one]
+    residence.bring(two)
+    assert card.on == [two]
 
 
 def test_what_fits_no_empty_card_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
