@@ -173,9 +173,13 @@ def spread(jobs: Sequence[Job], do: Do, *, device: str, processes: int, rows: Pa
     """Do all jobs in so many processes with a model each; the rows in the order of the jobs.
 
     A row is written to `rows` as soon as it is there; jobs whose rows are there are not done again.
+    Raises ValueError where `rows` holds those of other jobs.
     """
     rows.parent.mkdir(parents=True, exist_ok=True)
     done = _read(rows)
+    for number, row in done.items():
+        if number >= len(jobs) or not jobs[number].items() <= row.items():
+            raise ValueError(f"{rows}: row {number} is not of these jobs; name another file")
     left = [(number, job) for number, job in enumerate(jobs) if number not in done]
     if processes == 1:
         _work(left, do, device, rows)
