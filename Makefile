@@ -24,8 +24,8 @@ demo: $(READY)  ## a whole night on the bundled sheet, on the CPU
 	@RUSHES_PRESETS_DIR=manifests/examples/demo/presets \
 	  $(BIN)/rushes run manifests/examples/demo/shots.csv --root $(DEMO) --device cpu
 
-test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -q
+test: $(READY)  ## all tests, two files at a time: half of a night's test is waiting
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check-fast: $(READY)  ## lint, types, contracts and the quick tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -77,6 +77,7 @@ def test_what_a_person_looks_for_stands_first(statuses: list[ShotStatus]) -> Non
 def test_what_a_person_deleted_is_made_anew() -> None:
     """A table that is gone from Prefect is there again with what it says next."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     from flows.night_page import NightPage
 
@@ -87,7 +88,8 @@ def test_what_a_person_deleted_is_made_anew() -> None:
         async with get_client() as client:
             await client.delete_artifact(made)
             await page._put("table", "night-deleted", "[]", "second")
-            found = await client.read_artifacts(limit=200)
-        return [each.description for each in found if each.key == "night-deleted"]
+            of_page = ArtifactFilter(key=ArtifactFilterKey(any_=["night-deleted"]))
+            found = await client.read_artifacts(artifact_filter=of_page)
+        return [each.description for each in found]
 
     assert asyncio.run(written()) == ["second"]

@@ -51,6 +51,14 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.M
     the verdict. A retake has its own. The night has one table and one progress, with links.
     """
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        ArtifactFilter,
+        ArtifactFilterFlowRunId,
+        FlowRunFilter,
+        FlowRunFilterName,
+        FlowRunFilterParentFlowRunId,
+    )
+    from prefect.client.schemas.sorting import FlowRunSort
 
     from flows.night import POOL, night
 
@@ -67,9 +75,19 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.M
         finally:
             POOL.reset(token)
         async with get_client() as client:
-            found = await client.read_artifacts(limit=200)
-            runs = {run.id: run for run in await client.read_flow_runs(limit=200)}
-        return [(runs[each.flow_run_id], each) for each in found if each.flow_run_id in runs]
+            (whole,) = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_="pictured")),
+                sort=FlowRunSort.START_TIME_DESC,
+                limit=1,
+            )
+            parent = FlowRunFilterParentFlowRunId(any_=[whole.id])
+            shots = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=parent)
+            )
+            runs = {run.id: run for run in (whole, *shots)}
+            of_night = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(runs)))
+            found = await client.read_artifacts(artifact_filter=of_night)
+        return [(runs[each.flow_run_id], each) for each in found]
 
     pages = asyncio.run(run())
     pictures = sorted(
