@@ -31,7 +31,11 @@ def build_night_report(ledger: LedgerReads, night_id: str) -> NightReport:
     with ledger.snapshot():
         night = ledger.night(night_id)
         events = ledger.events_of(night=night_id)
-        shots = tuple(_shot_line(ledger, night, record) for record in ledger.shot_records(night_id))
+        # By sheet and row, as people look for them: the ledger has them as the night took them.
+        records = sorted(
+            ledger.shot_records(night_id), key=lambda each: (each.manifest, each.shot.row)
+        )
+        shots = tuple(_shot_line(ledger, night, record) for record in records)
     made = ledger.clock()
     refused = tuple(event.data for event in events if event.kind is EventKind.REFUSED)
     resumed = sum(event.kind is EventKind.RESUMED for event in events)

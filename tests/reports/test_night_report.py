@@ -149,6 +149,18 @@ def test_a_shot_of_an_earlier_night_is_told_as_carried_over(maker):
     assert verdict_line(report) == "The one shot is approved."
 
 
+def test_shots_stand_as_in_the_sheet_whatever_order_the_night_took(maker):
+    """By row, though the night took the last row first."""
+    with maker.ledger() as ledger:
+        night = maker.begin(ledger)
+        for position, row in enumerate((4, 2, 3)):
+            shot = maker.shot(f"sh{row}", row=row)
+            maker.run(ledger, shot, night, TakeStatus.APPROVED, position=position)
+        assert [record.shot.row for record in ledger.shot_records(night)] == [4, 2, 3]
+        report = build_night_report(ledger, night)
+    assert [line.shot.id for line in report.shots] == ["sh2", "sh3", "sh4"]
+
+
 def test_a_night_without_shots_says_so(maker):
     """Nothing was asked, nothing is claimed."""
     with maker.ledger() as ledger:
