@@ -16,6 +16,7 @@ import platform
 import random
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,18 +109,27 @@ def simulate(works: list[Work], cards: list[Card], *, error: float, seed: int) -
     }
 
 
-def main() -> None:
-    """Simulate a few nights and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shots", type=int, default=10_000)
-    parser.add_argument("--cards", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=5)
+def run_nights(
+    about: str | None,
+    night: Callable[[int, int, int], dict[str, float]],
+    *,
+    shots: int,
+    cards: int,
+    seeds: int,
+) -> None:
+    """The command line of a simulation: `night` of so many shots, cards and a seed, a few times.
+
+    Prints them, and writes them where `--json` says; the three numbers are the defaults.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--shots", type=int, default=shots)
+    parser.add_argument("--cards", type=int, default=cards)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     nights = []
     for seed in range(given.seeds):
-        works, cards = sheet(given.shots, seed), studio(given.cards, seed)
-        nights.append(simulate(works, cards, error=0.2, seed=seed))
+        nights.append(night(given.shots, given.cards, seed))
         print(seed, {key: round(value, 3) for key, value in nights[-1].items()}, flush=True)
     found = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -135,5 +145,9 @@ def main() -> None:
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
+def _night(shots: int, cards: int, seed: int) -> dict[str, float]:
+    return simulate(sheet(shots, seed), studio(cards, seed), error=0.2, seed=seed)
+
+
 if __name__ == "__main__":
-    main()
+    run_nights(__doc__, _night, shots=10_000, cards=64, seeds=5)

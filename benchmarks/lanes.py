@@ -11,19 +11,14 @@ and is scored without a card.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import platform
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from dispatch import MODELS, sheet, studio
+from dispatch import MODELS, run_nights, sheet, studio
 
 from tasks.chains import Work
 from tasks.control import Control
@@ -148,30 +143,5 @@ async def _night(works: Sequence[Work], cards: Sequence[Card], real: dict[str, f
     return night
 
 
-def main() -> None:
-    """Run a few nights and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shots", type=int, default=2000)
-    parser.add_argument("--cards", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    nights = []
-    for seed in range(given.seeds):
-        nights.append(simulate(given.shots, given.cards, seed))
-        print(seed, {key: round(value, 3) for key, value in nights[-1].items()}, flush=True)
-    found = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "shots": given.shots,
-        "cards": given.cards,
-        "worst_ratio": max(night["ratio"] for night in nights),
-        "nights": nights,
-    }
-    print({key: value for key, value in found.items() if key != "nights"})
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    run_nights(__doc__, simulate, shots=2000, cards=16, seeds=3)
