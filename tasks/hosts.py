@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -319,11 +319,14 @@ class Hosts:
         self._write()
 
     async def _go_on(self) -> None:
+        await self._telling(self._keep(), "hosts are not watched any more, and leave")
+
+    async def _telling(self, work: Awaitable[None], words: str) -> None:
+        """Do what nobody waits for, and say so where it breaks."""
         try:
-            await self._keep()
+            await work
         except Exception as error:
-            words = f"{type(error).__name__}: {error}"
-            self._guests.tell(f"hosts are not watched any more, and leave: {words}")
+            self._guests.tell(f"{words}: {type(error).__name__}: {error}")
 
     async def _keep(self) -> None:
         """Give word of life, and give up those that gave none."""
@@ -357,8 +360,8 @@ class Hosts:
         answer = Answer(session=session, says=says, words=words[:MOST_WORDS], **more)
         self._engine.say(TO_HOSTS, answer.model_dump())
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.create_task(self._telling(work, "a host's worker was not put in order"))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -241,6 +241,25 @@ def test_a_card_that_others_use_gets_a_new_process(tmp_path: Path) -> None:
     assert guests.renewed == ["a/card-0"]
 
 
+def test_people_are_told_of_a_worker_that_could_not_be_renewed(tmp_path: Path) -> None:
+    """Nobody waits for that, so its failure would be lost."""
+
+    async def work() -> Guests:
+        hosts, _, guests = _door(tmp_path)
+
+        async def broken(name: str) -> None:
+            raise OSError(f"no way to {name}")
+
+        guests.restart = broken  # type: ignore[method-assign]
+        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+        hosts._heard(Said(session=SESSION, says="away", card="card-0", words="used").model_dump())
+        await asyncio.gather(*hosts._tasks)
+        return guests
+
+    words = "a host's worker was not put in order: OSError: no way to a/card-0"
+    assert words in asyncio.run(work()).told
+
+
 def test_people_are_told_when_hosts_are_not_watched_any_more(tmp_path: Path) -> None:
     """Without word of life the hosts leave within their lease: that has a reason, in words."""
 
