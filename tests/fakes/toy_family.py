@@ -1,4 +1,4 @@
-"""A family that Rushes does not know, added as docs/rendering.md says: one file and one line."""
+"""A family that Rushes does not know, added as docs/families.md says: one file and one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new family is one file and one line: docs/rendering.md followed, from a sheet to a clip."""
+"""A new family is one file and one line: docs/families.md followed, from a sheet to a clip."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def test_the_level_kept_to_is_the_slowest_that_allows_what_was_done(pulled: set[
 
 
 def test_the_docs_show_the_table() -> None:
-    """docs/rendering.md holds the table that the code has."""
-    docs = Path(__file__).parents[2] / "docs" / "rendering.md"
+    """docs/speed.md holds the table that the code has."""
+    docs = Path(__file__).parents[2] / "docs" / "speed.md"
     assert speed_table() in docs.read_text(encoding="utf-8")
 
 
