@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.nvml import driver, text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardLoad:
@@ -30,24 +32,12 @@ def card_loads(library: Any = None) -> tuple[CardLoad, ...]:
     `library` speaks to the driver, `pynvml` unless another is given. A card that falls off the
     bus while it is read is left out.
     """
-    nvml = library
-    if nvml is None:
-        import pynvml
-
-        nvml = pynvml
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
-        return ()
     found = []
-    try:
-        for index in range(nvml.nvmlDeviceGetCount()):
+    with driver(library) as nvml:
+        for index in range(0 if nvml is None else nvml.nvmlDeviceGetCount()):
             with suppress(nvml.NVMLError):
                 found.append(_load(nvml, index))
-        return tuple(found)
-    finally:
-        with suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
+    return tuple(found)
 
 
 def _load(nvml: Any, index: int) -> CardLoad:
@@ -57,14 +47,10 @@ def _load(nvml: Any, index: int) -> CardLoad:
     with suppress(nvml.NVMLError):
         temperature = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
     return CardLoad(
-        name=f"{_text(nvml.nvmlDeviceGetName(handle))} #{index}",
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        name=f"{text(nvml.nvmlDeviceGetName(handle))} #{index}",
+        uuid=text(nvml.nvmlDeviceGetUUID(handle)),
         busy=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100.0,
         memory_used=int(memory.used),
         memory_total=int(memory.total),
         temperature=temperature,
     )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

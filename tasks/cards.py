@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 from manifests.errors import BadInput
@@ -35,31 +34,8 @@ def cards_of(studio: Studio, *, card_gb: float | None = None) -> tuple[Card, ...
     except BadInput:
         # It is named where a night is begun; a plan may be made on another machine.
         return ()
-    sizes = _sizes() if any(device.visible for device in devices) else {}
     return tuple(
-        Card(name=device.name, memory=sizes[uuid])
+        Card(name=device.name, memory=device.memory)
         for device in devices
-        if (uuid := (device.visible or "").partition(",")[0]) in sizes
+        if device.memory is not None
     )
-
-
-def _sizes() -> dict[str, int]:
-    """Bytes of every card of this machine, by UUID."""
-    import pynvml
-
-    pynvml.nvmlInit()
-    try:
-        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
-        return {
-            str(_text(pynvml.nvmlDeviceGetUUID(handle))): int(
-                pynvml.nvmlDeviceGetMemoryInfo(handle).total
-            )
-            for handle in handles
-        }
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from manifests.cards import ALL_CARDS, CardRules
+from manifests.device import NO_DEVICE
 from manifests.errors import BadInput, Fault
 from manifests.placement import CardPlacement
 from render.order import Placement
+from tasks.nvml import driver, text
 
-NO_DEVICE = "none"
-"""Setting of a machine that renders nothing itself: its hosts do."""
 NOWHERE_ELSE = CardPlacement()
 """Every part of a model on the card that renders."""
 
@@ -157,37 +157,24 @@ def find_devices(wanted: str) -> tuple[Device, ...]:
 
 
 def _cuda_cards() -> tuple[Device, ...]:
-    try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-        cards = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            name, uuid = (
-                _text(pynvml.nvmlDeviceGetName(handle)),
-                _text(pynvml.nvmlDeviceGetUUID(handle)),
-            )
-            if allowed is None or {str(index), uuid} & set(allowed.split(",")):
-                memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-                card = Device(
-                    name=f"{name} #{index}", torch_device="cuda:0", visible=uuid, memory=memory
-                )
-                cards.append(card)
-        return tuple(cards)
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    with driver() as nvml:
+        found = [] if nvml is None else [_card(nvml, i) for i in range(nvml.nvmlDeviceGetCount())]
+    return tuple(
+        card
+        for index, card in enumerate(found)
+        if allowed is None or {str(index), card.visible} & set(allowed.split(","))
+    )
 
 
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _card(nvml: Any, index: int) -> Device:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    return Device(
+        name=f"{text(nvml.nvmlDeviceGetName(handle))} #{index}",
+        torch_device="cuda:0",
+        visible=text(nvml.nvmlDeviceGetUUID(handle)),
+        memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
+    )
 
 
 def _no_such_card(column: str, wanted: str, cards: tuple[Device, ...]) -> Fault:

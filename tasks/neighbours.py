@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from tasks.nvml import driver
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Courtesy:
@@ -89,41 +91,27 @@ class Neighbours:
         self._library, self._exists = library, exists
         self._ours: set[int] = set()
 
-    def others(self, uuids: Collection[str], ours: Collection[int]) -> Mapping[str, frozenset[int]]:
-        """Foreign processes on each of these cards; a card that cannot be asked is left out.
+    def look(self, uuids: Collection[str], ours: Collection[int]) -> Mapping[str, Use]:
+        """What others do on each of these cards; a card that cannot be asked is left out.
 
         `ours` are our processes now: their children are ours too, and so is what was ours at an
         earlier look, since a process that was killed is on its card a moment longer. A process that
         this machine's process table does not show (we are in a container of our own, say) is not
         counted: it cannot be told from ours.
         """
-        return {uuid: use.others for uuid, use in self.look(uuids, ours).items()}
-
-    def look(self, uuids: Collection[str], ours: Collection[int]) -> Mapping[str, Use]:
-        """What others do on each of these cards; see `others`."""
         self._ours |= {*ours, *(child for pid in ours for child in _children(pid))}
-        nvml = self._library
-        if nvml is None:
-            import pynvml
-
-            nvml = pynvml
         found: dict[str, Use] = {}
-        try:
-            nvml.nvmlInit()
-        except nvml.NVMLError:
-            return found
-        try:
-            for uuid in uuids:
+        with driver(self._library) as nvml:
+            for uuid in () if nvml is None else uuids:
                 with suppress(nvml.NVMLError):
-                    handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
-                    running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-                    pids = {int(process.pid) for process in running} - self._ours
-                    others = frozenset(pid for pid in pids if self._exists(pid))
-                    found[uuid] = Use(others=others, room=self._room(nvml, handle, running))
-        finally:
-            with suppress(nvml.NVMLError):
-                nvml.nvmlShutdown()
+                    found[uuid] = self._use(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid))
         return found
+
+    def _use(self, nvml: Any, handle: Any) -> Use:
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        pids = {int(process.pid) for process in running} - self._ours
+        others = frozenset(pid for pid in pids if self._exists(pid))
+        return Use(others=others, room=self._room(nvml, handle, running))
 
     def _room(self, nvml: Any, handle: Any, running: Sequence[Any]) -> int | None:
         """See `Use.room`. Who only draws (a desktop, a viewer) holds memory too and is no reason to

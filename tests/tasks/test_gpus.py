@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from manifests.errors import BadInput
 from manifests.placement import CardPlacement
+from manifests.settings import load_studio
+from render.footprint import GIB
 from render.order import Placement
 from tasks import gpus
-from tasks.gpus import find_devices, find_machine
+from tasks.cards import Card, cards_of
+from tasks.gpus import Device, find_devices, find_machine
 from tasks.plan import _card_words
 
 
@@ -102,3 +107,13 @@ def test_the_plan_warns_where_more_cards_are_asked_for_than_there_are(
 ) -> None:
     """The shot renders on what there is; where that is not known, nothing is said."""
     assert _card_words(SimpleNamespace(gpus=asked), here) == words
+
+
+def test_the_plan_reckons_with_the_memory_of_the_cards_that_were_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that the driver tells no memory of is none that anything could be held against."""
+    known = Device(name="Card #0", torch_device="cuda:0", visible="GPU-0", memory=24 * GIB)
+    cards = (known, replace(known, name="Card #1", visible="GPU-1", memory=None))
+    monkeypatch.setattr(gpus, "_cuda_cards", lambda: cards)
+    assert cards_of(load_studio(tmp_path)) == (Card(name="Card #0", memory=24 * GIB),)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_driver import FakeDriver
 
 from flows.join import host_of
 from manifests.errors import BadInput
@@ -21,38 +21,14 @@ from tasks.neighbours import Courtesy, Neighbours
 from tasks.yielding import Yielding
 
 
-class _Driver:
-    """A driver that says who computes on the cards, and how much memory they hold."""
-
-    NVMLError = RuntimeError
-    nvmlMemory_v2 = 2  # noqa: N815 - as the library names it
-
-    def __init__(self) -> None:
-        self.artists: dict[str, int] = {}
-        """By UUID."""
-
-    def nvmlInit(self) -> None: ...
-    def nvmlShutdown(self) -> None: ...
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        return uuid
-
-    def nvmlDeviceGetComputeRunningProcesses(self, uuid: str) -> list[SimpleNamespace]:
-        held = {"usedGpuMemory": 2**34}
-        return [SimpleNamespace(pid=self.artists[uuid], **held)] if uuid in self.artists else []
-
-    def nvmlDeviceGetMemoryInfo(self, uuid: str, version: int) -> SimpleNamespace:
-        used = 2**34 if uuid in self.artists else 0
-        return SimpleNamespace(total=2**36, used=used)
-
-
 def test_an_artist_on_a_host_is_told_of_to_the_machine_of_the_night() -> None:
     """The card is left and comes back by word; its worker is killed from over there."""
     cards = tuple(
         Device(name=f"Card #{n}", torch_device="cuda:0", visible=f"GPU-{n}") for n in range(2)
     )
     posts = crew_for(Machine(cards=cards), cores=4, apart=True).cards
-    driver, said = _Driver(), list[tuple[Any, ...]]()
+    driver = FakeDriver({"GPU-0": [], "GPU-1": []}, each=2**34, total=2**36)
+    said = list[tuple[Any, ...]]()
     courtesy = Courtesy(every=0.02, stays=0.05, quiet=0.1)
 
     async def by_the_head(name: str) -> None:
@@ -68,10 +44,10 @@ def test_an_artist_on_a_host_is_told_of_to_the_machine_of_the_night() -> None:
             tell=lambda words: None,
         )
         await yielding.start()
-        driver.artists["GPU-1"] = 4242
+        driver.cards["GPU-1"].append(4242)
         while not any(words[0] == "away" for words in said):
             await asyncio.sleep(0.01)
-        driver.artists.clear()
+        driver.clear()
         while not any(words[0] == "back" for words in said):
             await asyncio.sleep(0.01)
         await yielding.stop()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_driver import FakeDriver
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,41 +49,9 @@ def test_cards_are_told_by_name(tmp_path: Path) -> None:
     assert found["rushes_gpu_memory_used_bytes{gpu=H200 #0,uuid=GPU-1}"] == 70
 
 
-class Driver:
-    """A driver's library with two cards, of which the second has fallen off the bus."""
-
-    NVMLError = RuntimeError
-    NVML_TEMPERATURE_GPU = 0
-
-    def nvmlInit(self) -> None: ...
-    def nvmlShutdown(self) -> None: ...
-    def nvmlDeviceGetCount(self) -> int:
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        if index == 1:
-            raise self.NVMLError("GPU is lost")
-        return index
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(used=5, total=9)
-
-    def nvmlDeviceGetTemperature(self, handle: int, kind: int) -> int:
-        raise self.NVMLError("not supported")
-
-    def nvmlDeviceGetName(self, handle: int) -> bytes:
-        return b"Card"
-
-    def nvmlDeviceGetUUID(self, handle: int) -> str:
-        return "GPU-9"
-
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
-        return SimpleNamespace(gpu=40)
-
-
 def test_a_lost_card_is_left_out() -> None:
     """What can be read is told; what a card does not tell is NaN."""
-    (load,) = card_loads(Driver())
+    (load,) = card_loads(FakeDriver({"GPU-9": [], "GPU-8": []}, total=9, busy=40, lost={"GPU-8"}))
     assert (load.name, load.busy, load.memory_total) == ("Card #0", 0.4, 9)
     assert math.isnan(load.temperature)
 

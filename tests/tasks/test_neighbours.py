@@ -6,9 +6,9 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from fake_driver import FakeDriver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,50 +55,23 @@ def test_we_leave_for_those_who_stay_and_come_back_after_quiet(
         clock.now += gap
 
 
-class Driver:
-    """A driver whose cards hold the processes that are given, one card fallen off the bus.
-
-    Each holds 4 GiB unless `bytes_used` says otherwise (None: the driver does not tell); who only
-    draws holds `drawn`.
-    """
-
-    NVMLError = RuntimeError
-    nvmlMemory_v2 = 2  # noqa: N815 - as the driver's library has it
-    total = 24 * GIB
-
-    def __init__(self, cards: dict[str, Sequence[int]], *, drawn: int = 0) -> None:
-        self.cards, self.drawn = cards, drawn
-        self.bytes_used: dict[int, int | None] = {}
-
-    def nvmlInit(self) -> None: ...
-    def nvmlShutdown(self) -> None: ...
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        if uuid not in self.cards:
-            raise self.NVMLError("GPU is lost")
-        return uuid
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
-        return [
-            SimpleNamespace(pid=pid, usedGpuMemory=self.bytes_used.get(pid, 4 * GIB))
-            for pid in self.cards[handle]
-        ]
-
-    def nvmlDeviceGetMemoryInfo(self, handle: str, version: int) -> SimpleNamespace:
-        held = (self.bytes_used.get(pid, 4 * GIB) or 4 * GIB for pid in self.cards[handle])
-        return SimpleNamespace(total=self.total, used=self.drawn + sum(held))
+def others(
+    neighbours: Neighbours, uuids: Sequence[str], ours: Sequence[int]
+) -> dict[str, frozenset[int]]:
+    """Foreign processes on each of these cards."""
+    return {uuid: use.others for uuid, use in neighbours.look(uuids, ours).items()}
 
 
 def test_what_is_not_ours_is_foreign_and_what_was_ours_stays_ours() -> None:
     """Our worker, one that was just killed and a process nobody can see are no neighbours."""
-    driver = Driver({"GPU-1": [10, 11], "GPU-2": [10, 77, 999]})
+    driver = FakeDriver({"GPU-1": [10, 11], "GPU-2": [10, 77, 999]})
     neighbours = Neighbours(driver, exists=lambda pid: pid != 999)
-    assert neighbours.others(["GPU-1"], [10, 11]) == {"GPU-1": frozenset()}
-    found = neighbours.others(["GPU-1", "GPU-2", "GPU-3"], [12])
+    assert others(neighbours, ["GPU-1"], [10, 11]) == {"GPU-1": frozenset()}
+    found = others(neighbours, ["GPU-1", "GPU-2", "GPU-3"], [12])
     assert found == {"GPU-1": frozenset(), "GPU-2": frozenset({77})}
 
 
-def room_of(driver: Driver) -> int | None:
+def room_of(driver: FakeDriver) -> int | None:
     """What others leave of the card, where 10 is ours and 999 is nobody that can be seen."""
     neighbours = Neighbours(driver, exists=lambda pid: pid != 999)
     return neighbours.look(["GPU-1"], [10])["GPU-1"].room
@@ -106,18 +79,18 @@ def room_of(driver: Driver) -> int | None:
 
 def test_the_room_of_a_card_is_what_others_leave_of_it() -> None:
     """Ours counts as free, theirs does not, also of who only draws; a little is nothing."""
-    assert room_of(Driver({"GPU-1": [10]})) is None
-    assert room_of(Driver({"GPU-1": [10]}, drawn=GIB // 2)) is None
-    assert room_of(Driver({"GPU-1": [10]}, drawn=6 * GIB)) == 18 * GIB
-    assert room_of(Driver({"GPU-1": [10, 77]}, drawn=2 * GIB)) == 18 * GIB
+    assert room_of(FakeDriver({"GPU-1": [10]})) is None
+    assert room_of(FakeDriver({"GPU-1": [10]}, drawn=GIB // 2)) is None
+    assert room_of(FakeDriver({"GPU-1": [10]}, drawn=6 * GIB)) == 18 * GIB
+    assert room_of(FakeDriver({"GPU-1": [10, 77]}, drawn=2 * GIB)) == 18 * GIB
 
 
 def test_the_room_is_not_guessed() -> None:
     """A driver that does not tell what ours holds, and a process that may be ours, hide it."""
-    driver = Driver({"GPU-1": [10]}, drawn=6 * GIB)
+    driver = FakeDriver({"GPU-1": [10]}, drawn=6 * GIB)
     driver.bytes_used[10] = None
     assert room_of(driver) is None
-    assert room_of(Driver({"GPU-1": [999]}, drawn=6 * GIB)) is None
+    assert room_of(FakeDriver({"GPU-1": [999]}, drawn=6 * GIB)) is None
 
 
 class Places:
@@ -145,7 +118,7 @@ def test_a_card_that_others_fill_is_told_of_once_and_until_it_is_free() -> None:
     async def looks() -> tuple[Places, list[str]]:
         card = Device(name="Card #0", torch_device="cuda:0", visible="GPU-1", memory=24 * GIB)
         posts = crew_for(Machine(cards=(card,)), cores=2).cards
-        driver, places, said = Driver({"GPU-1": [10]}, drawn=6 * GIB), Places(), list[str]()
+        driver, places, said = FakeDriver({"GPU-1": [10]}, drawn=6 * GIB), Places(), list[str]()
         neighbours = Neighbours(driver, exists=lambda _: True, courtesy=Courtesy(every=0.01))
         yielding = Yielding(
             posts,
@@ -175,8 +148,8 @@ def test_a_card_that_others_fill_is_told_of_once_and_until_it_is_free() -> None:
 
 def test_children_of_ours_are_ours() -> None:
     """The parent of this very process has it as a child."""
-    neighbours = Neighbours(Driver({"GPU-1": [os.getpid()]}))
-    assert neighbours.others(["GPU-1"], [os.getppid()]) == {"GPU-1": frozenset()}
+    neighbours = Neighbours(FakeDriver({"GPU-1": [os.getpid()]}))
+    assert others(neighbours, ["GPU-1"], [os.getppid()]) == {"GPU-1": frozenset()}
 
 
 @pytest.mark.usefixtures("three_cards")

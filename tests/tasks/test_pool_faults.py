@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from fake_driver import FakeDriver
 from plain_order import plain_order
 
 from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory, Stuck, WorkerLost
@@ -159,35 +159,11 @@ def test_a_wait_for_a_card_ends_with_the_hours(tmp_path: Path) -> None:
     _in_pool(1, tmp_path, work)
 
 
-class _Driver:
-    """A driver that says who computes on the cards."""
-
-    NVMLError = RuntimeError
-    nvmlMemory_v2 = 2  # noqa: N815 - as the driver's library has it
-
-    def __init__(self) -> None:
-        self.artists: dict[str, int] = {}
-        """By UUID."""
-
-    def nvmlInit(self) -> None: ...
-    def nvmlShutdown(self) -> None: ...
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        return uuid
-
-    def nvmlDeviceGetComputeRunningProcesses(self, uuid: str) -> list[SimpleNamespace]:
-        users = [self.artists[uuid]] if uuid in self.artists else []
-        return [SimpleNamespace(pid=pid, usedGpuMemory=2**27) for pid in users]
-
-    def nvmlDeviceGetMemoryInfo(self, uuid: str, version: int) -> SimpleNamespace:
-        return SimpleNamespace(total=24 * 2**30, used=2**27 * (uuid in self.artists))
-
-
 def test_artists_go_first(tmp_path: Path) -> None:
     """A take whose card an artist takes goes on elsewhere without a failure; what waits is
     rendered when the artist has gone; the worker that left has a new process, and each change is
     told in words."""
-    driver = _Driver()
+    driver = FakeDriver({"FAKE-0": [], "FAKE-1": []}, each=2**27)
     courtesy = Courtesy(every=0.1, stays=0.3, quiet=1.0)
 
     async def night() -> None:
@@ -212,20 +188,20 @@ def test_artists_go_first(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
             (had,) = (take.folder / "had_the_card.log").read_text().split()
             (card,) = [n for n in range(2) if str(before[f"card-{n}"]) == had]
-            driver.artists[f"FAKE-{card}"] = 4242
+            driver.cards[f"FAKE-{card}"].append(4242)
             receipt = await running
             assert receipt.device == str(before[f"card-{1 - card}"])
             assert news == [
                 f"Card #{card} is used by others (process 4242): "
                 "it is left until it has been free for 1 s"
             ]
-            driver.artists[f"FAKE-{1 - card}"] = 4343
+            driver.cards[f"FAKE-{1 - card}"].append(4343)
             while len(news) < 2:
                 await asyncio.sleep(0.05)
             waits = asyncio.create_task(_render(pool, plain_order(tmp_path, "waits")))
             await asyncio.sleep(1.0)
             assert not waits.done()
-            driver.artists.clear()
+            driver.clear()
             late = await waits
             assert late.device not in {str(pid) for pid in before.values()}
             assert any(words.endswith("is free again: takes are rendered on it") for words in news)
