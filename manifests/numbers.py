@@ -10,6 +10,8 @@ from manifests.refusal import Refusal, quoted
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}(\.0{1,6})?")
 _DECIMAL = re.compile(r"[+-]?([0-9]{1,19}(\.[0-9]{0,18})?|\.[0-9]{1,18})")
+_COMMA = re.compile(r"[+-]?[0-9]{1,19},[0-9]{1,18}")
+"""As spreadsheets write decimals in half of Europe; thousands are divided in no cell of a sheet."""
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?[eE][+-]?[0-9]+")
 
 
@@ -54,9 +56,10 @@ def float_of(value: object, *, example: str) -> float:
         number = float(value)
     else:
         text = cell_text(value)
-        if not _DECIMAL.fullmatch(text):
+        pointed = text.replace(",", ".") if _COMMA.fullmatch(text) else text
+        if not _DECIMAL.fullmatch(pointed):
             raise Refusal(f"{quoted(text)} is not a number", _remedy(text, example))
-        number = float(text)
+        number = float(pointed)
     if not math.isfinite(number):
         raise Refusal(f"{number} is not a number", f"write {example}")
     return number

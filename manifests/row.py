@@ -37,7 +37,7 @@ def read_id(value: object) -> str:
         )
     raise Refusal(
         f"{quoted(text)} is no shot name",
-        "write letters, digits, _ - and . inside (at most 64): seq010_sh0020",
+        "write letters a to z, digits, _ - and . inside (at most 64): seq010_sh0020",
     )
 
 

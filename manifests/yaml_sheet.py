@@ -8,15 +8,22 @@ from manifests.text import closest, suggest
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 _KEYS = ("defaults", "shots")
+_ASIDE = "x-"
+"""Keys that begin so are not read: a place for what shots share by anchors."""
 _FORM = "write a list of shots, or `defaults:` and `shots:`"
 
 
 def read_yaml_sheet(text: str, sheet: Sheet) -> None:
     """Fill `sheet` from the text of a YAML file; what is wrong becomes its faults."""
+    found: list[YamlRefusal] = []
     try:
-        root = read_yaml(text)
-    except YamlRefusal as refusal:
+        root = read_yaml(text, found)
+    except YamlRefusal as end:
+        found.append(end)
+        root = None
+    for refusal in found:
         sheet.refuse(refusal, row=refusal.line)
+    if found and root is None:
         return
     if root is None or root.value is None:
         sheet.refuse(Refusal("is empty", _FORM))
@@ -39,7 +46,7 @@ def read_yaml_sheet(text: str, sheet: Sheet) -> None:
 
 def _check_keys(mapping: dict[str, Node], sheet: Sheet) -> None:
     for key, node in mapping.items():
-        if key not in _KEYS:
+        if key not in _KEYS and not key.startswith(_ASIDE):
             free = [known for known in _KEYS if known not in mapping]
             refusal = Refusal(f"there is no key {key!r}", suggest(key, free or _KEYS))
             sheet.refuse(refusal, row=node.line, column=key)

@@ -15,6 +15,8 @@ from manifests.refusal import Refusal
 
 _MAX_DEPTH = 12
 _MAX_VALUES = 1_000_000
+_MERGE = "<<"
+"""The key by which a mapping takes over the keys of others."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
@@ -57,10 +59,14 @@ class YamlRefusal(Refusal):
         super().__init__(problem, remedy)
 
 
-def read_yaml(text: str) -> Node | None:
-    """The one document in `text`, or None for an empty file. Raises YamlRefusal."""
+def read_yaml(text: str, found: list[YamlRefusal] | None = None) -> Node | None:
+    """The one document in `text`, or None for an empty file. Raises YamlRefusal.
+
+    What one value alone has wrong (a key that stands twice, a tag, ...) is put into `found`, where
+    a list is given, and the rest is read without it; else the first of them is raised.
+    """
     try:
-        return _Reader().read(text)
+        return _Reader(found).read(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlRefusal(
@@ -89,7 +95,8 @@ class _Open:
 class _Reader:
     """Builds one document from parser events."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: list[YamlRefusal] | None) -> None:
+        self._found = found
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._root: Node | None = None
@@ -121,12 +128,14 @@ class _Reader:
             self._open.append(_Open(line, event.anchor, [], is_map))
         elif isinstance(event, yaml.CollectionEndEvent):
             done = self._open.pop()
-            self._finish(_mapping(done) if done.is_map else _sequence(done), done.anchor)
+            self._finish(self._mapping(done) if done.is_map else _sequence(done), done.anchor)
 
     def _alias(self, anchor: str, line: int) -> None:
-        if anchor not in self._anchors:
-            raise YamlRefusal(f"'*{anchor}' stands for nothing", "name an anchor above it", line)
-        self._add(self._anchors[anchor], cost=self._anchors[anchor].size)
+        node = self._anchors.get(anchor)
+        if node is None:
+            self._refuse(f"'*{anchor}' stands for nothing", "name an anchor above it", line)
+            node = Node(None, line)
+        self._add(node, cost=node.size)
 
     def _finish(self, node: Node, anchor: str | None) -> None:
         if anchor:
@@ -144,26 +153,41 @@ class _Reader:
 
     def _check_tag(self, tag: str | None, line: int) -> None:
         if tag not in _PLAIN_TAGS and tag not in (None, "!"):
-            raise YamlRefusal(f"the tag {tag!r} is not read", "write the value without a tag", line)
+            self._refuse(f"the tag {tag!r} is not read", "write the value without a tag", line)
+
+    def _mapping(self, done: _Open) -> Node:
+        """Its own keys; then what it shares by `<<`, where it does not say the same itself."""
+        mapping: dict[str, Node] = {}
+        shared: list[dict[str, Node]] = []
+        for key, value in zip(done.items[::2], done.items[1::2], strict=True):
+            if not isinstance(key.value, str):
+                self._refuse("a key is not text", "write `key: value`", key.line)
+            elif key.value == _MERGE:
+                shared += self._shared(value, key.line)
+            elif key.value in mapping:
+                problem = f"the key {key.value!r} stands twice"
+                first = mapping[key.value].line
+                self._refuse(f"{problem} (line {first} before)", "keep one of them", key.line)
+            else:
+                mapping[key.value] = value
+        for other in shared:
+            mapping = {**other, **mapping}
+        return Node(mapping, done.line, 1 + sum(node.size for node in mapping.values()))
+
+    def _shared(self, value: Node, line: int) -> list[dict[str, Node]]:
+        """The mappings that `<<` names, those that win first."""
+        named = value.value if isinstance(value.value, list) else [value]
+        mappings = [node.value for node in named if isinstance(node.value, dict)]
+        if len(mappings) < len(named):
+            self._refuse(f"{_MERGE!r} takes mappings alone", "write `<<: *anchor` of one", line)
+        return mappings
+
+    def _refuse(self, problem: str, remedy: str, line: int) -> None:
+        refusal = YamlRefusal(problem, remedy, line)
+        if self._found is None:
+            raise refusal
+        self._found.append(refusal)
 
 
 def _sequence(done: _Open) -> Node:
     return Node(done.items, done.line, 1 + sum(item.size for item in done.items))
-
-
-def _mapping(done: _Open) -> Node:
-    mapping: dict[str, Node] = {}
-    for key, value in zip(done.items[::2], done.items[1::2], strict=True):
-        if not isinstance(key.value, str):
-            raise YamlRefusal("a key is not text", "write `key: value`", key.line)
-        if key.value == "<<":
-            raise YamlRefusal("merge keys are not read", "put shared values in defaults:", key.line)
-        if key.value in mapping:
-            first = mapping[key.value].line
-            raise YamlRefusal(
-                f"the key {key.value!r} stands twice (line {first} before)",
-                "keep one of them",
-                key.line,
-            )
-        mapping[key.value] = value
-    return Node(mapping, done.line, 1 + sum(node.size for node in mapping.values()))

@@ -22,6 +22,7 @@ def one(sheet, **cells):
     [
         ("shot", "", "has no name", "give each shot its own: seq010_sh0020"),
         ("shot", "a/b", "'a/b' is no shot name", "write letters"),
+        ("shot", "straße", "'straße' is no shot name", "write letters a to z"),
         ("shot", "..", "'..' is no shot name", "write letters"),
         ("shot", "1E+03", "'1E+03' is what a spreadsheet makes", "format the column as text"),
         ("shot", "x" * 65, "'xxx", "write letters"),
@@ -31,7 +32,8 @@ def one(sheet, **cells):
         ("frames", "4", "4 frames are not in 5..33", "write 5"),
         ("frames", "81", "81 frames are not in 5..33, which Pocket Wan renders", "write 33"),
         ("fps", "twentyfour", "'twentyfour' is not a number", "write 24 or 23.976"),
-        ("fps", "23,976", "'23,976' is not a number", "write 24 or 23.976 (with a point"),
+        ("fps", "1.023,976", "'1.023,976' is not a number", "write 24 or 23.976 (with a point"),
+        ("fps", "23,976,0", "'23,976,0' is not a number", "write 24 or 23.976 (with a point"),
         ("fps", "nan", "'nan' is not a number", "write 24 or 23.976"),
         ("fps", "0", "0 is not in 1..240", "write 24 or 23.976"),
         ("width", "1e2", "'1e2' is not a number", "format the spreadsheet's column as text"),
@@ -88,6 +90,13 @@ def test_a_bad_cell_is_told_with_place_value_and_remedy(sheet, column, value, pr
     assert len(fault.value or "") <= 80
     assert fault.problem.startswith(problem)
     assert fault.remedy.startswith(remedy)
+
+
+def test_a_decimal_comma_is_read(sheet):
+    """A spreadsheet of half of Europe cannot easily write a point: 23,976 and 1,5x are numbers."""
+    shot = sheet("shot;source;fps;upscale\na;a.png;23,976;1,5x\n").shots[0]
+    assert shot.recipe.fps == 23.976
+    assert shot.finish.upscale.factor == 1.5
 
 
 def test_all_faults_of_all_rows_come_at_once(sheet, told):

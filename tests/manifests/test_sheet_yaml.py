@@ -54,7 +54,7 @@ shots:
         ("- shot: !!python/object/apply:os.system [ls]\n", 1, "the tag "),
         ("- shot: *nothing\n", 1, "'*nothing' stands for nothing"),
         ("- &a [*a]\n", 1, "'*a' stands for nothing"),
-        ("- <<: {}\n", 1, "merge keys are not read"),
+        ("- {<<: text, shot: a}\n", 1, "'<<' takes mappings alone"),
         ("- ? [a]\n  : b\n", 1, "a key is not text"),
         ("[" * 50_000, 1, "is nested too deep"),
         ("", None, "is empty"),
@@ -73,6 +73,44 @@ def test_a_broken_file_is_one_fault_with_its_line(sheet, text, row, problem):
     assert manifest.shots == ()
     assert manifest.faults[0].row == row
     assert manifest.faults[0].problem.startswith(problem)
+
+
+def test_shots_share_values_by_merge_keys(sheet):
+    """What a shot says itself wins, then the first that it names; `x-` keys hold what is shared."""
+    manifest = sheet(
+        """
+x-cat: &cat {source: a.png, prompt: a cat, seed: 7}
+shots:
+  - &first
+    <<: *cat
+    shot: "001"
+    seed: 8
+  - <<: [*first, *cat]
+    shot: "002"
+""",
+        "night.yaml",
+    )
+    assert manifest.faults == ()
+    assert [(shot.id, shot.title, shot.recipe.seed) for shot in manifest.shots] == [
+        ("001", "a cat", 8),
+        ("002", "a cat", 8),
+    ]
+
+
+def test_faults_of_the_yaml_come_with_those_of_the_rows(sheet, told):
+    """A key that stands twice, a tag, an unknown anchor and a bad cell are told at once."""
+    manifest = sheet(
+        "- shot: a\n  source: a.png\n  source: b.png\n- {shot: !x b, source: a.png, fps: z}\n"
+        "- {shot: c, source: *d}\n",
+        "night.yaml",
+    )
+    assert [(row, problem[:12]) for row, _, problem in told(manifest)] == [
+        (3, "the key 'sou"),
+        (4, "the tag '!x'"),
+        (5, "'*d' stands "),
+        (4, "'z' is not a"),
+        (5, "has neither "),
+    ]
 
 
 def test_an_alias_bomb_is_refused_at_once(sheet):
