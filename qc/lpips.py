@@ -9,6 +9,9 @@ layer l, w_l >= 0 its learned weights and H_l W_l its size,
     e_l = sqrt(w_l / (H_l W_l)) f_l,    d(a, b) = sum_l |e_l(a) - e_l(b)|^2
 
 so each frame is embedded once and any pair costs one subtraction. Parity with `lpips`: 1e-4.
+Pictures of 65,536 pixels and more are embedded in bfloat16 where the processor multiplies it
+(`qc.bfloat16`), which takes half the time; so many pixels average its rounding out, and the parity
+holds for them too. Smaller ones, and all on a card, are embedded in float32.
 
 The AlexNet trunk must be brought (nothing is ever downloaded): put one of `TRUNK_FILES` into the
 folder given as `weights_dir`. Without a folder the trunk is random with seed 0; its distances
@@ -32,6 +35,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
+from qc import bfloat16
 from qc.errors import BackboneUnavailable
 from qc.frame import Image
 from qc.trunk import TRUNK_FILES as TRUNK_FILES
@@ -39,6 +43,9 @@ from qc.trunk import TRUNK_FILES as TRUNK_FILES
 RANDOM = "alex, random, seed 0 (uncalibrated)"
 SMALLEST = 32
 """Pixels: AlexNet has no features for an image with a shorter side."""
+LARGE = 2**16
+"""Pixels from which on bfloat16 is exact enough."""
+VERSION = "2"
 _SEED = 0
 _SELF_TEST = 0.319756
 _TOLERANCE = 1e-3
@@ -60,12 +67,16 @@ class Embedding:
 class LpipsBackbone:
     """LPIPS with one set of weights on one device, self-tested when it is made."""
 
-    def __init__(self, network: reference.LPIPS, *, name: str, device: str) -> None:
+    def __init__(
+        self, network: reference.LPIPS, *, name: str, device: str, short: bool = False
+    ) -> None:
+        """`short`: pictures of `LARGE` pixels and more are embedded in bfloat16."""
         self.name = name
         """As it stands in scorecards: `alex (trained)` or the name of the random one."""
         self.device = torch.device(device)
         # Pixels come with their channels last: with weights alike nothing is put in another order.
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self._short = bfloat16.shortened(self.network.net) if short else None
         self._roots = [
             layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
         ]
@@ -78,13 +89,17 @@ class LpipsBackbone:
         return min(image.shape[:2]) >= SMALLEST
 
     @torch.inference_mode()
-    def embed(self, image: Image) -> Embedding:
-        """Embedding of `image` (H, W, 3) uint8. Raises ValueError under 32 px."""
+    def embed(self, image: Image, *, exactly: bool = False) -> Embedding:
+        """Embedding of `image` (H, W, 3) uint8; `exactly`: in float32, however large it is.
+
+        Raises ValueError under 32 px.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or not self.measures(image):
             raise ValueError(f"LPIPS of shape {image.shape}: wants (H, W, 3), at least 32 px")
         pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
         layers = []
-        for layer, root in zip(self._features(pixels[None]), self._roots, strict=True):
+        short = None if exactly else self._short_for(image)
+        for layer, root in zip(self._features(pixels[None], short), self._roots, strict=True):
             height, width = layer.shape[2:]
             layers.append(_normalised(layer)[0].mul_(root / (height * width) ** 0.5))
         return Embedding(layers=tuple(layers))
@@ -106,16 +121,22 @@ class LpipsBackbone:
             raise ValueError(f"LPIPS of {first.shape} and {second.shape}: want one (n, H, W, 3)")
         pixels = torch.from_numpy(np.concatenate([first, second])).to(self.device)
         total = torch.zeros(len(first), device=self.device)
-        for layer, root in zip(self._features(pixels), self._roots, strict=True):
+        short = self._short_for(first[0])
+        for layer, root in zip(self._features(pixels, short), self._roots, strict=True):
             normal = _normalised(layer).mul_(root)
             apart = (normal[: len(first)] - normal[len(first) :]).square()
             total += apart.sum(dim=1).mean(dim=(1, 2))
         return [float(value) for value in total]
 
-    def _features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """Features of each layer, of uint8 pixels (n, H, W, 3)."""
+    def _short_for(self, image: Image) -> torch.nn.Module | None:
+        return self._short if image.shape[0] * image.shape[1] >= LARGE else None
+
+    def _features(self, pixels: torch.Tensor, short: torch.nn.Module | None) -> list[torch.Tensor]:
+        """Features of each layer, float32, of uint8 pixels (n, H, W, 3)."""
         scaled = pixels.permute(0, 3, 1, 2).float().mul_(self._gain).add_(self._offset)
-        return list(self.network.net(scaled))
+        if short is None:
+            return list(self.network.net(scaled))
+        return [layer.float() for layer in short(scaled.to(torch.bfloat16))]
 
 
 def _normalised(layer: torch.Tensor) -> torch.Tensor:
@@ -152,16 +173,21 @@ def load_backbone(*, weights_dir: Path | None, device: str = "cpu") -> LpipsBack
     if weights_dir is not None:
         trunk, name = _trained_trunk(weights_dir)
         _put(network, trunk, weights_dir)
-    backbone = LpipsBackbone(network, name=name, device=device)
+    short = torch.device(device).type == "cpu" and bfloat16.multiplied_here()
+    backbone = LpipsBackbone(network, name=name, device=device, short=short)
     _self_test(backbone)
     return backbone
 
 
 def self_test_value(backbone: LpipsBackbone) -> float:
     """LPIPS of two fixed 64x64 pictures: a ramp, and the ramp turned upside down."""
-    ramp = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
-    turned = np.ascontiguousarray(ramp[::-1])
-    return backbone.distance(backbone.embed(ramp), backbone.embed(turned))
+    return _of_ramps(backbone, 64, exactly=True)
+
+
+def _of_ramps(backbone: LpipsBackbone, side: int, *, exactly: bool) -> float:
+    ramp = np.linspace(0, 255, side * side * 3).reshape(side, side, 3).astype(np.uint8)
+    one, turned = (backbone.embed(at, exactly=exactly) for at in (ramp, ramp[::-1]))
+    return backbone.distance(one, turned)
 
 
 def _random_network() -> reference.LPIPS:
@@ -218,4 +244,10 @@ def _self_test(backbone: LpipsBackbone) -> None:
         raise BackboneUnavailable(
             f"LPIPS self-test gave {value:.6f}, {_SELF_TEST:.6f} expected: this torch "
             f"({torch.__version__}) draws other random weights, scores would not compare"
+        )
+    exact, used = (_of_ramps(backbone, 256, exactly=exactly) for exactly in (True, False))
+    if abs(used - exact) > _TOLERANCE * exact:
+        raise BackboneUnavailable(
+            f"LPIPS self-test of {backbone.name} in bfloat16 gave {used:.6f}, in float32 "
+            f"{exact:.6f}: this processor or torch ({torch.__version__}) does not compute it right"
         )

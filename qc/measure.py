@@ -346,5 +346,8 @@ def versions_of(*, lpips: bool) -> dict[str, str]:
     )  # fmt: skip
     versions = {module.__name__.rsplit(".", 1)[1]: module.VERSION for module in modules}
     if lpips:
-        versions["lpips"] = f"1 (lpips {version('lpips')})"
+        # Imported here, where a backbone was given: measuring without LPIPS needs no torch.
+        from qc.lpips import VERSION
+
+        versions["lpips"] = f"{VERSION} (lpips {version('lpips')})"
     return {**versions, "flow": f"{flow.VERSION} (DIS medium, OpenCV {cv2.__version__})"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
 import lpips
 import numpy as np
 import pytest
@@ -12,8 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from qc.bfloat16 import diffused, rounded
 from qc.errors import BackboneUnavailable
-from qc.lpips import RANDOM, TRUNK_FILES, LpipsBackbone, load_backbone, self_test_value
+from qc.lpips import (
+    RANDOM,
+    TRUNK_FILES,
+    LpipsBackbone,
+    _self_test,
+    load_backbone,
+    self_test_value,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +129,62 @@ def test_small_images_are_refused(random_backbone):
     """AlexNet has no features below 32 pixels: refused by name, not by a torch traceback."""
     with pytest.raises(ValueError, match="at least 32"):
         random_backbone.embed(np.zeros((31, 64, 3), np.uint8))
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.integers(0, 2**32 - 1), st.integers(256, 300), st.integers(0, 60))
+def test_large_pictures_equal_the_lpips_package_in_bfloat16_too(
+    random_backbone, seed, height, smooth
+):
+    """What bfloat16 loses is under 1e-4 for pictures of its size, noise and smooth ones alike."""
+    short = LpipsBackbone(random_backbone.network, name=RANDOM, device="cpu", short=True)
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 256, (2, height, 256, 3), dtype=np.uint8)
+    if smooth:
+        second = cv2.GaussianBlur(second, (0, 0), smooth / 10)
+    with torch.inference_mode():
+        expected = float(random_backbone.network(tensor(first), tensor(second)))
+    one, other = short.embed(first), short.embed(second)
+    assert short.distance(one, other) == pytest.approx(expected, abs=1e-4)
+    exact = short.distance(short.embed(first, exactly=True), short.embed(second, exactly=True))
+    assert exact == pytest.approx(expected, abs=1e-6)
+    assert exact != short.distance(one, other)
+
+
+def test_small_pictures_are_embedded_in_float32(random_backbone):
+    """Under 65,536 pixels too little is averaged: a backbone with a short trunk lets it be."""
+    short = LpipsBackbone(random_backbone.network, name=RANDOM, device="cpu", short=True)
+    image = np.random.default_rng(0).integers(0, 256, (255, 256, 3), dtype=np.uint8)
+    used, exact = short.embed(image), short.embed(image, exactly=True)
+    assert all(torch.equal(a, b) for a, b in zip(used.layers, exact.layers, strict=True))
+
+
+def test_a_processor_that_gets_bfloat16_wrong_fails_the_self_test(random_backbone):
+    """What most pictures are embedded with is tested when a backbone is loaded, too."""
+    short = LpipsBackbone(random_backbone.network, name=RANDOM, device="cpu", short=True)
+    _self_test(short)
+    with torch.no_grad():
+        next(short._short.parameters()).mul_(1.1)
+    with pytest.raises(BackboneUnavailable, match="bfloat16"):
+        _self_test(short)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([1, 3, 5]))
+def test_diffused_weights_lose_no_sum(seed, channels, side):
+    """Every weight is a number of bfloat16, a step off at most; sums of filters are kept."""
+    weight = torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (7, channels, side, side)))
+    weight = weight.float()
+    short = diffused(weight)
+    assert torch.equal(short, short.to(torch.bfloat16).float())
+    step = 2.0**-7 * float(weight.abs().max())
+    assert float((short - weight).abs().max()) <= step
+    assert float((short - weight).sum(dim=(1, 2, 3)).abs().max()) <= step
+
+
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=30))
+def test_rounding_to_bfloat16_is_torchs(values):
+    """Ties to even, and both signs, as torch rounds them."""
+    plane = np.asarray(values, np.float32)
+    expected = torch.from_numpy(plane).to(torch.bfloat16).float().numpy()
+    np.testing.assert_array_equal(rounded(plane), expected)
