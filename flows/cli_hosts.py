@@ -12,7 +12,7 @@ from rich.console import Console
 
 
 def _host_name(name: str) -> str:
-    from tasks.host_talk import HOST_NAME
+    from manifests.hosts import HOST_NAME
 
     if not re.fullmatch(HOST_NAME, name):
         raise typer.BadParameter("letters, digits, dots and dashes, 63 at most")
@@ -32,9 +32,15 @@ def join(
             show_default="this machine's own",
         ),
     ] = socket.gethostname(),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or cuda:0; else as hosts.machines says."),
+    ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="A card to leave alone, by number or UUID.")
+        list[str] | None,
+        typer.Option(
+            help="A card to leave alone, by number or UUID; in place of what hosts.machines says."
+        ),
     ] = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds that takes in work get to end when it leaves.")

@@ -7,16 +7,20 @@ import os
 import signal
 import stat
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from manifests.cards import CardRules
+from manifests.device import NO_DEVICE
 from manifests.errors import BadInput, Fault
+from manifests.hosts import ALL_OF_IT
 from manifests.settings import Studio
-from tasks.crew import Crew, crew_for
-from tasks.gpus import NO_DEVICE, find_machine
+from tasks.crew import crew_for
+from tasks.gpus import Machine, find_machine
 from tasks.host_agent import Host, serve_nights
 from tasks.host_facts import missing_models
 from tasks.neighbours import Neighbours
@@ -29,25 +33,47 @@ def host_of(
     *,
     address: str,
     name: str,
-    device: str,
+    device: str | None = None,
     exclude: tuple[str, ...] = (),
     scratch: Path | None,
     drain: float,
 ) -> Host:
-    """This machine as a host. Raises BadInput with all that keeps it from being one."""
-    faults = [*_address_faults(studio, address), *_model_faults(studio), *_device_faults(device)]
+    """This machine as a host; `device` and `exclude` win over what its settings say, None and
+    empty leave them. Raises BadInput with all that keeps it from being one."""
+    faults = [*_address_faults(studio, address), *_model_faults(studio)]
+    rules = studio.hosts.machines.get(name, ALL_OF_IT)
+    cards = rules.cards or CardRules(yield_to_others=studio.cards.yield_to_others)
+    if exclude:
+        cards = CardRules(exclude=exclude, yield_to_others=cards.yield_to_others)
+    machine = Machine(cards=())
+    try:
+        machine = find_machine(device or rules.device, rules.placement, rules=cards)
+    except BadInput as error:
+        typed = {"device": device, "cards.exclude": exclude}
+        faults += [_placed(fault, studio, name, typed) for fault in error.faults]
+    if device == NO_DEVICE:
+        faults.append(_renders_nothing(device))
     if faults:
         raise BadInput(faults)
+    cores = rules.threads or studio.threads or os.cpu_count() or 1
     return Host(
         name=name,
         address=address,
         studio=studio,
-        crew=_crew(studio, device, exclude),
+        crew=crew_for(machine, cores=cores, apart=True),
         scratch=_temporary(name) if scratch is None else scratch.absolute(),
         tls=studio.hosts.tls if address.startswith("tls://") else None,
         drain=drain,
-        neighbours=Neighbours() if studio.cards.yield_to_others else None,
+        neighbours=Neighbours() if cards.yield_to_others else None,
     )
+
+
+def _placed(fault: Fault, studio: Studio, name: str, typed: Mapping[str, object]) -> Fault:
+    """A fault of this host's cards, with where the setting stands that it speaks of."""
+    column = fault.column or "device"
+    if typed.get(column):
+        return replace(fault, file=Path("command line"), column=column.rpartition(".")[2])
+    return replace(fault, file=studio.settings_file, column=f"hosts.machines.{name}.{column}")
 
 
 def _temporary(name: str) -> Path:
@@ -98,12 +124,6 @@ async def _join(host: Host, console: Console) -> None:
         console.print("left at once", highlight=False)
 
 
-def _crew(studio: Studio, device: str, exclude: tuple[str, ...]) -> Crew:
-    # NOTE: `cards` and `placement` of studio.yaml name the cards of the machine of the night.
-    machine = find_machine(device, rules=CardRules(exclude=exclude))
-    return crew_for(machine, cores=studio.threads or os.cpu_count() or 1, apart=True)
-
-
 def _address_faults(studio: Studio, address: str) -> list[Fault]:
     place = Path("command line")
     if not address.startswith(SCHEMES) or not address.rpartition(":")[2].isdigit():
@@ -134,15 +154,11 @@ def _model_faults(studio: Studio) -> list[Fault]:
     ]
 
 
-def _device_faults(device: str) -> list[Fault]:
-    if device != NO_DEVICE:
-        return []
-    return [
-        Fault(
-            file=Path("command line"),
-            column="device",
-            value=device,
-            problem="a host without a device renders nothing",
-            remedy="write auto, cpu, cuda or cuda:0",
-        )
-    ]
+def _renders_nothing(device: str) -> Fault:
+    return Fault(
+        file=Path("command line"),
+        column="device",
+        value=device,
+        problem="a host without a device renders nothing",
+        remedy="write auto, cpu, cuda or cuda:0",
+    )

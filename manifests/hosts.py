@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from manifests.cards import CardRules
+from manifests.device import NO_DEVICE, known_device
+from manifests.placement import CardPlacement
 from manifests.refusal import Refusal, quoted
+
+HOST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+
+
+class MachineRules(BaseModel):
+    """`hosts: {machines: {NAME: ...}}`: one host's own cards, as the settings of the same names
+    outside have them for the machine of the night."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Annotated[str, AfterValidator(known_device)] = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:0`."""
+    cards: CardRules | None = None
+    """Cards that nights may use there; None: all of them."""
+    placement: CardPlacement = CardPlacement()
+    """Parts of a model on other cards than the one that renders there: `{vae: cuda:1}`."""
+    threads: Annotated[int | None, Field(ge=1, le=1024)] = None
+    """CPU threads that its workers share; None: as outside, else all its cores."""
+
+    @field_validator("device")
+    @classmethod
+    def _renders(cls, device: str) -> str:
+        if device == NO_DEVICE:
+            raise Refusal("a host without a device renders nothing", "write auto, or do not join")
+        return device
+
+
+ALL_OF_IT = MachineRules()
+"""Of a host that the settings do not name: every card, all on the one that renders."""
+
+
+def _host_name(name: str) -> str:
+    if not re.fullmatch(HOST_NAME, name):
+        raise Refusal(
+            f"{quoted(name)} is no name of a host", "write letters, digits, dots and dashes"
+        )
+    return name
 
 
 class HostRules(BaseModel):
@@ -28,6 +69,9 @@ class HostRules(BaseModel):
     """A host that says nothing for so long is given up, and its takes are given to others."""
     wait_minutes: Annotated[float, Field(ge=0, le=24 * 60)] = 30.0
     """How long a take waits for a host with a card for it, where there is none."""
+
+    machines: dict[Annotated[str, AfterValidator(_host_name)], MachineRules] = {}
+    """The cards of each host, by its name (`rushes join --name`, else its machine's)."""
 
     @field_validator("listen")
     @classmethod

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,8 +26,9 @@ from pydantic_settings import (
 )
 
 from manifests.cards import ALL_CARDS, CardRules
+from manifests.device import NO_DEVICE, known_device
 from manifests.errors import BadInput, Fault
-from manifests.hosts import NO_HOSTS, HostRules
+from manifests.hosts import NO_HOSTS, HostRules, MachineRules
 from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
 from manifests.motion import HUB_ADAPTER
@@ -34,7 +41,6 @@ from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 SETTINGS_NAME = "studio.yaml"
 _PREFIX = "RUSHES_"
-_DEVICE = re.compile(r"auto|cpu|none|cuda(:[0-9]{1,2})?")
 _SECRET = frozenset({"notify"})
 """Settings whose values are never shown, also when they are wrong."""
 _PATHS = ("presets_dir", "upscale_model", "lpips_weights_dir")
@@ -59,7 +65,7 @@ class Studio(BaseSettings):
     """The studio's own presets: `<family>/<name>.yaml`; they win over the bundled ones."""
     styles: dict[str, str] = {}
     """The studio's own style snippets; they win over the bundled ones."""
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(known_device)] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:0`; `none`: hosts render, this machine does not."""
     cards: CardRules = ALL_CARDS
     """Cards that nights may use, and whether other people's work goes first on them."""
@@ -199,16 +205,9 @@ class Studio(BaseSettings):
     def _with_builtin(cls, value: Any) -> Any:
         return {**builtin_models(), **value} if isinstance(value, dict) else value
 
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, device: str) -> str:
-        if not _DEVICE.fullmatch(device):
-            raise Refusal(f"{device!r} is no device", "write auto, cpu, cuda, cuda:0 or none")
-        return device
-
     @model_validator(mode="after")
     def _somebody_renders(self) -> Self:
-        if self.device == "none" and self.hosts.listen is None:
+        if self.device == NO_DEVICE and self.hosts.listen is None:
             raise Refusal(
                 "device is none, and no hosts may join: nobody would render",
                 "write auto, or let hosts join with `hosts: {listen: address:port}`",
@@ -336,13 +335,7 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if item["type"] == "extra_forbidden":
-        inner: dict[str, type[BaseModel]] = {
-            "models": ModelSpec,
-            "placement": CardPlacement,
-            "cards": CardRules,
-            "hosts": HostRules,
-        }
-        fields = (inner.get(loc[0], Studio) if len(loc) > 1 else Studio).model_fields
+        fields = _model_around(loc).model_fields
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")
@@ -350,6 +343,24 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
     if loc and loc[0] in _SECRET:
         return Refusal("this value is refused (it is not shown: it may hold a token)", wanted)
     return Refusal(f"{json.dumps(item['input'], default=str)} is refused", wanted)
+
+
+def _model_around(loc: list[Any]) -> type[BaseModel]:
+    """The settings among which the last part of `loc` stands."""
+    inner: dict[str, type[BaseModel]] = {"placement": CardPlacement, "cards": CardRules}
+    match loc[:-1]:
+        case ["hosts", "machines", _]:
+            return MachineRules
+        case ["hosts", "machines", _, part, *_] if part in inner:
+            return inner[part]
+        case ["models", *_]:
+            return ModelSpec
+        case ["hosts", *_]:
+            return HostRules
+        case [first, *_] if first in inner:
+            return inner[first]
+        case _:
+            return Studio
 
 
 def _line(node: Node | None, loc: list[Any]) -> int | None:
