@@ -21,8 +21,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tasks.card_groups import Card
 from tasks.chains import Work
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 from tasks.forecast import Slot, forecast
 
 GIB = 2**30

@@ -20,10 +20,11 @@ from typing import Any
 
 from dispatch import MODELS, run_nights, sheet, studio
 
+from tasks.card_groups import Card
 from tasks.chains import Work
 from tasks.control import Control
 from tasks.crew import MOST_HANDS, SEATS
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 from tasks.lanes import Lanes, Queued
 from tasks.seats import Seats
 

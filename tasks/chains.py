@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+EACH_FURTHER = 0.75
+"""What a further card adds to a take on several, of what the first one does: two were 1.76 times as
+fast as one over 81 frames (`benchmarks/gpus.py`); short takes gain less, and some nothing."""
+
 
 class Impossible(ValueError):
     """Work that no card can ever take: its ids and why."""
@@ -17,7 +21,7 @@ class Work:
     id: str
     model: str
     seconds: float
-    """Expected, on a card of speed 1, model load excluded."""
+    """Expected, on one card of speed 1, model load excluded."""
     memory: int = 0
     """Bytes it needs on a card."""
     priority: int = 0
@@ -25,6 +29,22 @@ class Work:
     """Seconds, on the clock of whoever drives the dispatcher."""
     after: tuple[str, ...] = ()
     """Shots that must be done before: it starts from their last frames."""
+    cards: int = 1
+    """Cards that render it together, at least 1; fewer where there are not so many."""
+
+    def together(self, seconds: float) -> float:
+        """Seconds on all its cards of what takes `seconds` on one of them."""
+        return seconds / (1 + EACH_FURTHER * (self.cards - 1))
+
+    @property
+    def span(self) -> float:
+        """Seconds from its begin to its end, on cards of speed 1."""
+        return self.together(self.seconds)
+
+    @property
+    def area(self) -> float:
+        """Seconds that its cards spend on it, all together."""
+        return self.cards * self.span
 
 
 def urgent_priorities(
@@ -49,7 +69,7 @@ def due_times(
     due: dict[str, float] = {}
     for name in reversed(order):
         behind = [after for after in followers.get(name, ()) if after in due]
-        times = [due[after] - works[after].seconds for after in behind]
+        times = [due[after] - works[after].span for after in behind]
         own = works[name].deadline
         if own is not None:
             times.append(own)
@@ -80,5 +100,5 @@ def chain_seconds(
     chain: dict[str, float] = {}
     for name in reversed(order):
         behind = (chain[follower] for follower in followers.get(name, ()))
-        chain[name] = works[name].seconds + max(behind, default=0.0)
+        chain[name] = works[name].span + max(behind, default=0.0)
     return chain

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from tasks.card_groups import Card, CardGroups
 from tasks.chains import (
     Impossible,
     Work,
@@ -32,29 +33,20 @@ from tasks.chains import (
 )
 from tasks.due_order import DueOrder
 
-SCARCE = 1.05
-"""Work that needs large cards comes first where it would last this much longer than all work."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A card that renders."""
-
-    name: str
-    memory: int
-    """Bytes that a take may use."""
-    speed: float = 1.0
-    """How many reference seconds of work it does in a second, above 0."""
+SCARCE = 1.02
+"""Work that needs large cards comes first where it would last this much longer than all work:
+chosen in `benchmarks/lanes.py`; nearer to 1 cards change their model more often."""
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """Ready work of one priority, class of memory and model."""
+    """Ready work of one priority, class of memory, model and number of cards."""
 
     priority: int
     fits: int
     """Memory of the smallest card that holds it."""
     model: str
+    cards: int
     heap: list[tuple[float, int, str]] = field(default_factory=list)
     """(-seconds of its chain, arrival, id); may hold ids that are taken already."""
 
@@ -81,7 +73,9 @@ class Dispatcher:
         """
         self._load = dict(load_seconds or {})
         self._warm: dict[str, str | None] = {}
+        self._asked: dict[str, Work] = {}
         self._works: dict[str, Work] = {}
+        """What was asked for, on no more cards than there are."""
         self._arrivals = count()
         self._arrival: dict[str, int] = {}
         self._blocked: dict[str, set[str]] = {}
@@ -132,33 +126,46 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ what changes
 
-    def pull(self, card: str, now: float) -> Work | None:
-        """What `card`, free at `now`, shall render; None: nothing that it could take or should.
+    def pull(self, card: str, now: float, *, ahead: float = 0.0) -> Work | None:
+        """What `card` shall render; None: nothing that it could take or should. It is free `ahead`
+        seconds after `now`: it may ask for its next shot before the last one is done.
 
         After None it should ask again when something was done or added; when several do, the
         fastest first. While no shot is in work, whoever asks gets what there is.
         """
         here = self._cards[card]
-        buckets = [bucket for bucket in self._open(here.memory) if self._first(bucket)]
+        buckets = [bucket for bucket in self._open(here) if self._first(bucket)]
         if not buckets:
             return None
         top = max(bucket.priority for bucket in buckets)
         buckets = [bucket for bucket in buckets if bucket.priority == top]
         chosen = self._dates.first(
-            lambda name: self._is_ready(name) and self._works[name].memory <= here.memory,
+            lambda name: self._is_ready(name) and self._may_take(here, self._works[name]),
             priority=top,
             now=now,
             margin=self._longest_seconds / here.speed,
             speed=self._speed_from[self._sizes[0]],
-            takes=lambda name: self._seconds_on(here, self._works[name]),
+            takes=lambda name: ahead + self._seconds_on(here, self._works[name]),
         )
         if chosen is None:
             bucket = self._bucket(here, buckets)
-            chosen = None if bucket is None else self._sensible(here, bucket)
+            chosen = None if bucket is None else self._sensible(here, bucket, ahead)
         if chosen is None:
             return None
         self._take(chosen, card)
         return self._works[chosen]
+
+    def companions(
+        self, name: str, leader: str, busy_until: Callable[[str], float]
+    ) -> tuple[str, ...]:
+        """The cards that render a shot with the one that took it, those first that are free
+        soonest; none for a shot on one card."""
+        work, lead = self._works[name], self._cards[leader]
+        return tuple(card.name for card in self._groups.companions(work, lead, busy_until))
+
+    def lend(self, card: str, name: str) -> None:
+        """The card renders that shot with another one: it holds its model from now on."""
+        self._warm[card] = self._works[name].model
 
     def done(self, name: str) -> None:
         """A shot is over; what waited for it becomes ready. Raises KeyError when not taken."""
@@ -177,8 +184,7 @@ class Dispatcher:
             raise KeyError(name)
         work = self._works[name]
         if name not in self._taken:
-            self._left[self._fits(work)] -= work.seconds
-            self._backlog[work.model] -= work.seconds
+            self._count(work, -1)
         self._taken.discard(name)
         self._dropped.add(name)
         return tuple(follower for follower in self._followers[name] if self._is_left(follower))
@@ -187,9 +193,11 @@ class Dispatcher:
         """Cards have joined or left; those that stay keep their models. Work that only a card
         which left could hold counts as what fits the largest of the rest."""
         self._lay_out(cards)
-        for name in self._works:
-            if self._is_left(name):
-                self._left[self._fits(self._works[name])] += self._works[name].seconds
+        self._backlog.clear()
+        self._works.update({name: self._groups.clamped(w) for name, w in self._asked.items()})
+        self._chain.update(chain_seconds(self._works, self._order, self._followers))
+        for name in filter(self._is_left, self._works):
+            self._count(self._works[name], 1)
         # NOTE: in the order in which they became ready, which ties are decided by.
         for name in sorted(self._arrival, key=self._arrival.__getitem__):
             if self._is_ready(name):
@@ -202,7 +210,8 @@ class Dispatcher:
             raise KeyError(name)
         if self._works[name].priority == priority:
             return
-        self._works[name] = replace(self._works[name], priority=priority)
+        for works in (self._asked, self._works):
+            works[name] = replace(works[name], priority=priority)
         before = dict(self._priority)
         self._priority.update(urgent_priorities(self._works, self._order, self._followers))
         self._dates.moved()
@@ -218,10 +227,15 @@ class Dispatcher:
 
     def _seconds_on(self, here: Card, work: Work) -> float:
         load = 0.0 if self.is_warm(here.name, work.model) else self._load.get(work.model, 0.0)
-        return work.seconds / here.speed + load
+        return work.span / here.speed + load
 
-    def _open(self, memory: int) -> Iterator[_Bucket]:
-        return (bucket for bucket in self._buckets.values() if bucket.fits <= memory)
+    def _open(self, here: Card) -> Iterator[_Bucket]:
+        has_room = self._groups.has_room
+        buckets = self._buckets.values()
+        return (each for each in buckets if has_room(here, cards=each.cards, memory=each.fits))
+
+    def _may_take(self, here: Card, work: Work) -> bool:
+        return self._groups.has_room(here, cards=work.cards, memory=self._fits(work))
 
     def _bucket(self, here: Card, buckets: list[_Bucket]) -> _Bucket | None:
         scarce = self._scarce(here)
@@ -263,7 +277,7 @@ class Dispatcher:
     def _longest(self, bucket: _Bucket) -> float:
         return -bucket.heap[0][0]
 
-    def _sensible(self, here: Card, bucket: _Bucket) -> str | None:
+    def _sensible(self, here: Card, bucket: _Bucket, ahead: float) -> str | None:
         """The longest of the bucket that the others would not finish sooner without this card."""
         others = [
             card
@@ -276,12 +290,12 @@ class Dispatcher:
         fastest = max(card.speed for card in others)
         first = self._first(bucket)
         assert first is not None, "only buckets with ready work are looked at"
-        if self._works[first].seconds * (1 / here.speed - 1 / fastest) <= rest:
+        slower = 1 / here.speed - 1 / fastest
+        if ahead + self._works[first].span * slower <= rest:
             return first
         for entry in sorted(bucket.heap):
             name = entry[2]
-            lag = self._works[name].seconds * (1 / here.speed - 1 / fastest)
-            if self._holds(entry) and lag <= rest:
+            if self._holds(entry) and ahead + self._works[name].span * slower <= rest:
                 return name
         return None
 
@@ -309,21 +323,26 @@ class Dispatcher:
 
     def _lay_out(self, cards: Sequence[Card]) -> None:
         """Empty books for these cards."""
+        self._groups = CardGroups(cards)
         self._cards = {card.name: card for card in cards}
         self._sizes = sorted({card.memory for card in cards}) or [0]
         self._speed_from = {
             size: sum(card.speed for card in cards if card.memory >= size) for size in self._sizes
         }
         self._warm = {name: self._warm.get(name) for name in self._cards}
-        self._buckets: dict[tuple[int, int, str], _Bucket] = {}
+        self._buckets: dict[tuple[int, int, str, int], _Bucket] = {}
         self._left: dict[int, float] = dict.fromkeys(self._sizes, 0.0)
 
     def _take(self, name: str, card: str) -> None:
         work = self._works[name]
         self._taken.add(name)
         self._warm[card] = work.model
-        self._left[self._fits(work)] -= work.seconds
-        self._backlog[work.model] -= work.seconds
+        self._count(work, -1)
+
+    def _count(self, work: Work, sign: int) -> None:
+        """Enter work into the books of what is left, or take it out."""
+        self._left[self._fits(work)] += sign * work.area
+        self._backlog[work.model] += sign * work.area
 
     def _fits(self, work: Work) -> int:
         return next((size for size in self._sizes if size >= work.memory), self._sizes[-1])
@@ -334,13 +353,15 @@ class Dispatcher:
 
     def _put(self, name: str) -> None:
         work = self._works[name]
-        key = (self._priority[name], self._fits(work), work.model)
+        key = (self._priority[name], self._fits(work), work.model, work.cards)
         if key not in self._buckets:
             self._buckets[key] = _Bucket(*key)
         entry = (-self._chain[name], self._arrival[name], name)
         heapq.heappush(self._buckets[key].heap, entry)
 
     def _add_all(self, works: list[Work]) -> None:
+        asked = {work.id: work for work in works}
+        works = [self._groups.clamped(work) for work in works]
         known = {**self._works, **{work.id: work for work in works}}
         if self._cards:
             _check(works, known, largest=self._sizes[-1])
@@ -349,14 +370,14 @@ class Dispatcher:
             for before in dict.fromkeys(work.after):
                 followers[before].append(name)
         order = self._order = order_of(known, followers)
+        self._asked.update(asked)
         self._works.update(known)
         self._followers, self._chain = followers, chain_seconds(known, order, followers)
         self._priority.update(urgent_priorities(known, order, followers))
         for work in works:
             self._blocked[work.id] = {name for name in work.after if name not in self._done}
-            self._left[self._fits(work)] += work.seconds
-            self._backlog[work.model] += work.seconds
-            self._longest_seconds = max(self._longest_seconds, work.seconds)
+            self._count(work, 1)
+            self._longest_seconds = max(self._longest_seconds, work.span)
         self._dates.know(due_times(known, order, followers))
         for work in works:
             if not self._blocked[work.id]:

@@ -109,6 +109,6 @@ class DueOrder:
         until = 0.0
         for name in line:
             work = self._works[name]
-            until += work.seconds
+            until += work.area
             load = self._load.get(work.model, 0.0)
-            yield self._due[name] - SAFETY * max(until / speed, work.seconds) - load
+            yield self._due[name] - SAFETY * max(until / speed, work.span) - load

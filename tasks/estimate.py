@@ -143,6 +143,8 @@ class Estimator:
         recipe, receipt = each.recipe, each.receipt
         if receipt.load_seconds > 0:
             self._loads[recipe.model_id].append(receipt.load_seconds)
+        if any(span.kind == "meet" for span in receipt.timeline):
+            return  # several cards rendered it: that says nothing of the pace of one
         for ran in receipt.stages:
             if ran.resumed or not ran.steps or not ran.seconds or ran.index >= len(recipe.stages):
                 continue

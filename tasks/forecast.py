@@ -6,10 +6,12 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 
 from manifests.window import Hours, Window
+from tasks.card_groups import Card
 from tasks.chains import Work
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 
 MOST_NIGHTS = 400
 """Nights that are looked ahead for a deadline: what lies farther does not press."""
@@ -21,11 +23,14 @@ class Slot:
 
     work: Work
     card: str
+    """The one that took it."""
     begins: float
     """Seconds; the card begins to load its model then, where it must."""
     ends: float
     loads: bool
-    """Whether the card must load the model."""
+    """Whether one of its cards must load the model."""
+    others: tuple[str, ...] = ()
+    """The cards that render it with that one; all have waited for each other."""
 
 
 def forecast(
@@ -35,16 +40,18 @@ def forecast(
     loads: Mapping[str, float],
     seconds: Callable[[Work], float] = lambda work: work.seconds,
 ) -> list[Slot]:
-    """What a night does, in the order in which shots begin, from the moment 0.0 on.
+    """What a night does, in the order in which shots are taken, from the moment 0.0 on.
 
-    `loads` are the seconds to load each model, `seconds` those that a shot really takes on a card
-    of speed 1. The dispatcher is used up. Cards that find nothing to do ask again whenever a shot
-    ends, the fastest first.
+    `loads` are the seconds to load each model, `seconds` those that a shot really takes on one
+    card of speed 1. The dispatcher is used up. Cards that find nothing to do ask again whenever a
+    shot ends, the fastest first.
     """
     by_name = {card.name: card for card in cards}
     events: list[tuple[float, int, str, str | None]] = [
         (0.0, number, card.name, None) for number, card in enumerate(cards)
     ]
+    arrivals = count(len(cards))
+    busy_until = dict.fromkeys(by_name, 0.0)
     idle, slots = set[str](), list[Slot]()
     while events:
         now, _, card, finished = heapq.heappop(events)
@@ -52,29 +59,48 @@ def forecast(
             dispatcher.done(finished)
         for asking in sorted({card, *idle}, key=lambda name: (-by_name[name].speed, name)):
             idle.discard(asking)
-            slot = _pull(dispatcher, by_name[asking], now, loads, seconds)
+            if now < busy_until[asking]:
+                continue  # it was taken for a shot on several cards meanwhile
+            slot = _pull(dispatcher, by_name, asking, now, loads, seconds, busy_until)
             if slot is None:
                 idle.add(asking)
                 continue
             slots.append(slot)
-            heapq.heappush(events, (slot.ends, len(cards) + len(slots), asking, slot.work.id))
+            for each in (asking, *slot.others):
+                busy_until[each] = slot.ends
+                done = slot.work.id if each == asking else None
+                heapq.heappush(events, (slot.ends, next(arrivals), each, done))
     return slots
 
 
 def _pull(
     dispatcher: Dispatcher,
-    card: Card,
+    cards: Mapping[str, Card],
+    asking: str,
     now: float,
     loads: Mapping[str, float],
     seconds: Callable[[Work], float],
+    busy_until: Mapping[str, float],
 ) -> Slot | None:
-    warm = {model for model in loads if dispatcher.is_warm(card.name, model)}
-    work = dispatcher.pull(card.name, now)
+    warm = {model for model in loads if dispatcher.is_warm(asking, model)}
+    work = dispatcher.pull(asking, now)
     if work is None:
         return None
-    load = 0.0 if work.model in warm else loads.get(work.model, 0.0)
-    ends = now + load + seconds(work) / card.speed
-    return Slot(work=work, card=card.name, begins=now, ends=ends, loads=work.model not in warm)
+    others = dispatcher.companions(work.id, asking, busy_until.__getitem__)
+    is_warm = work.model in warm and all(dispatcher.is_warm(each, work.model) for each in others)
+    for other in others:
+        dispatcher.lend(other, work.id)
+    begins = max([now, *(busy_until[other] for other in others)])
+    load = 0.0 if is_warm else loads.get(work.model, 0.0)
+    pace = min(cards[name].speed for name in (asking, *others))
+    return Slot(
+        work=work,
+        card=asking,
+        begins=begins,
+        ends=begins + load + work.together(seconds(work)) / pace,
+        loads=not is_warm,
+        others=others,
+    )
 
 
 class WorkClock:

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from tasks.card_groups import Card
 from tasks.chains import Work
 from tasks.control import Control
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 from tasks.waiting import waits_words
 
 LOOK_EVERY = 1.0
@@ -26,6 +27,7 @@ NOBODY = (Card(name="nobody", memory=2**62),)
 """Stands in while no card is here, so that a few shots wait for one until the hours end."""
 LEAST_AHEAD = 2
 """Shots that a card has in hand at least, where there are so many: one renders, one is next."""
+NOT_RENDERED = "was not rendered"
 URGENT = 1_000_000
 """Priority above which none is told apart from another at the cards."""
 
@@ -51,13 +53,17 @@ class Lane:
     """How many shots had a lane before it."""
     card: str = ""
     """The card that asked for it: its takes are best rendered there."""
-    ended: str | None = "was not rendered"
+    ended: str | None = NOT_RENDERED
     """What whoever has the lane says before leaving it: why nothing can follow the shot, such as
     `is held`; None: it is approved."""
 
 
 class Lanes:
-    """The lanes of one night; for one event loop. Every shot of `queued` must ask for one."""
+    """The lanes of one night; for one event loop.
+
+    Every shot of `queued` asks for one, or is told of by `gone`: a lane that is given to a shot
+    which never comes would be lost to the night.
+    """
 
     def __init__(
         self,
@@ -80,18 +86,29 @@ class Lanes:
         self._there = tuple(cards()) or NOBODY
         self._dispatcher = Dispatcher(queued.works, cards=self._there, load_seconds=queued.loads)
         self._in_hand = Counter[str]()
-        self._card: dict[str, str] = {}
+        self._cards_of: dict[str, tuple[str, ...]] = {}
+        """Of each shot that has a lane: the card that asked, and those that render it with that."""
+        self._busy_until: dict[str, float] = {}
+        """Of each card, as expected: when what it has in hand is rendered."""
         self._look_every = look_every
         self._waiting: dict[str, asyncio.Future[Lane]] = {}
         """A future for each shot that asked; done when it has its turn."""
         self._early: dict[str, Lane] = {}
         """Turns of shots that have not asked yet."""
+        self._expected = {work.id for work in queued.works}
+        """Shots that have not asked yet."""
         self._looking: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def lane(self, shot: str) -> AsyncIterator[Lane]:
         """The turn of a shot (`sheet/shot`): as soon as a lane is free for it and the night is not
-        paused; or, without a lane, as soon as it is clear that it has none tonight."""
+        paused; or, without a lane, as soon as it is clear that it has none tonight.
+
+        Raises KeyError for a shot that is not of this queue, or that has had its turn.
+        """
+        if shot not in self._expected:
+            raise KeyError(f"{shot} is not in the night's queue")
+        self._expected.discard(shot)
         turn: asyncio.Future[Lane] = asyncio.get_running_loop().create_future()
         self._waiting[shot] = turn
         if shot in self._early:
@@ -118,6 +135,19 @@ class Lanes:
             self._give_back(shot, lane)
             self._serve()
 
+    def gone(self, shot: str) -> None:
+        """Nothing more is done on a shot tonight. If it has not asked for a lane, it will not: what
+        comes after it is told, and a lane that it was given goes to another."""
+        if shot not in self._expected:
+            return
+        self._expected.discard(shot)
+        early = self._early.pop(shot, None)
+        if early is not None and early.words is None:
+            self._give_back(shot, early)
+        else:
+            self._leave(shot, NOT_RENDERED)
+        self._serve()
+
     def place(self, shot: str, number: int) -> int:
         """The place of a shot's takes where they wait for a card: the smaller is served first.
 
@@ -142,7 +172,10 @@ class Lanes:
         if lane.words is not None:
             return
         self._taken -= 1
-        self._in_hand[self._card.pop(shot)] -= 1
+        for card in self._cards_of.pop(shot):
+            self._in_hand[card] -= 1
+            if not self._in_hand[card]:
+                self._busy_until.pop(card, None)
         if lane.ended is None:
             self._dispatcher.done(shot)
         else:
@@ -183,15 +216,32 @@ class Lanes:
         for card in asking:
             if self._in_hand[card.name] >= share:
                 continue
-            work = self._dispatcher.pull(card.name, self._clock())
+            now = self._clock()
+            busy = max(0.0, self._busy_until.get(card.name, now) - now)
+            work = self._dispatcher.pull(card.name, now, ahead=busy)
             if work is not None:
                 self._taken += 1
                 self._served += 1
-                self._in_hand[card.name] += 1
-                self._card[work.id] = card.name
+                self._take_in_hand(work, card, now)
                 self._give(work.id, Lane(words=None, number=self._served, card=card.name))
                 return True
         return False
+
+    def _take_in_hand(self, work: Work, card: Card, now: float) -> None:
+        """Count the shot at the card that asked, and at those that render it with that."""
+
+        def busy_until(name: str) -> float:
+            return max(now, self._busy_until.get(name, now))
+
+        others = self._dispatcher.companions(work.id, card.name, busy_until)
+        for other in others:
+            self._dispatcher.lend(other, work.id)
+        self._cards_of[work.id] = cards = (card.name, *others)
+        pace = min(each.speed for each in self._there if each.name in cards)
+        ends = max(map(busy_until, cards)) + work.span / pace
+        for name in cards:
+            self._in_hand[name] += 1
+            self._busy_until[name] = ends
 
     def _hear(self, shot: str, control: Control) -> None:
         """What a person has said of a shot that waits."""

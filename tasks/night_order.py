@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from reports.take import ShotStatus
+from tasks.card_groups import Card
 from tasks.chains import Work
 from tasks.control import Control
-from tasks.dispatch import Card
 from tasks.estimate import card_kind
 from tasks.lanes import Lanes, Queued
 from tasks.order_plan import rank_of, works_of
@@ -56,6 +56,7 @@ def lanes_for(
                 name=card.name,
                 memory=UNKNOWN if card.memory is None else card.memory,
                 speed=plan.terms.speed(card_kind(card.title)),
+                group=card.host,
             )
             for card in pool.here
         ]

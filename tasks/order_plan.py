@@ -13,10 +13,11 @@ from manifests.settings import Studio
 from manifests.shot import Manifest
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus
+from tasks.card_groups import Card
 from tasks.cards import cards_of
 from tasks.chains import Work
 from tasks.control import Control, read_control
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 from tasks.estimate import Estimator, card_kind
 from tasks.forecast import Slot, WorkClock, forecast
 from tasks.gpus import count_cards
@@ -151,6 +152,7 @@ def works_of(lines: Iterable[PlanLine], terms: Terms, said: Control) -> list[Wor
             priority=rank_of(said.priority_of(line.key, line.shot.priority), line.postponed),
             deadline=terms.seconds(line.shot.deadline),
             after=tuple(before for before in line.shot.after if before in names),
+            cards=line.shot.gpus,
         )
         for line in going
     ]

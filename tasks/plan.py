@@ -21,8 +21,8 @@ from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus
+from tasks.card_groups import Card
 from tasks.cards import cards_of
-from tasks.dispatch import Card
 from tasks.estimate import Estimator, disk_bytes, start_words
 from tasks.gpus import count_cards
 from tasks.last_frame import approved_take, starting_from

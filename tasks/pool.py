@@ -24,6 +24,8 @@ class CardHere:
     """Of the card, for people: `NVIDIA H200 #0`."""
     memory: int | None = None
     """Bytes; None: nobody could tell."""
+    host: str = ""
+    """Of which host; empty: of the machine of the night."""
 
 
 class Pool(ABC):

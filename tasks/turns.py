@@ -32,6 +32,16 @@ class Turn:
 @asynccontextmanager
 async def turn(night: Desk, job: Job) -> AsyncIterator[Turn]:
     """The turn of a shot, waited for. What it comes to in the block decides who may follow it."""
+    try:
+        async with _turn(night, job) as mine:
+            yield mine
+    finally:
+        # However it ended: a lane kept for a shot that does not come would be lost to the night.
+        night.lanes.gone(job.key)
+
+
+@asynccontextmanager
+async def _turn(night: Desk, job: Job) -> AsyncIterator[Turn]:
     if job.waits is not None:
         night_book.note_waits(night, job, job.waits)
         yield Turn(job=job, words=job.waits)

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
 
+from tasks.card_groups import Card
 from tasks.chains import Impossible, Work
-from tasks.dispatch import Card, Dispatcher
+from tasks.dispatch import Dispatcher
 from tasks.forecast import Slot, forecast
 
 LOADS = {"a": 30.0, "b": 5.0, "c": 0.0}
 cards = st.lists(
-    st.tuples(st.sampled_from([24, 48, 80]), st.sampled_from([0.25, 0.5, 1.0])),
+    st.tuples(
+        st.sampled_from([24, 48, 80]), st.sampled_from([0.25, 0.5, 1.0]), st.sampled_from(["", "h"])
+    ),
     min_size=1,
     max_size=5,
-).map(lambda kinds: [Card(name=f"c{i}", memory=m, speed=s) for i, (m, s) in enumerate(kinds)])
+).map(
+    lambda kinds: [
+        Card(name=f"c{i}", memory=m, speed=s, group=g) for i, (m, s, g) in enumerate(kinds)
+    ]
+)
 
 
 @st.composite
 def sheets(draw: st.DrawFn) -> tuple[list[Card], list[Work]]:
-    """A few cards, and shots that fit at least one of them; some follow earlier ones."""
+    """A few cards of two hosts, and shots that fit at least one of them; some follow earlier ones,
+    some want several cards, or more than there are."""
     studio = draw(cards)
     largest = max(card.memory for card in studio)
     works: list[Work] = []
@@ -36,6 +46,7 @@ def sheets(draw: st.DrawFn) -> tuple[list[Card], list[Work]]:
                 priority=draw(st.integers(0, 2)),
                 deadline=draw(st.none() | st.floats(0, 3000)),
                 after=tuple(draw(st.sets(earlier, max_size=2))) if works else (),
+                cards=draw(st.sampled_from([1, 1, 2, 3])),
             )
         )
     return studio, works
@@ -59,6 +70,27 @@ def test_every_shot_is_taken_once_by_a_card_that_holds_it(
     memory = {card.name: card.memory for card in studio}
     assert all(slot.work.memory <= memory[slot.card] for slot in book)
     assert dispatcher.waiting == 0
+
+
+@settings(max_examples=examples(50))
+@given(sheets())
+def test_a_card_renders_one_shot_at_a_time(night: tuple[list[Card], list[Work]]) -> None:
+    """Also one that it renders with others; those are of one host, hold the shot, and are as many
+    as it wants or as the best host has."""
+    studio, works = night
+    book = simulate(studio, Dispatcher(works, cards=studio, load_seconds=LOADS))
+    wanted, by_name = {work.id: work.cards for work in works}, {card.name: card for card in studio}
+    for card in by_name:
+        mine = [slot for slot in book if card in (slot.card, *slot.others)]
+        mine.sort(key=lambda slot: (slot.begins, slot.ends))
+        assert all(one.ends <= two.begins for one, two in pairwise(mine))
+    for slot in book:
+        crew = [by_name[name] for name in {slot.card, *slot.others}]
+        holding = [card.group for card in studio if card.memory >= slot.work.memory]
+        most = max(holding.count(group) for group in holding)
+        assert len(crew) == 1 + len(slot.others) == min(wanted[slot.work.id], most)
+        assert {card.group for card in crew} == {crew[0].group}
+        assert all(card.memory >= slot.work.memory for card in crew)
 
 
 @settings(max_examples=25)
@@ -166,6 +198,7 @@ def test_cards_may_change_while_the_night_runs(
     assert sorted([*taken, *(slot.work.id for slot in book)]) == sorted(w.id for w in works)
 
 
+TWINS = [Card(name="x", memory=80), Card(name="y", memory=80)]
 ONE = [Card(name="big", memory=80), Card(name="small", memory=24, speed=0.5)]
 
 
@@ -186,6 +219,52 @@ def test_a_warm_model_stays() -> None:
     assert third is not None
     models = [work.model for work in (first, second, third)]
     assert models in (["b", "a", "a"], ["a", "a", "b"])
+
+
+def test_a_shot_on_two_cards_takes_both_and_less_time() -> None:
+    """The other card is not asked for anything until it is done; both hold its model then."""
+    works = [_work("hero", seconds=175.0, cards=2, priority=1), _work("one"), _work("two")]
+    dispatcher = Dispatcher(works, cards=TWINS, load_seconds={"a": 10.0})
+    hero, *rest = forecast(dispatcher, cards=TWINS, loads={"a": 10.0})
+    assert (hero.work.id, hero.begins, hero.ends) == ("hero", 0.0, 110.0)
+    assert {hero.card, *hero.others} == {"x", "y"}
+    assert {(slot.begins, slot.ends, slot.loads) for slot in rest} == {(110.0, 170.0, False)}
+
+
+def test_a_shot_on_two_cards_waits_for_the_second() -> None:
+    """The card that took it stands idle meanwhile: that is what it costs."""
+    works = [
+        _work("long", seconds=90.0, priority=2),
+        _work("short", seconds=30.0, priority=2),
+        _work("hero", seconds=70.0, cards=2, priority=1),
+        _work("last"),
+    ]
+    book = forecast(Dispatcher(works, cards=TWINS), cards=TWINS, loads={})
+    times = {slot.work.id: (slot.begins, slot.ends) for slot in book}
+    assert times["hero"] == (90.0, 130.0)
+    assert times["last"] == (130.0, 190.0)
+
+
+def test_where_there_are_fewer_cards_than_a_shot_wants_it_gets_those() -> None:
+    """One card, or two hosts of one each: it takes as long as on one; more cards that come later
+    are counted again."""
+    apart = [Card(name="x", memory=80, group="a"), Card(name="y", memory=80, group="b")]
+    hero = _work("hero", seconds=70.0, cards=4)
+    for studio in (ONE[:1], apart):
+        (slot,) = forecast(Dispatcher([hero], cards=studio), cards=studio, loads={})
+        assert (slot.ends, slot.others) == (70.0, ())
+    dispatcher = Dispatcher([hero], cards=ONE[:1])
+    dispatcher.set_cards(TWINS)
+    (slot,) = forecast(dispatcher, cards=TWINS, loads={})
+    assert slot.ends == 40.0
+
+
+def test_a_card_that_has_work_in_hand_leaves_the_last_shot_to_one_that_is_free_sooner() -> None:
+    """What it took now it would begin later than the others end everything."""
+    dispatcher = Dispatcher([_work("first"), _work("last")], cards=TWINS)
+    assert dispatcher.pull("x", 0.0) is not None
+    assert dispatcher.pull("x", 0.0, ahead=61.0) is None
+    assert dispatcher.pull("y", 0.0) is not None
 
 
 def test_a_large_card_leaves_small_takes_to_small_cards() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from manifests.schedules import start_sigma
 from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
-from render.order import Receipt, StageReceipt
+from render.order import Receipt, Span, StageReceipt
 from reports.ledger_times import Rendered
 from tasks.estimate import Estimator, card_kind, disk_bytes, estimate, start_words, tokens
 
@@ -39,6 +39,21 @@ def recipe(
 def test_an_estimate_without_history_says_that_it_is_a_guess() -> None:
     """The plan never shows a guess as if it were measured."""
     assert estimate(recipe(), ledger=None).basis.startswith("guess")
+
+
+def test_a_take_that_several_cards_rendered_says_nothing_of_the_pace_of_one() -> None:
+    """Nor does the time of its load go unheard."""
+    made = receipt(recipe(), seconds=1.0, device="cuda:0 Card")
+    spans = (Span(kind="meet", begun=0.0, ended=0.2, on_card=True),)
+
+    class Gangs:
+        def latest_rendered(self, most: int) -> list[Rendered]:
+            together = replace(made, timeline=spans, load_seconds=7.0)
+            return [Rendered(recipe=recipe(), receipt=together)]
+
+    estimator = Estimator(Gangs())
+    assert estimator.of(recipe()).basis.startswith("guess")
+    assert estimator.load_seconds(recipe()) == 7.0
 
 
 class Past:

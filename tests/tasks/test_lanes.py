@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from laws import examples
 
 from manifests.errors import BadInput
+from tasks.card_groups import Card
 from tasks.chains import Work
 from tasks.control import Control, Said, cancel_shots, change_control, read_control
-from tasks.dispatch import Card
 from tasks.lanes import Lanes, Queued
 
 CARD = Card(name="card-0", memory=1)
@@ -210,6 +210,75 @@ def test_shots_of_one_model_are_asked_for_by_the_card_that_holds_it() -> None:
     asked = {(models[name], card) for name, card in night.asked.items()}
     assert len(asked) == 2
     assert len({card for _, card in asked}) == 2
+
+
+def test_a_shot_on_two_cards_counts_at_both() -> None:
+    """While it is in work, what comes next is asked for by the third card."""
+
+    async def run(lanes: Lanes) -> tuple[str, str]:
+        async with lanes.lane("s/hero") as hero, lanes.lane("s/next") as next_one:
+            return hero.card, next_one.card
+
+    three = [Card(name=f"c{n}", memory=1) for n in range(3)]
+    works = [work("s/hero", seconds=9.0, cards=2), work("s/next")]
+    night = Night(3, works, cards=three)
+    leader, other = asyncio.run(run(night.lanes))
+    assert other not in (leader, "c1")
+    assert other == "c2"
+    assert not any(night.lanes._in_hand.values())
+
+
+def test_a_shot_that_never_asks_keeps_no_lane() -> None:
+    """Whether one was kept for it or not: once it is known to be gone the others go on, and what
+    comes after it is told."""
+
+    async def run(night: Night) -> None:
+        shots = [asyncio.create_task(night.shot(name)) for name in ("s/b", "s/c", "s/d")]
+        await asyncio.sleep(0.01)
+        assert night.order == [], "the only lane is kept for it"
+        night.lanes.gone("s/a")
+        night.lanes.gone("s/a")
+        await asyncio.gather(*shots)
+
+    works = [
+        work("s/a", seconds=9.0),
+        work("s/b"),
+        work("s/c", after=("s/a",)),
+        work("s/d", after=("s/e",)),
+        work("s/e", priority=-1),
+    ]
+    night = Night(1, works)
+
+    async def both() -> None:
+        running = asyncio.create_task(run(night))
+        await asyncio.sleep(0.05)
+        night.lanes.gone("s/e")
+        await running
+
+    asyncio.run(asyncio.wait_for(both(), 10))
+    assert night.order == ["s/b"]
+    assert night.refused == {
+        "s/c": "waits for a, which was not rendered",
+        "s/d": "waits for e, which was not rendered",
+    }
+    assert night.lanes._taken == 0
+
+
+def test_a_shot_that_is_not_queued_is_refused_and_nobody_else_is_held_up() -> None:
+    """By name; so is one that asks twice."""
+
+    async def run(night: Night) -> None:
+        with pytest.raises(KeyError, match="s/other is not in the night's queue"):
+            await night.shot("s/other")
+        await night.shot("s/a")
+        with pytest.raises(KeyError):
+            await night.shot("s/a")
+        night.control = Control(priority={"s/b": 3})
+        await night.shot("s/b")
+
+    night = Night(1, [work("s/a"), work("s/b")])
+    asyncio.run(asyncio.wait_for(run(night), 10))
+    assert night.order == ["s/a", "s/b"]
 
 
 def test_cards_that_come_and_go_take_shots_and_leave_them_to_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,15 +13,17 @@ from fake_pool import FakePool
 from PIL import Image
 
 from manifests.settings import load_studio
+from tasks.card_groups import Card
 from tasks.control import Control
 from tasks.night_order import lanes_for
+from tasks.order_plan import in_order
 from tasks.plan import Plan, make_plan
 from tasks.plan_line import PlanLine
 from tasks.pool import CardHere
 from tasks.sheets import load_sheets
 
 NOW = datetime(2026, 11, 20, 21, tzinfo=UTC)
-HEADER = "shot,source,start_from,after,deadline,priority,preset\n"
+HEADER = "shot,source,start_from,after,deadline,priority,preset,gpus\n"
 
 
 @pytest.fixture
@@ -62,6 +65,22 @@ def test_the_plan_has_the_order_of_the_night(plan: Callable[..., Plan]) -> None:
     assert ends == sorted(ends, key=str)
     begins = made.lines[0].begins
     assert begins == NOW
+
+
+def test_the_plan_counts_the_cards_of_a_shot_on_several(plan: Callable[..., Plan]) -> None:
+    """On two cards it ends sooner and what follows it begins when it ends; on one nothing changes
+    but the warning."""
+    made = plan(mon="hero,a.png,,,,1,single,2\nnext,a.png,,,,,single,\n")
+    seconds, load = made.lines[0].estimate.seconds, made.terms.loads["pocket-wan"]
+    studio = load_studio(made.lines[0].shot.source.path.parent, device="cpu")  # type: ignore[union-attr]
+    found = {}
+    for number in (1, 2):
+        cards = tuple(Card(name=f"card-{n}", memory=0) for n in range(number))
+        lines = in_order(made.lines, replace(made.terms, cards=cards), studio)
+        found[number] = [(each.ends - NOW).total_seconds() for each in lines if each.ends]
+    assert found[1] == pytest.approx([load + seconds, load + 2 * seconds], abs=1e-3)
+    together = load + seconds / 1.75
+    assert found[2] == pytest.approx([together, together + seconds], abs=1e-3)
 
 
 def test_the_plan_says_who_misses_a_deadline(plan: Callable[..., Plan]) -> None:
