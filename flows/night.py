@@ -26,9 +26,9 @@ from render.backend import Progress
 from reports.lock import sole_writer
 from reports.take import ShotStatus
 from tasks import night_book
+from tasks.admission import hosting_of
 from tasks.desk import Desk, Job, at_desk
 from tasks.gpus import find_machine
-from tasks.hosts import hosting_of
 from tasks.hours import NightHours
 from tasks.naming import arguments_key
 from tasks.neighbours import Neighbours

@@ -44,6 +44,8 @@ START = 120.0
 """Seconds that a worker gets to start."""
 CLOSE = 5.0
 """Seconds that a worker, or the connection, gets to end."""
+KILL_EVERY = 0.05
+"""Seconds between looks for workers that are to be ended and have a process now."""
 
 
 class NotLetIn(RushesError):
@@ -104,6 +106,7 @@ class _Stay:
         self._client: Any = None
         self._nannies: dict[str, Any] = {}
         """By name of their post."""
+        self._starting: list[asyncio.Task[None]] = []
         self._heard = time.monotonic()
         self._lease = ANSWER
         self._drained = asyncio.Event()
@@ -127,16 +130,19 @@ class _Stay:
         try:
             self._client.subscribe_topic(TO_HOSTS, self._listen)
             hello = self._hello()
-            return await self._ask(hello) or await self._work(hello.crew(), stop)
+            return await self._ask(hello, stop) or await self._work(hello.crew(), stop)
         finally:
             await self._put_down()
 
     # ------------------------------------------------------------------ joining
 
-    async def _ask(self, hello: Hello) -> str:
-        """Say hello until it is answered; words where it is refused for now."""
+    async def _ask(self, hello: Hello, stop: asyncio.Event) -> str:
+        """Say hello until it is answered; words where it is refused for now, or told to leave."""
         deadline = time.monotonic() + ANSWER
         while time.monotonic() < deadline:
+            if stop.is_set():
+                await self._say("left")
+                return "left"
             await self._send(hello)
             with suppress(asyncio.TimeoutError):
                 answer = await asyncio.wait_for(self._answers.get(), ASK_AGAIN)
@@ -191,12 +197,15 @@ class _Stay:
             )
             for post in posts
         }
-        starting = (asyncio.wait_for(_up(nanny), START) for nanny in self._nannies.values())
+        self._tell(f"let in at {host.address}; starting {len(posts)} worker(s)")
         try:
-            await asyncio.gather(*starting)
+            up = await self._start(stop)
         except (TimeoutError, RuntimeError, OSError) as error:
             await self._say("left", words="could not start its workers")
             return f"the workers could not be started ({type(error).__name__}: {error})"
+        if not up:
+            await self._say("left", words="left before its workers were up")
+            return "left before its workers were up"
         yielding = Yielding(
             host.crew.cards,
             host.neighbours,
@@ -213,6 +222,28 @@ class _Stay:
         finally:
             await yielding.stop()
         return self._over or "left"
+
+    async def _start(self, stop: asyncio.Event) -> bool:
+        """Start every worker; False where the host was told to leave meanwhile.
+
+        Raises TimeoutError, RuntimeError or OSError where one could not be started.
+        """
+        self._starting = [
+            asyncio.create_task(asyncio.wait_for(_up(nanny), START))
+            for nanny in self._nannies.values()
+        ]
+        told = asyncio.create_task(_set(stop))
+        try:
+            waited_for = {told, *self._starting}
+            while not stop.is_set() and len(waited_for) > 1:
+                done, waited_for = await asyncio.wait(
+                    waited_for, return_when=asyncio.FIRST_COMPLETED
+                )
+                for each in done:
+                    each.result()
+        finally:
+            told.cancel()
+        return not stop.is_set()
 
     async def _keep(self, stop: asyncio.Event) -> None:
         """Give word of life until the stay is over, one way or another."""
@@ -285,15 +316,19 @@ class _Stay:
 
     async def _put_down(self) -> None:
         """End every worker at once, and the connection; nothing of this stay is left."""
-        pids = self._pids()
-        closing = [
-            asyncio.ensure_future(nanny.close(timeout=CLOSE)) for nanny in self._nannies.values()
-        ]
+        closing = (nanny.close(timeout=CLOSE) for nanny in self._nannies.values())
+        ending: asyncio.Future[list[Any]] = asyncio.gather(
+            *closing, *self._starting, return_exceptions=True
+        )
         await asyncio.sleep(0)  # from here on nobody is started again
-        for pid in pids.values():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await asyncio.gather(*closing, return_exceptions=True)
+        deadline = time.monotonic() + 2 * CLOSE
+        while not ending.done() and time.monotonic() < deadline:
+            # NOTE: again and again: one that was only being started has a process a moment later.
+            for pid in self._pids().values():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.wait([ending], timeout=KILL_EVERY)
+        ending.cancel()
         with suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(self._client.close(), CLOSE)
         with suppress(OSError):
@@ -302,6 +337,10 @@ class _Stay:
 
 async def _up(nanny: Any) -> None:
     await nanny
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _by_the_head(_name: str) -> None:

@@ -6,11 +6,13 @@ hello to its end, is a session: both sides end one for good and begin another.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from manifests.hosts import HOST_NAME
 from render.order import Placement
 from tasks.crew import Crew, Post
 from tasks.gpus import Device
@@ -19,8 +21,9 @@ TO_HEAD, TO_HOSTS = "rushes-to-head", "rushes-to-hosts"
 """Topics."""
 EVERYBODY = 32 * "0"
 """Session of what is said to all hosts."""
-HOST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
-_Session = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+SESSION = r"[0-9a-f]{32}"
+_Session = Annotated[str, Field(pattern=f"^{SESSION}$")]
+_UPSCALER = "upscaler"
 MOST_WORDS = 2000
 """Characters; who tells more cuts it."""
 _Words = Annotated[str, Field(max_length=MOST_WORDS)]
@@ -32,21 +35,40 @@ class _Message(BaseModel):
     session: _Session
 
 
+_Card = Annotated[str, Field(pattern=r"^cuda:[0-9]{1,2}$")]
+
+
+class ToldPlacement(BaseModel):
+    """Which other card that a worker sees holds which part of a model; None: its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text_encoder: _Card | None = None
+    low_expert: _Card | None = None
+    vae: _Card | None = None
+
+
 class ToldPost(BaseModel):
     """One worker process of a host."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^(card|hand)-[0-9]{1,3}$")]
+    name: Annotated[str, Field(pattern=rf"^((card|hand)-[0-9]{{1,3}}|{_UPSCALER})$")]
     seats: Annotated[int, Field(ge=1, le=64)]
     threads: Annotated[int, Field(ge=1, le=4096)]
     device: str | None = None
     """Name of its card; None: a hand."""
     torch_device: Literal["cpu", "cuda:0"] = "cpu"
     uuid: str | None = None
-    """Of the card, for CUDA_VISIBLE_DEVICES."""
+    """Of the card, for CUDA_VISIBLE_DEVICES; those behind it hold parts of a model."""
+    placement: ToldPlacement = ToldPlacement()
     memory: Annotated[int, Field(ge=0)] | None = None
     """Bytes of the card."""
+
+    @property
+    def is_hand(self) -> bool:
+        """Whether it is called one that works without a card."""
+        return self.name.startswith("hand-")
 
 
 class Hello(_Message):
@@ -70,11 +92,13 @@ class Hello(_Message):
 
     def crew(self) -> Crew:
         """Its workers as the pool knows them: named after their host."""
-        posts = [self._post(told) for told in self.posts]
+        cards = [self._post(told) for told in self.posts if told.name.startswith("card-")]
+        hands = [self._post(told) for told in self.posts if told.is_hand]
+        upscalers = [self._post(told) for told in self.posts if told.name == _UPSCALER]
         return Crew(
-            cards=tuple(post for post in posts if post.device is not None),
-            hands=tuple(post for post in posts if post.device is None),
-            upscaler=None,
+            cards=tuple(cards),
+            hands=tuple(hands),
+            upscaler=upscalers[0] if upscalers else None,
             host=self.host,
         )
 
@@ -85,7 +109,7 @@ class Hello(_Message):
                 name=told.device,
                 torch_device=told.torch_device,
                 visible=told.uuid,
-                placement=Placement(),
+                placement=Placement(**told.placement.model_dump()),
                 memory=told.memory,
             )
         return Post(
@@ -93,7 +117,7 @@ class Hello(_Message):
             device=device,
             seats=told.seats,
             threads=told.threads,
-            hand=device is None,
+            hand=told.is_hand,
             host=self.host,
             session=self.session,
             scratch=Path(self.scratch),
@@ -143,5 +167,6 @@ def _told_device(device: Device) -> dict[str, Any]:
         "device": device.name,
         "torch_device": device.torch_device,
         "uuid": device.visible,
+        "placement": asdict(device.placement),
         "memory": device.memory,
     }

@@ -13,23 +13,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from pydantic import TypeAdapter, ValidationError
 
-from manifests.settings import Studio
 from render.order import RenderOrder
+from tasks.admission import Hosting, refusal, unreadable
 from tasks.crew import Crew, Post
-from tasks.engine import Engine, Gate
-from tasks.host_book import BOOK, HostBook, HostCard, HostLine
-from tasks.host_facts import code_facts, differences, leave_token, model_places, reads_token
+from tasks.engine import Engine
+from tasks.host_book import HostBook, HostCard, HostLine
+from tasks.host_facts import leave_token
 from tasks.host_talk import EVERYBODY, MOST_WORDS, TO_HEAD, TO_HOSTS, Answer, Hello, Said
 from tasks.yielding import CardYielded, HostLost
 
-MOST_SKEW = 10.0
-"""Seconds by which two clocks may differ: takes stop and are timed by the clock of their host."""
 JOINING = 180.0
 """Seconds that a host gets to start its workers."""
 OLD = 24 * 3600.0
@@ -37,43 +34,6 @@ OLD = 24 * 3600.0
 SETTLE = 2.0
 """Seconds in which the loss of a host is seen, once one of its workers is lost."""
 _MESSAGE: TypeAdapter[Hello | Said] = TypeAdapter(Hello | Said)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hosting:
-    """How hosts come in, and when they are given up."""
-
-    gate: Gate
-    root: Path
-    """The shared folder."""
-    tokens: Path
-    """Folder in it where both sides leave a word for the other."""
-    lease: float
-    """Seconds without a word after which a host is given up."""
-    patience: float
-    """Seconds that a take waits for a host that has a card for it."""
-    facts: dict[str, str]
-    models: dict[str, str]
-    book: Path
-    """Where it is written down who is here."""
-
-
-def hosting_of(studio: Studio) -> Hosting | None:
-    """As the studio's settings have it; None where it has no hosts."""
-    rules = studio.hosts
-    if rules.listen is None:
-        return None
-    address, _, port = rules.listen.rpartition(":")
-    return Hosting(
-        gate=Gate(host=address.strip("[]"), port=int(port), tls=rules.tls),
-        root=studio.root,
-        tokens=studio.state_dir / "hosts",
-        lease=rules.lease_seconds,
-        patience=60 * rules.wait_minutes,
-        facts=dict(code_facts()),
-        models=model_places(studio),
-        book=studio.state_dir / BOOK,
-    )
 
 
 class Guests(Protocol):
@@ -211,8 +171,11 @@ class Hosts:
     def _heard(self, message: Any) -> None:
         try:
             said = _MESSAGE.validate_python(message)
-        except ValidationError:
-            return  # whoever speaks another language is not let in
+        except ValidationError as error:
+            if (unread := unreadable(message, error)) is not None:
+                session, words = unread
+                self._say(session, "refused", words)
+            return
         stay = self._stays.get(said.session)
         if isinstance(said, Hello):
             self._greet(said, stay)
@@ -224,9 +187,9 @@ class Hosts:
 
     def _greet(self, hello: Hello, stay: _Stay | None) -> None:
         if stay is None:
-            refusal = self._refusal(hello)
-            if refusal is not None:
-                self._say(hello.session, "refused", refusal[0], again=refusal[1])
+            here = {other.hello.host for other in self._stays.values()}
+            if (refused := refusal(hello, self._hosting, here=here)) is not None:
+                self._say(hello.session, "refused", refused.words, again=refused.again)
                 return
             token = leave_token(self._hosting.tokens, f"{hello.session}.head")
             now = self._clock()
@@ -234,34 +197,6 @@ class Hosts:
             self._stays[hello.session] = stay
             self._guests.admit(stay.crew)
         self._say(hello.session, "welcome", token=stay.token, lease=self._hosting.lease)
-
-    def _refusal(self, hello: Hello) -> tuple[str, bool] | None:
-        """Why a host is not let in, and whether it may ask again; None: it is."""
-        hosting = self._hosting
-        if other := differences(hello.facts, hosting.facts):
-            words = f"it does not run the same as the night: {'; '.join(other)}; install the same"
-            return words, False
-        if hello.root != str(hosting.root):
-            return (
-                f"the studio is {hello.root} there and {hosting.root} here; mount it under the "
-                "same path, which takes are sent with"
-            ), False
-        if not reads_token(hosting.tokens, f"{hello.session}.host", hello.token):
-            return (
-                f"{hosting.root} is another folder there: what {hello.host} wrote into "
-                f"{hosting.tokens} cannot be read here; mount the same share"
-            ), False
-        if other := differences(hello.models, hosting.models):
-            words = f"models lie elsewhere: {'; '.join(other)}; the same settings are needed"
-            return words, False
-        if abs(skew := hello.clock - time.time()) > MOST_SKEW:
-            return f"its clock is {skew:+.0f} s off; have both set by NTP", False
-        if any(other.hello.host == hello.host for other in self._stays.values()):
-            return (
-                f"a host named {hello.host} is here; it is given up {hosting.lease:.0f} s after "
-                "its last word, or name this one otherwise (--name)"
-            ), True
-        return None
 
     def _listen(self, stay: _Stay, said: Said) -> None:
         host = stay.hello.host

@@ -23,6 +23,10 @@ class Roster:
         """At the cards, counted as in `cards`."""
         self.hand_seats = Seats([])
         """At the hands; where nobody but those that render can do their work, `seats`."""
+        self.upscalers: list[Post] = []
+        """Those whose card only upscales."""
+        self.upscale_seats = Seats([])
+        """At them, counted as in `upscalers`."""
         self._hands: list[Post] = []
         self._crews: dict[str, Crew] = {}
         """By host, as it came last."""
@@ -37,6 +41,8 @@ class Roster:
             _enlist(post, self.cards, self.seats)
         for post in crew.hands:
             _enlist(post, self._hands, self.hand_seats)
+        if crew.upscaler is not None:
+            _enlist(crew.upscaler, self.upscalers, self.upscale_seats)
         if crew.cards and not self._hands:
             self._hands, self.hand_seats = self.cards, self.seats
         self._crews[crew.host] = crew
@@ -93,7 +99,7 @@ class Roster:
         return tuple(post for post in self.cards if post in here and not self.is_away(post.name))
 
     def in_work(self, host: str) -> int:
-        """Seats that are taken at a host's cards and hands."""
+        """Seats that are taken at a host's workers."""
         return sum(seats.taken[number] for seats, number in self._numbers(self._crews[host]))
 
     def memory(self, card: int) -> int | None:
@@ -144,6 +150,8 @@ class Roster:
             yield self.seats, self.cards.index(post)
         for post in crew.hands:
             yield self.hand_seats, self._hands.index(post)
+        if crew.upscaler is not None:
+            yield self.upscale_seats, self.upscalers.index(crew.upscaler)
 
 
 def _enlist(post: Post, known: list[Post], seats: Seats) -> None:

@@ -1,19 +1,18 @@
 """The pool of worker processes: alive all night, restarted when they die.
 
-What is sent where: renders to the cards (`tasks.seats` says which), scoring and encoding to the
-hands, so that the next take samples meanwhile. Which workers a machine has is `tasks.crew`'s
-answer; who of them is here is in the roster, since hosts come and go (`tasks.hosts`); how they run
-is `tasks.engine`'s. Whether a failed call is tried again is Prefect's business, with exceptions: a
-take that was only near when its worker died, one whose card was left to others, and one whose host
-left are sent again from here. Prefect's next try goes to another card first; a card that failed
-too often gets no more of that work.
+What is sent where: renders to the cards (`tasks.seats` says which), what follows them to the hands,
+so that the next take samples meanwhile (`tasks.afterwards`). Which workers a machine has is
+`tasks.crew`'s answer; who of them is here is in the roster, since hosts come and go
+(`tasks.hosts`); how they run is `tasks.engine`'s. Whether a failed call is tried again is
+Prefect's business, with exceptions: a take that was only near when its worker died, one whose card
+was left to others, and one whose host left are sent again from here. Prefect's next try goes to
+another card first; a card that failed too often gets no more of that work.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,26 @@ from qc.scorecard import Scorecard
 from render.backend import Progress
 from render.errors import CardsBlocked, RenderError, WorkerLost
 from render.order import Delivery, FinishOrder, Placement, Receipt, RenderOrder, ScoreOrder
+from tasks.admission import Hosting
+from tasks.afterwards import MOST_HOSTS, Afterwards
 from tasks.blocklist import Blocklist, Work
 from tasks.calls import Calls, Near
 from tasks.crew import Crew, Post, crew_for
 from tasks.engine import Engine
 from tasks.gangs import render_together
 from tasks.gpus import Machine
-from tasks.hosts import Hosting, Hosts
+from tasks.hosts import Hosts
 from tasks.hours import within_hours
 from tasks.neighbours import Neighbours
 from tasks.pool import CardHere, Listener, Pool
 from tasks.pulse import PATIENCE, Patience
 from tasks.roster import Roster
-from tasks.seats import NoCard, Seats
+from tasks.seats import NoCard
 from tasks.watchdog import Bounds
 from tasks.yielding import CardYielded, HostLost, Yielding
 
 MOST_TIMES_NEAR = 3
 """A take that was near so many deaths of its worker may be the cause after all."""
-MOST_HOSTS = 3
-"""A take under which so many hosts were lost may be the cause."""
-FIRST = -1
-"""Place of what is done before any take: finishing on a card ends a shot."""
 
 
 class WorkerPool(Pool):
@@ -86,7 +83,7 @@ class WorkerPool(Pool):
         )
         self.admit(self.crew)
         self._roster.arrive("")
-        self._upscaling = asyncio.Semaphore()
+        self._afterwards = Afterwards(self._roster, self._calls, torch_device=self.torch_device)
         self._news: list[str] = []
         self._tell_news: Callable[[str], None] = self._news.append
         self._yielding = Yielding(
@@ -127,6 +124,7 @@ class WorkerPool(Pool):
                 name=post.name,
                 title=post.title if post.device is None else post.device.name,
                 memory=None if post.device is None else post.device.memory,
+                host=post.host,
             )
             for post in self._roster.open_cards
             if not self._yielding.is_away(post.name)
@@ -332,67 +330,13 @@ class WorkerPool(Pool):
     # ------------------------------------------------------------------ what follows a render
 
     async def score(self, order: ScoreOrder, *, budget: float) -> Scorecard:
-        """See `Pool.score`: by a hand, which has no card."""
-        order = replace(order, device=self._hands_device)
-        card = await self._by_hand("score", order, str(order.clip), budget)
-        assert isinstance(card, Scorecard)
-        return card
+        """See `Pool.score`."""
+        return await self._afterwards.score(order, budget=budget)
 
     async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
-        """See `Pool.finish`: by a hand, unless a network upscales and there are cards."""
-        upscale, delivery = order.finish.upscale, None
-        if upscale is not None and upscale.model is not None and self._roster.has_hands:
-            with suppress(NoCard):  # every card went with its host: the hands can do it too
-                delivery = await self._upscale(order, str(upscale.model), budget)
-        if delivery is None:
-            order = replace(order, device=self._hands_device)
-            delivery = await self._by_hand("finish", order, order.take_id, budget)
-        assert isinstance(delivery, Delivery)
-        return delivery
+        """See `Pool.finish`."""
+        return await self._afterwards.finish(order, budget=budget)
 
     async def picture(self, clip: Path, *, budget: float) -> tuple[Path, Path]:
         """See `Pool.picture`."""
-        strip, preview = await self._by_hand("picture", clip, f"picture of {clip}", budget)
-        return strip, preview
-
-    @property
-    def _hands_device(self) -> str:
-        return "cpu" if self._roster.has_hands else self.torch_device
-
-    async def _by_hand(self, function: str, order: Any, name: str, budget: float) -> Any:
-        """Without cards the one that renders is the hand."""
-        at, hand = self._calls.at, self._roster.hand
-        return await self._sent(
-            self._roster.hand_seats,
-            "",
-            lambda number: at(hand(number), function, order, name=name, budget=budget),
-        )
-
-    async def _upscale(self, order: FinishOrder, model: str, budget: float) -> Any:
-        """On the card that only upscales, or between two takes on one that renders."""
-        name, upscaler = order.take_id, self.crew.upscaler
-        if upscaler is not None:
-            order = replace(order, device=self.torch_device)
-            async with self._upscaling:
-                return await self._calls.at(upscaler, "finish", order, name=name, budget=budget)
-
-        def send(card: int) -> Awaitable[Any]:
-            post = self._roster.cards[card]
-            assert post.device is not None, "what renders has a device"
-            part = replace(order, device=post.device.torch_device)
-            return self._calls.at(post, "finish", part, name=name, budget=budget)
-
-        return await self._sent(self._roster.seats, model, send)
-
-    async def _sent(self, seats: Seats, model: str, send: Callable[[int], Awaitable[Any]]) -> Any:
-        """Before any take, and again where the card or the host was left under it."""
-        losses = 0
-        while True:
-            try:
-                async with seats.one(model=model, place=FIRST) as number:
-                    return await send(number)
-            except HostLost as lost:
-                if (losses := losses + 1) == MOST_HOSTS:
-                    raise WorkerLost(f"{lost}, {losses} times in a row") from lost
-            except CardYielded:
-                continue
+        return await self._afterwards.picture(clip, budget=budget)

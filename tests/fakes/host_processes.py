@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
+from tasks.admission import Hosting
 from tasks.engine import Gate
 from tasks.gpus import Machine
 from tasks.host_facts import code_facts, model_places
-from tasks.hosts import Hosting
 from tasks.worker_pool import WorkerPool
 
 HERE = Path(__file__).parents[2]

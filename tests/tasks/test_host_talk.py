@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hellos import OTHER, SESSION, crew_with, hello_from, hosting_at
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.crew import Crew, Post, crew_for
-from tasks.engine import Gate
-from tasks.gpus import Device, Machine
+from tasks.crew import Crew, Post
 from tasks.host_book import read_book
 from tasks.host_facts import differences, leave_token
 from tasks.host_talk import EVERYBODY, TO_HOSTS, Answer, Hello, Said, told_posts
-from tasks.hosts import Hosting, Hosts
-
-SESSION = "0123456789abcdef0123456789abcdef"
-OTHER = SESSION[::-1]
-FACTS = {"rushes": "0.1.0", "code": "abc", "torch": "2.11.0"}
-
-
-def _crew(memories: list[int]) -> Crew:
-    cards = tuple(
-        Device(name=f"Card #{i}", torch_device="cuda:0", visible=f"GPU-{i}", memory=memory)
-        for i, memory in enumerate(memories)
-    )
-    return crew_for(Machine(cards=cards), cores=8, apart=True)
-
-
-def _hello(folder: Path, /, **changes: Any) -> Hello:
-    values: dict[str, Any] = {
-        "session": SESSION,
-        "host": "a",
-        "client": "Client-1",
-        "root": str(folder),
-        "token": leave_token(folder / ".rushes/hosts", f"{SESSION}.host"),
-        "clock": time.time(),
-        "facts": FACTS,
-        "models": {"pocket-wan": "/models/pocket"},
-        "scratch": "/var/tmp/rushes",
-        "memory": 2**36,
-        "posts": told_posts(_crew([2**35])),
-        **changes,
-    }
-    return Hello(**values)
+from tasks.hosts import Hosts
 
 
 class Guests:
@@ -110,22 +78,12 @@ class Wire:
 def _door(root: Path) -> tuple[Hosts, Wire, Guests]:
     wire, guests = Wire(), Guests()
     engine: Any = wire
-    hosting = Hosting(
-        gate=Gate(),
-        root=root,
-        tokens=root / ".rushes/hosts",
-        lease=60.0,
-        patience=0.0,
-        facts=FACTS,
-        models={"pocket-wan": "/models/pocket"},
-        book=root / ".rushes/hosts.json",
-    )
-    return Hosts(engine, hosting, guests), wire, guests
+    return Hosts(engine, hosting_at(root), guests), wire, guests
 
 
 def _ask(folder: Path, /, **changes: Any) -> Answer:
     hosts, wire, _ = _door(folder)
-    hosts._heard(_hello(folder, **changes).model_dump(mode="json"))
+    hosts._heard(hello_from(folder, **changes).model_dump(mode="json"))
     (answer,) = wire.said
     return answer
 
@@ -134,7 +92,7 @@ def test_a_host_like_the_others_is_let_in(tmp_path: Path) -> None:
     """It is told the lease and a word that it finds in the shared folder; asked twice, twice."""
     hosts, wire, guests = _door(tmp_path)
     for _ in range(2):
-        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+        hosts._heard(hello_from(tmp_path).model_dump(mode="json"))
     first, second = wire.said
     assert first == second
     assert (first.says, first.session, first.lease) == ("welcome", SESSION, 60.0)
@@ -148,26 +106,6 @@ def test_a_host_like_the_others_is_let_in(tmp_path: Path) -> None:
     assert [(line["host"], line["state"]) for line in book["hosts"]] == [("a", "here")]
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"facts": {**FACTS, "code": "xyz"}}, "code xyz there, abc here; install the same"),
-        ({"facts": {"code": "abc"}}, "torch missing there, 2.11.0 here"),
-        ({"root": "/elsewhere"}, "mount it under the same path"),
-        ({"token": "another"}, "is another folder there"),
-        ({"models": {"pocket-wan": "/opt/pocket"}}, "models lie elsewhere"),
-        ({"clock": 0.0}, "its clock is -1"),
-    ],
-)
-def test_one_that_differs_is_refused_in_words(
-    tmp_path: Path, changes: dict[str, Any], words: str
-) -> None:
-    """Another version, another folder, another clock: it need not ask again."""
-    answer = _ask(tmp_path, **changes)
-    assert (answer.says, answer.again) == ("refused", False)
-    assert words in answer.words
-
-
 def test_one_that_differs_in_more_than_an_answer_holds_is_refused_too(tmp_path: Path) -> None:
     """Its words are cut; without an answer it would wait for one for ever."""
     models = {f"model-{n}": "/opt/" + 80 * "x" for n in range(40)}
@@ -179,9 +117,9 @@ def test_one_that_differs_in_more_than_an_answer_holds_is_refused_too(tmp_path: 
 def test_a_name_that_is_taken_may_be_asked_for_again(tmp_path: Path) -> None:
     """The one that has it may be lost, and not be given up yet."""
     hosts, wire, _ = _door(tmp_path)
-    hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+    hosts._heard(hello_from(tmp_path).model_dump(mode="json"))
     token = leave_token(tmp_path / ".rushes/hosts", f"{OTHER}.host")
-    hosts._heard(_hello(tmp_path, session=OTHER, token=token).model_dump(mode="json"))
+    hosts._heard(hello_from(tmp_path, session=OTHER, token=token).model_dump(mode="json"))
     assert (wire.said[-1].says, wire.said[-1].again) == ("refused", True)
 
 
@@ -204,7 +142,7 @@ def test_nonsense_changes_nothing(tmp_path_factory: pytest.TempPathFactory, told
 def test_a_host_is_named_so_that_it_is_no_path(tmp_path: Path, name: str) -> None:
     """Names of hosts stand in resources and files."""
     with pytest.raises(ValidationError):
-        _hello(tmp_path, host=name)
+        hello_from(tmp_path, host=name)
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=8))
@@ -212,9 +150,9 @@ def test_a_crew_is_the_same_on_the_other_side(
     tmp_path_factory: pytest.TempPathFactory, memories: list[int]
 ) -> None:
     """Cards, their memory and seats, and the hands, under names that begin with the host's."""
-    root, crew = tmp_path_factory.mktemp("root"), _crew(memories)
+    root, crew = tmp_path_factory.mktemp("root"), crew_with(memories)
     there = Hello.model_validate(
-        _hello(root, posts=told_posts(crew)).model_dump(mode="json")
+        hello_from(root, posts=told_posts(crew)).model_dump(mode="json")
     ).crew()
     assert [post.device for post in there.cards] == [post.device for post in crew.cards]
     for ours, theirs in zip(crew.posts, there.posts, strict=True):
@@ -228,7 +166,7 @@ def test_a_card_that_others_use_gets_a_new_process(tmp_path: Path) -> None:
 
     async def work() -> Guests:
         hosts, _, guests = _door(tmp_path)
-        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+        hosts._heard(hello_from(tmp_path).model_dump(mode="json"))
         for card in ("card-0", "card-7", "hand-0"):
             hosts._heard(Said(session=SESSION, says="away", card=card, words="used").model_dump())
         await asyncio.sleep(0)
@@ -251,7 +189,7 @@ def test_people_are_told_of_a_worker_that_could_not_be_renewed(tmp_path: Path) -
             raise OSError(f"no way to {name}")
 
         guests.restart = broken  # type: ignore[method-assign]
-        hosts._heard(_hello(tmp_path).model_dump(mode="json"))
+        hosts._heard(hello_from(tmp_path).model_dump(mode="json"))
         hosts._heard(Said(session=SESSION, says="away", card="card-0", words="used").model_dump())
         await asyncio.gather(*hosts._tasks)
         return guests

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,42 @@ def test_a_host_that_has_no_time_gives_back_what_it_has(hosts: Hosts) -> None:
         assert not any("renders no more" in words for words in news)
 
     _night(hosts.root, work)
+
+
+def test_a_host_leaves_while_its_workers_start(hosts: Hosts, tmp_path: Path) -> None:
+    """SIGTERM once, and workers that take ten minutes to start: it is gone at once, with all of them,
+    and was never given a take."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "sitecustomize.py").write_text(
+        "import sys, time\nif '--multiprocessing-fork' in sys.orig_argv:\n    time.sleep(600)\n"
+    )
+
+    async def work(pool: WorkerPool, news: list[str]) -> None:
+        path = os.pathsep.join([str(slow), os.environ["PYTHONPATH"]])
+        host = hosts.join(pool, "a", PYTHONPATH=path)
+        await until(lambda: len(_processes(host)) > 1)
+        family = _processes(host)
+        assert await asyncio.to_thread(host.leave) == 0
+        assert not psutil.wait_procs(family, timeout=10)[1]
+        assert "left before its workers were up" in host.said
+        assert "joined" not in host.said
+        await until(lambda: "a left before its workers were up" in news)
+        assert pool.cards == 0
+
+    _night(hosts.root, work)
+
+
+def _processes(host: HostProcess) -> list[psutil.Process]:
+    """The host's, and those of its workers."""
+    top = psutil.Process(host.process.pid)
+    return [top, *(each for each in top.children(recursive=True) if _is_worker(each))]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "--multiprocessing-fork" in process.cmdline()
+    return False
 
 
 def test_a_host_that_is_unplugged_in_the_middle_of_a_take(hosts: Hosts) -> None:

@@ -10,112 +10,16 @@ from typing import Any
 
 import pytest
 from plain_order import plain_order
+from recording_engine import CARD, CPU, NETWORK, OTHER, Answer, RecordingEngine, finish_order
 
-from manifests.shot import FinishSpec, Upscale
-from qc.scorecard import Scorecard
+from manifests.shot import Upscale
 from render.errors import WorkerLost
 from render.footprint import GIB
-from render.order import Delivery, FinishOrder, Receipt, ScoreOrder
+from render.order import ScoreOrder
 from tasks.crew import Post
-from tasks.gpus import Device, Machine
+from tasks.gpus import Machine
 from tasks.neighbours import Neighbours
 from tasks.worker_pool import WorkerPool
-
-CARD = Device(name="Card #0", torch_device="cuda:0", visible="GPU-0")
-OTHER = Device(name="Card #1", torch_device="cuda:0", visible="GPU-1")
-CPU = Device(name="cpu", torch_device="cpu", visible=None)
-NETWORK = Upscale(factor=2.0, model=Path("/models/compact.safetensors"))
-
-
-class Answer:
-    """A call that is done at once."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    async def is_done(self, *, within: float) -> bool:
-        return True
-
-    def result(self) -> Any:
-        return self._value
-
-    async def cancel(self) -> None:
-        return None
-
-
-class RecordingEngine:
-    """Notes which worker was asked for what."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, str]] = []
-        self.closed = False
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None:
-        self.closed = True
-
-    def call(self, function: str, order: Any, *, post: Post, door: Path | None = None) -> Answer:
-        self.asked.append((function, post.name, getattr(order, "device", "")))
-        return Answer(_ANSWERS[function])
-
-    def pids(self) -> dict[str, int]:
-        return {}
-
-    def own_pids(self) -> dict[str, int]:
-        return {}
-
-    async def restart(self, name: str) -> None:
-        raise AssertionError("nobody dies here")
-
-
-_ANSWERS: dict[str, Any] = {
-    "render": Receipt(
-        take_id="sheet/sh0010/f/t1",
-        recipe_fingerprint="0",
-        clip=Path("clip.mkv"),
-        clip_sha256="0",
-        frames=5,
-        width=32,
-        height=32,
-        fps=8.0,
-        stages=(),
-        seconds=0.0,
-        load_seconds=0.0,
-        encode_seconds=0.0,
-        decode_seconds=0.0,
-        peak_memory=0,
-        device="cuda:0",
-    ),
-    "score": Scorecard(
-        frames=1, width=1, height=1, fps=8.0, metrics={}, versions={}, backbone="none"
-    ),
-    "picture": (Path("strip.jpg"), Path("preview.mp4")),
-    "finish": Delivery(
-        path=Path("/final.mp4"),
-        sha256="0",
-        width=1,
-        height=1,
-        frames=1,
-        fps=8.0,
-        upscaler="none",
-        grade="none",
-        checks=(),
-        strip=None,
-        seconds=0.0,
-    ),
-}
-
-
-def _finish(folder: Path, upscale: Upscale | None) -> FinishOrder:
-    return FinishOrder(
-        take_id="sheet/001/f/t1",
-        shot="001",
-        clip=folder / "clip.mkv",
-        finish=FinishSpec(upscale=upscale),
-        destination=folder / "final.mp4",
-        device="cuda:0",
-    )
 
 
 def _pool(machine: Machine, threads: int, scratch: Path, engine: Any) -> WorkerPool:
@@ -128,9 +32,11 @@ SCORE = ScoreOrder(clip=Path("/take/clip.mkv"), source=None, device="cuda:0")
 CALLS: dict[str, Callable[[WorkerPool, Path], Awaitable[Any]]] = {
     "score": lambda pool, folder: pool.score(SCORE, budget=1.0),
     "picture": lambda pool, folder: pool.picture(folder / "clip.mkv", budget=1.0),
-    "finish": lambda pool, folder: pool.finish(_finish(folder, None), budget=1.0),
-    "lanczos": lambda pool, folder: pool.finish(_finish(folder, Upscale(factor=2.0)), budget=1.0),
-    "network": lambda pool, folder: pool.finish(_finish(folder, NETWORK), budget=1.0),
+    "finish": lambda pool, folder: pool.finish(finish_order(folder, None), budget=1.0),
+    "lanczos": lambda pool, folder: pool.finish(
+        finish_order(folder, Upscale(factor=2.0)), budget=1.0
+    ),
+    "network": lambda pool, folder: pool.finish(finish_order(folder, NETWORK), budget=1.0),
 }
 
 
