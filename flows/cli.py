@@ -12,7 +12,7 @@ import typer
 
 from flows.cli_hosts import join, keys
 from flows.cli_models import models
-from flows.cli_night import cancel, pause, priority, report, resume, run, status
+from flows.cli_night import approve, cancel, pause, priority, report, resume, run, status
 from flows.cli_qc import calibrate, explain, remedies, score
 from flows.cli_say import BAD_INPUT, err, print_faults, print_json
 from flows.cli_serve import serve
@@ -39,7 +39,7 @@ app = typer.Typer(
 for command in (
     *(check, plan, run, inbox, serve, join, keys),
     *(status, pause, resume, cancel, priority),
-    *(report, score, explain, calibrate, remedies),
+    *(report, approve, score, explain, calibrate, remedies),
     *(presets, models, sigmas, metrics, doctor),
 ):
     app.command()(command)

@@ -99,6 +99,21 @@ def priority(
     out().print(set_priority(root, shot, number), highlight=False, markup=False)
 
 
+def approve(
+    shot: Annotated[str, typer.Argument(help="A shot that is held, or sheet/shot.")],
+    take: Annotated[int | None, typer.Argument(help="Number of the take; else the best.")] = None,
+    why: Annotated[str, typer.Option("--why", help="Your reason; it is kept and shown.")] = "",
+    root: Root = HERE,
+) -> None:
+    """Approve a take of a held shot as it is; the next run of its sheet delivers it."""
+    from manifests.settings import load_studio
+    from tasks.approve import approve as say_so
+
+    key, chosen = say_so(load_studio(root), shot, take, why=why.strip())
+    words = f"{key} take {chosen.number} is approved; run its sheet again: it is delivered."
+    out().print(words, highlight=False, markup=False)
+
+
 def report(
     night: Annotated[str | None, typer.Argument(help="A night's name; else the latest.")] = None,
     root: Root = HERE,

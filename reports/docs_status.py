@@ -10,7 +10,7 @@ from pathlib import Path
 
 from manifests.files import write_atomic
 from reports.records import EventKind
-from reports.take import TRANSITIONS, ShotStatus, TakeStatus
+from reports.take import BY_HAND, TRANSITIONS, ShotStatus, TakeStatus
 
 BEGIN, END = "<!-- made by python -m reports.docs_status -->", "<!-- end -->"
 PAGE = Path(__file__).parents[1] / "docs" / "ledger.md"
@@ -64,6 +64,8 @@ def with_tables(page: str) -> str:
 
 def _after(status: TakeStatus) -> str:
     following = [f"`{name}`" for name in TakeStatus if name in TRANSITIONS[status]]
+    if status in BY_HAND:
+        following.append(f"`{TakeStatus.APPROVED}`, by a person alone")
     return ", ".join(following) or "nothing: final"
 
 

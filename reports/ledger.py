@@ -21,7 +21,7 @@ from reports.fingerprint import canonical_json, shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.records import DeliveryRecord, EventKind, NightRecord, ShotRecord, TakeRecord
 from reports.rows import moment_text, shot_columns, shot_record
-from reports.take import TakeStatus, check_transition
+from reports.take import BY_HAND, ShotStatus, TakeStatus, check_transition
 
 
 class Ledger(LedgerReads):
@@ -176,6 +176,21 @@ class Ledger(LedgerReads):
             self._insert("verdicts", {"take": take, "json": json.dumps(verdict.to_dict())})
             for kind, said, data in events:
                 self.event(kind=kind, words=said, night=night, take_id=take_id, data=data)
+
+    def approved_by_hand(self, take_id: str, *, night: str, words: str) -> None:
+        """A person approves a take that its verdict did not. The verdict stays as it was.
+
+        Raises IllegalTransition where the shot is not held, or the take has no clip.
+        """
+        with self._write():
+            take = self.take(take_id)
+            status = self.shot_status(take.shot_id)
+            if status is not ShotStatus.HELD or take.status not in BY_HAND or not take.receipt:
+                raise IllegalTransition(
+                    f"take {take_id} is {take.status} and its shot {status}: a person approves a "
+                    "take with a clip of a shot that is held"
+                )
+            self._append(take.id, take.status, TakeStatus.APPROVED, night, words)
 
     def delivered(
         self,

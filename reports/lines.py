@@ -11,7 +11,7 @@ from manifests.shot import Shot
 from qc.scorecard import FailureClass, Finding
 from render.order import Spent
 from reports.records import DeliveryRecord, NightRecord, ShotRecord, TakeRecord
-from reports.take import ShotStatus, TakeStatus
+from reports.take import ShotStatus
 from reports.timing import Headline, PhaseSeconds
 
 
@@ -89,7 +89,7 @@ class ShotLine:
     @property
     def retaken(self) -> bool:
         """A take failed as a picture and another one followed."""
-        return any(t.record.status is TakeStatus.REJECTED for t in self.takes[:-1])
+        return any(take.record.was_rejected for take in self.takes[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

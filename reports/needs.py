@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
+from manifests.sequence import shot_key
 from qc.scorecard import FailureClass
 from reports.lines import Need, ShotLine
 from reports.records import NightRecord
@@ -50,6 +51,8 @@ def _words(line: ShotLine, *, ended: bool) -> tuple[str, str] | None:
         case ShotStatus.WORKING | ShotStatus.WAITING:
             if not ended:
                 return None
+            if any(take.record.by_hand is not None for take in line.takes):
+                return "a person approved it, and it is not delivered yet", _DELIVER
             if line.waits and not line.takes:
                 return line.waits, "See to that shot first; then run the same sheets again."
             words = "the night ended before it was done" if line.takes else "it was not started"
@@ -88,6 +91,7 @@ def _failed(line: ShotLine) -> tuple[str, str]:
     )
 
 
+_DELIVER = "Run the same sheets again: it is finished and delivered."
 _ADVICE = {
     FailureClass.CONDITIONING: "Look at the first frame; try a still closer to the model's size.",
     FailureClass.FROZEN: "Name the move in the prompt, or raise the first stage's CFG.",
@@ -112,7 +116,14 @@ def _advice(line: ShotLine) -> str:
     failure = None if line.best is None else line.best.failure
     general = "Watch the best take; change the prompt, seed or preset of the row."
     advice = general if failure is None else _ADVICE.get(failure, general)
-    return f"{advice} A changed row renders anew."
+    chosen = "" if line.best is None or line.best.record.receipt is None else _as_it_is(line)
+    return f"{advice} A changed row renders anew.{chosen}"
+
+
+def _as_it_is(line: ShotLine) -> str:
+    assert line.best is not None
+    shot = shot_key(line.record.manifest, line.shot.id)
+    return f" Good enough as it is? rushes approve {shot} {line.best.record.number}"
 
 
 def _sentence(text: str) -> str:

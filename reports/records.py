@@ -12,7 +12,7 @@ from manifests.shot import Shot
 from manifests.stage import Recipe
 from qc.scorecard import Scorecard, Verdict
 from render.order import Delivery, Receipt
-from reports.take import TakeStatus
+from reports.take import BY_HAND, TakeStatus
 
 
 class EventKind(StrEnum):
@@ -123,6 +123,18 @@ class TakeRecord:
     def night(self) -> str:
         """The night that asked for it."""
         return self.transitions[0].night
+
+    @property
+    def was_rejected(self) -> bool:
+        """It failed as a picture and another take followed, whatever a person said later."""
+        return any(step.after is TakeStatus.REJECTED for step in self.transitions)
+
+    @property
+    def by_hand(self) -> str | None:
+        """In which words a person approved it against its verdict; None: nobody did."""
+        last = self.transitions[-1]
+        chosen = last.after is TakeStatus.APPROVED and last.before in BY_HAND
+        return last.words if chosen else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,10 @@ TRANSITIONS: dict[TakeStatus, frozenset[TakeStatus]] = {
 }
 
 
+BY_HAND = frozenset({TakeStatus.REJECTED, TakeStatus.HELD})
+"""What a person may approve all the same, once the shot is held. No night takes this way."""
+
+
 class ShotStatus(StrEnum):
     """Where a shot is, derived from its takes and its delivery."""
 
@@ -84,7 +88,11 @@ def shot_status(takes: Sequence[TakeStatus], *, delivered: bool, abandoned: bool
         return ShotStatus.APPROVED
     if not takes:
         return ShotStatus.WAITING
-    if abandoned or TakeStatus.HELD in takes:
+    if abandoned:
+        return ShotStatus.HELD
+    if TakeStatus.APPROVED in takes:
+        return ShotStatus.WORKING
+    if TakeStatus.HELD in takes:
         return ShotStatus.HELD
     if takes[-1] is TakeStatus.FAILED:
         return ShotStatus.FAILED

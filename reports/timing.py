@@ -106,11 +106,11 @@ def headline_of(
     """
     by_status = Counter(status for status, _, _ in shots)
     approved = [takes for status, _, takes in shots if status is ShotStatus.APPROVED]
-    retaken = sum(any(t.status is TakeStatus.REJECTED for t in takes) for takes in approved)
+    later = sum(any(t.was_rejected or t.by_hand is not None for t in takes) for takes in approved)
     rendered = [take for _, _, takes in shots for take in takes if _rendered_in(take, night_id)]
     retakes = [
         sum(
-            before.status is TakeStatus.REJECTED and take.night == night_id
+            before.was_rejected and take.night == night_id
             for before, take in itertools.pairwise(takes)
         )
         for _, _, takes in shots
@@ -119,8 +119,8 @@ def headline_of(
     return Headline(
         shots=len(shots),
         by_status={status: by_status[status] for status in ShotStatus},
-        first_take=len(approved) - retaken,
-        after_retake=retaken,
+        first_take=len(approved) - later,
+        after_retake=later,
         carried=sum(carried for _, carried, _ in shots),
         takes=len(rendered),
         retakes=sum(retakes),

@@ -157,6 +157,7 @@ def _told(take: TakeRecord) -> dict[str, Any]:
         "seed": take.recipe.seed,
         "recipe_fingerprint": take.recipe.fingerprint,
         "remedy": take.remedy_words,
+        "approved_by_hand": take.by_hand,
         "receipt": None if take.receipt is None else take.receipt.to_dict(),
         "scores": None if take.scorecard is None else take.scorecard.to_dict(),
         "verdict": None if take.verdict is None else take.verdict.to_dict(),

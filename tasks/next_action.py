@@ -42,7 +42,8 @@ def next_action(
         return Action.NOTHING
     if not takes:
         return Action.NEW_TAKE
-    match takes[-1]:
+    # The approved one decides; a person may have approved another than the last.
+    match TakeStatus.APPROVED if TakeStatus.APPROVED in takes else takes[-1]:
         case TakeStatus.QUEUED | TakeStatus.RENDERING:
             return Action.RENDER
         case TakeStatus.RENDERED:

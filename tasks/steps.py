@@ -24,7 +24,12 @@ def action_for(night: Desk, job: Job) -> tuple[Action, int]:
         abandoned=bool(abandoned),
         failed_tonight=last is not None and last.transitions[-1].night == night.night_id,
     )
-    return action, len(takes)
+    return action, _meant(takes).number if takes else 0
+
+
+def _meant(takes: list[TakeRecord]) -> TakeRecord:
+    """The take that the next step is about: the approved one, else the last."""
+    return next((take for take in takes if take.status is TakeStatus.APPROVED), takes[-1])
 
 
 def add_take(night: Desk, job: Job, *, again: bool) -> None:
@@ -57,7 +62,7 @@ def add_take(night: Desk, job: Job, *, again: bool) -> None:
 def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
     """Write down that a step failed for good, so that the shot rests; returns the words."""
     words = f"{type(error).__name__}: {error}"
-    take = night.ledger.takes_of(job.shot_id)[-1]
+    take = _meant(night.ledger.takes_of(job.shot_id))
     match action:
         case Action.RENDER:
             # An error before the first try leaves the take queued; only a started one fails.

@@ -87,6 +87,26 @@ def test_a_shot_that_keeps_failing_is_held_with_its_best_take(studio: Any) -> No
     assert note.data["best_take"].endswith("/t2")
 
 
+def test_a_take_that_a_person_approves_is_delivered_by_the_next_night(studio: Any) -> None:
+    """Nothing is rendered again: take 2 of 3 becomes v001, and its sidecar says who said so."""
+    from manifests.settings import load_studio
+    from tasks.approve import approve
+
+    rows = [{"shot": "sh0010"}]
+    night_of(studio, rows, FakePool({"sh0010": [FROZEN] * 3}))
+    approve(load_studio(studio.root), "sh0010", 2, why="it is meant to stand still")
+    pool = FakePool()
+    result = night_of(studio, rows, pool)
+    assert result["shots"]["approved"] == 1
+    assert pool.rendered == []
+    assert statuses(studio, "sh0010") == ["rejected", "approved", "held"]
+    sidecar = json.loads((studio.root / "delivered/shots/sh0010/sh0010_v001.json").read_text())
+    assert sidecar["take"] == 2
+    told = [take["approved_by_hand"] for take in sidecar["takes"]]
+    assert told == [None, "approved by a person: it is meant to stand still", None]
+    assert "it is meant to stand still" in Path(result["report"]).read_text()
+
+
 def test_nan_is_a_failed_picture_not_a_failed_machine(studio: Any) -> None:
     """NaN is judged without a clip, and the next take goes on with a remedy."""
     night_of(studio, [{"shot": "sh0010", "prompt": "pan left [nan]"}], FakePool())

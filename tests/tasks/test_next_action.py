@@ -49,3 +49,9 @@ def test_every_step_can_move_the_take_on(status: TakeStatus) -> None:
     action = act(status)
     if action in (Action.RENDER, Action.SCORE):
         assert TRANSITIONS[status]
+
+
+def test_an_approved_take_decides_wherever_it_stands() -> None:
+    """A person may approve an earlier take of a held shot: it is finished."""
+    assert act(T.APPROVED, T.REJECTED, T.HELD) is Action.FINISH
+    assert act(T.APPROVED, T.HELD, abandoned=True) is Action.NOTHING

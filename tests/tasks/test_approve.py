@@ -1,0 +1,151 @@
+"""A person approves a take of a held shot; nothing else may be approved that way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ledger_maker import Maker
+
+from manifests.errors import BadInput
+from manifests.settings import Studio, load_studio
+from reports.errors import IllegalTransition, LedgerBusy
+from reports.ledger import Ledger
+from reports.lock import sole_writer
+from reports.night_report import build_night_report
+from reports.take import ShotStatus, TakeStatus
+from tasks.approve import approve
+from tasks.next_action import Action, next_action
+
+T = TakeStatus
+NIGHT = "2026-11-20"
+
+
+@pytest.fixture
+def maker(tmp_path: Path) -> Maker:
+    return Maker(tmp_path)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return load_studio(tmp_path)
+
+
+def night_of(maker: Maker, **shots: tuple[TakeStatus, ...]) -> None:
+    """A night that ended, with these shots; every clip is on disk."""
+    with maker.ledger("rushes.db") as ledger:
+        maker.begin(ledger, NIGHT)
+        for position, (name, ends) in enumerate(shots.items()):
+            maker.run(ledger, maker.shot(name), NIGHT, *ends, position=position)
+            for take in ledger.takes_of(position + 1):
+                if take.receipt is not None:
+                    take.receipt.clip.parent.mkdir(parents=True)
+                    take.receipt.clip.write_bytes(b"clip")
+        ledger.end_night(NIGHT, "over")
+
+
+def fault(studio: Studio, name: str, number: int | None = None) -> tuple[str, str]:
+    with pytest.raises(BadInput) as caught:
+        approve(studio, name, number, why="")
+    (found,) = caught.value.faults
+    return found.problem, found.remedy
+
+
+def test_an_earlier_take_of_a_held_shot_is_approved_and_finished_next(
+    maker: Maker, studio: Studio
+) -> None:
+    """Take 1 is approved in the person's words, its verdict stays; the shot is to be finished."""
+    night_of(maker, sh0010=(T.REJECTED, T.HELD))
+    key, take = approve(studio, "sh0010", 1, why="the client likes it")
+    assert (key, take.number, take.status) == ("shots/sh0010", 1, T.APPROVED)
+    assert take.by_hand == "approved by a person: the client likes it"
+    assert take.was_rejected
+    assert take.verdict is not None
+    assert take.verdict.failure is not None
+    with Ledger(studio.ledger_path) as ledger:
+        assert ledger.shot_status(1) is ShotStatus.WORKING
+        statuses = [each.status for each in ledger.takes_of(1)]
+    action = next_action(statuses, delivered=False, abandoned=False, failed_tonight=False)
+    assert action is Action.FINISH
+
+
+def test_without_a_number_the_best_take_is_approved(maker: Maker, studio: Studio) -> None:
+    """The same one that the report names."""
+    night_of(maker, sh0010=(T.REJECTED, T.REJECTED, T.HELD))
+    with Ledger(studio.ledger_path) as ledger:
+        (line,) = build_night_report(ledger, NIGHT).shots
+    assert line.best is not None
+    _, take = approve(studio, "shots/sh0010", None, why="")
+    assert take.number == line.best.record.number
+    assert take.by_hand == "approved by a person"
+
+
+def test_only_a_held_shot_waits_for_a_person(maker: Maker, studio: Studio) -> None:
+    """Approved, failed, unknown, without that take: each is refused in words, and nothing moves."""
+    night_of(maker, done=(T.APPROVED,), broken=(T.FAILED,), held=(T.HELD,))
+    assert fault(studio, "done")[0] == "'done' is approved and delivered"
+    assert fault(studio, "broken")[0] == "'broken' is failed, not held"
+    assert fault(studio, "hold") == ("no night knows a shot 'hold'", "did you mean 'held'?")
+    assert fault(studio, "held", 4) == ("there is no take 4 with a clip", "name take 1")
+    approve(studio, "held", None, why="")
+    assert fault(studio, "held")[0] == "'held' is approved already"
+
+
+def test_a_name_in_two_sheets_is_asked_for(maker: Maker, studio: Studio) -> None:
+    """`sheet/shot` says which."""
+    night_of(maker, held=(T.HELD,))
+    with maker.ledger("rushes.db") as ledger:
+        ledger.record_shot(NIGHT, "other", maker.shot("held"), 1)
+    problem, remedy = fault(studio, "held")
+    assert problem == "'held' names 2 shots"
+    assert "shots/held" in remedy
+    assert "other/held" in remedy
+    assert approve(studio, "shots/held", None, why="")[1].status is T.APPROVED
+
+
+def test_a_clip_that_is_gone_cannot_be_approved(maker: Maker, studio: Studio) -> None:
+    """There would be nothing to deliver."""
+    night_of(maker, held=(T.HELD,))
+    (maker.folder("shots/1/t1") / "take.mkv").unlink()
+    assert fault(studio, "held")[0] == "none of its takes has a clip"
+
+
+def test_while_a_night_runs_nothing_is_approved(maker: Maker, studio: Studio) -> None:
+    """The night alone writes the ledger."""
+    night_of(maker, held=(T.HELD,))
+    with sole_writer(studio.ledger_path), pytest.raises(LedgerBusy):
+        approve(studio, "held", None, why="")
+
+
+def test_a_root_without_a_night_is_left_as_it_is(studio: Studio) -> None:
+    """Not even a lock is made."""
+    assert fault(studio, "held")[0] == "no night has run in this root"
+    assert list(studio.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("ends", [(T.APPROVED,), (T.FAILED,), (T.REJECTED,)])
+def test_the_ledger_itself_refuses_what_is_not_held(
+    maker: Maker, ends: tuple[TakeStatus, ...]
+) -> None:
+    """Whoever asks: no take of a shot that is not held becomes approved by hand."""
+    night_of(maker, sh0010=ends)
+    with maker.ledger("rushes.db") as ledger:
+        before = ledger.takes_of(1)
+        with pytest.raises(IllegalTransition):
+            ledger.approved_by_hand(before[0].take_id, night=NIGHT, words="")
+        assert ledger.takes_of(1) == before
+
+
+def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
+    maker: Maker, studio: Studio
+) -> None:
+    """Held: the command that takes the best one as it is. After it: run again."""
+    night_of(maker, sh0010=(T.HELD,))
+    with Ledger(studio.ledger_path) as ledger:
+        (need,) = build_night_report(ledger, NIGHT).needs
+    assert need.remedy.endswith("Good enough as it is? rushes approve shots/sh0010 1")
+    approve(studio, "sh0010", 1, why="")
+    with Ledger(studio.ledger_path) as ledger:
+        (need,) = build_night_report(ledger, NIGHT).needs
+    assert need.words == "a person approved it, and it is not delivered yet"
+    assert need.remedy == "Run the same sheets again: it is finished and delivered."
