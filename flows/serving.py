@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.errors import RushesError
-from reports.lock import is_held, try_hold
+from manifests.shares import Mounts, mounted
+from reports.lock import is_held, on_own_disk, try_hold
 
 NAME = "serve.lock"
 
@@ -28,11 +29,12 @@ class Serving:
 
 
 @contextmanager
-def sole_server(state_dir: Path) -> Iterator[Callable[[str], None]]:
+def sole_server(state_dir: Path, *, mounts: Mounts = mounted) -> Iterator[Callable[[str], None]]:
     """Hold the root for the block; what it gives is told the server's address once it is known.
 
-    The system frees the lock however the process ends. Raises AlreadyServed.
+    The system frees the lock however the process ends. Raises AlreadyServed, LedgerOnShare.
     """
+    on_own_disk(state_dir, mounts=mounts)
     state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / NAME
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

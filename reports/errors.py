@@ -6,6 +6,7 @@ ReportError (RushesError)
 ├── LedgerTooNew         the ledger was written by a later Rushes
 ├── LedgerDamaged        the file is no ledger, or can no longer be read as one
 ├── LedgerUnwritable     the disk is full, read-only or gone
+├── LedgerOnShare        the ledger lies on another machine's disk
 ├── LedgerConflict       what is to be written contradicts what is recorded
 └── NotInLedger          a night, shot or take that was never recorded
 """
@@ -37,6 +38,10 @@ class LedgerDamaged(ReportError):
 
 class LedgerUnwritable(ReportError):
     """The ledger cannot be written: the disk is full, read-only or gone."""
+
+
+class LedgerOnShare(ReportError):
+    """The ledger lies on another machine's disk: neither its lock nor SQLite holds there."""
 
 
 class LedgerConflict(ReportError):

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from sqlite_utils import Database
 
+from manifests.shares import Mounts, mounted
 from reports.errors import (
     LedgerBusy,
     LedgerConflict,
@@ -21,6 +22,7 @@ from reports.errors import (
     LedgerUnwritable,
     NotInLedger,
 )
+from reports.lock import on_own_disk
 from reports.migrations import APPLICATION_ID, MIGRATIONS
 
 BUSY_SECONDS = 10.0
@@ -46,6 +48,7 @@ class LedgerFile:
         must_exist: bool = False,
         clock: Callable[[], datetime] = utc_now,
         busy_seconds: float = BUSY_SECONDS,
+        mounts: Mounts = mounted,
     ) -> None:
         """Open `path`, making it when it is not there (unless `must_exist`).
 
@@ -53,7 +56,7 @@ class LedgerFile:
             NotInLedger: `must_exist`, and there is no such file.
             LedgerTooNew: a later Rushes wrote it.
             LedgerDamaged: it is not a ledger, or damaged.
-            LedgerUnwritable, LedgerBusy: as named.
+            LedgerUnwritable, LedgerBusy, LedgerOnShare: as named.
         """
         self.path = path
         self.clock = clock
@@ -61,6 +64,7 @@ class LedgerFile:
         self._depth = 0
         if must_exist and not path.is_file():
             raise NotInLedger(f"{path}: there is no ledger here; run `rushes run` first")
+        on_own_disk(path, mounts=mounts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

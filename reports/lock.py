@@ -9,19 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reports.errors import LedgerBusy, LedgerUnwritable
+from manifests.shares import Mounts, mounted, share_of
+from reports.errors import LedgerBusy, LedgerOnShare, LedgerUnwritable
 
 _TRIES = 5
 """Who asks whether a lock is held holds it for an instant: try again before it counts."""
 
 
 @contextmanager
-def sole_writer(ledger: Path) -> Iterator[None]:
-    """Hold `<ledger>.lock` for the block. Raises LedgerBusy, naming the holder's process id.
+def sole_writer(ledger: Path, *, mounts: Mounts = mounted) -> Iterator[None]:
+    """Hold `<ledger>.lock` for the block.
+
+    Raises LedgerBusy, naming the holder's process id, and LedgerOnShare.
 
     It is freed by the system however the process ends, so a kill -9 leaves nothing to clean up.
     Child processes do not inherit it across exec.
     """
+    on_own_disk(ledger, mounts=mounts)
     path = ledger.with_name(f"{ledger.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +44,20 @@ def sole_writer(ledger: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def on_own_disk(path: Path, *, mounts: Mounts = mounted) -> None:
+    """Raise LedgerOnShare where `path` lies on another machine's disk.
+
+    Also for reading: SQLite's readers write into memory that they share, through a file.
+    """
+    share = share_of(path, mounts)
+    if share is not None:
+        raise LedgerOnShare(
+            f"{path} lies on a share ({share}), where the ledger's locks do not hold between "
+            "machines: do this on the machine whose disk it is (others may `rushes join` its "
+            "nights), or move the root to a disk of this one"
+        )
 
 
 def ledger_is_held(ledger: Path) -> bool:

@@ -28,6 +28,8 @@ from flows.served import ROOT, belong_to_server
 from flows.serving import AlreadyServed, Serving, serving, sole_server
 from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
+from manifests.shares import Mount
+from reports.errors import LedgerOnShare
 
 WINDOW = {"start": "22:05", "end": "07:00", "timezone": "Europe/Berlin"}
 
@@ -46,6 +48,17 @@ def test_a_root_is_served_once_and_others_know_by_whom(tmp_path: Path) -> None:
             pass
         assert serving(tmp_path) is not None
     assert serving(tmp_path) is None
+
+
+def test_a_root_on_a_share_is_not_served(tmp_path: Path) -> None:
+    """Its nights could not keep others away; nothing is written there."""
+    share = Mount(point=tmp_path, kind="cifs", source="//nas/studio")
+    with (
+        pytest.raises(LedgerOnShare, match=r"cifs, //nas/studio"),
+        sole_server(tmp_path / ".rushes", mounts=lambda: [share]),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_root_than_the_served_one_is_refused(

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from reports.errors import LedgerBusy, LedgerDamaged, LedgerTooNew, LedgerUnwritable, ReportError
+from manifests.shares import Mount
+from reports.errors import (
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerOnShare,
+    LedgerTooNew,
+    LedgerUnwritable,
+    ReportError,
+)
 from reports.ledger import Ledger
 from reports.lock import sole_writer
 from reports.migrations import MIGRATIONS
@@ -160,3 +168,15 @@ def test_a_killed_holder_frees_the_lock(tmp_path: Path):
     os.waitpid(child, 0)
     with sole_writer(path):
         pass
+
+
+def test_a_ledger_on_a_share_is_not_touched(tmp_path: Path):
+    """A server's own lock and a client's do not see each other: neither night, nor reader."""
+    share = Mount(point=tmp_path, kind="nfs4", source="10.0.0.5:/srv/rushes")
+    path = tmp_path / "ledger.db"
+    words = r"nfs4, 10\.0\.0\.5:/srv/rushes.*rushes join"
+    with pytest.raises(LedgerOnShare, match=words), sole_writer(path, mounts=lambda: [share]):
+        pass
+    with pytest.raises(LedgerOnShare, match=words):
+        Ledger(path, mounts=lambda: [share])
+    assert list(tmp_path.iterdir()) == []
