@@ -25,6 +25,7 @@ from manifests.numbers import float_of
 from manifests.refusal import Refusal, quoted
 from manifests.stage import Concession, Expert, Sampler, Schedule, Speed, StageKind
 from manifests.text import suggest
+from manifests.wanted import wanted
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 MAX_BYTES = 2**20
@@ -300,8 +301,7 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
         return Refusal(f"there is no key {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")
-    wanted = item["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return Refusal(f"{quoted(item['input'])} is refused", f"write {wanted}")
+    return Refusal(f"{quoted(item['input'])} is refused", wanted(item))
 
 
 def _echo(item: Any, plain: Any) -> bool:

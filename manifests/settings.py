@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -34,8 +33,9 @@ from manifests.models import POCKET, ModelSpec, builtin_models
 from manifests.motion import HUB_ADAPTER
 from manifests.notify import NotifyRules
 from manifests.placement import CardPlacement
-from manifests.refusal import Refusal
+from manifests.refusal import Refusal, quoted
 from manifests.text import closest, suggest
+from manifests.wanted import wanted
 from manifests.window import Window
 from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
@@ -245,7 +245,8 @@ def load_studio(root: Path | None = None, **overrides: Any) -> Studio:
             Fault(file=Path("environment"), problem=str(error), remedy="write JSON, or unset it")
         )
     if faults:
-        raise BadInput(faults)
+        # As they stand in the file; what came from elsewhere goes before.
+        raise BadInput(sorted(faults, key=lambda fault: fault.row or 0))
     return studio
 
 
@@ -339,15 +340,23 @@ def _refusal(item: Any, loc: list[Any]) -> Refusal:
         return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
     if item["type"] == "missing":
         return Refusal(f"{loc[-1]!r} is missing", "add it")
-    wanted = item["msg"][:1].lower() + item["msg"][1:]
     if loc and loc[0] in _SECRET:
-        return Refusal("this value is refused (it is not shown: it may hold a token)", wanted)
-    return Refusal(f"{json.dumps(item['input'], default=str)} is refused", wanted)
+        return Refusal(
+            "this value is refused (it is not shown: it may hold a token)",
+            wanted({**item, "input": ""}),
+        )
+    return Refusal(f"{quoted(item['input'])} is refused", wanted(item))
 
 
 def _model_around(loc: list[Any]) -> type[BaseModel]:
     """The settings among which the last part of `loc` stands."""
-    inner: dict[str, type[BaseModel]] = {"placement": CardPlacement, "cards": CardRules}
+    inner: dict[str, type[BaseModel]] = {
+        "placement": CardPlacement,
+        "cards": CardRules,
+        "inbox": InboxRules,
+        "notify": NotifyRules,
+        "window": Window,
+    }
     match loc[:-1]:
         case ["hosts", "machines", _]:
             return MachineRules

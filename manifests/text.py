@@ -28,7 +28,7 @@ def closest(
 
 def suggest(word: str, known: Iterable[str], *, synonyms: Mapping[str, str] | None = None) -> str:
     """A remedy for an unknown word: `did you mean 'prompt'?`, or else what there is."""
-    options = sorted(known)
+    options = sorted(map(str, known))
     near = closest(word, options, synonyms=synonyms)
     if near is not None:
         return f"did you mean {near!r}?"

@@ -232,7 +232,7 @@ def test_a_cut_divides_the_steps_by_their_level(schedule, sampler, steps, shift,
             "denoise 0.1 with 200 steps lays out 2000 steps",
             "use fewer steps",
         ),
-        (ONE + ", denoise: -0.1}\n", "stages.1.denoise", "'-0.1' is refused", "write greater"),
+        (ONE + ", denoise: -0.1}\n", "stages.1.denoise", "'-0.1' is refused", "write more than 0"),
         (ONE + ", sampler: unipc}\n", "stages.1.sampler", "there is no", "did you mean 'uni_pc'"),
     ],
 )  # fmt: skip

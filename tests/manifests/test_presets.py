@@ -86,8 +86,22 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
 @pytest.mark.parametrize(
     ("old", "new", "row", "column", "problem", "remedy"),
     [
-        ("denoise: 0.4", "denoise: 0", 9, "stages.2.denoise", "'0' is refused", "write greater"),
-        ("denoise: 0.4", "denoise: 1.2", 9, "stages.2.denoise", "'1.2' is refused", "write less"),
+        (
+            "denoise: 0.4",
+            "denoise: 0",
+            9,
+            "stages.2.denoise",
+            "'0' is refused",
+            "write more than 0",
+        ),
+        (
+            "denoise: 0.4",
+            "denoise: 1.2",
+            9,
+            "stages.2.denoise",
+            "'1.2' is refused",
+            "write 1 or less",
+        ),
         (
             "denoise: 0.4",
             "denoise: nan",
@@ -96,7 +110,7 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
             "'nan' is refused",
             "write a finite",
         ),
-        ("steps: 12", "steps: 0", 8, "stages.1.steps", "'0' is refused", "write greater"),
+        ("steps: 12", "steps: 0", 8, "stages.1.steps", "'0' is refused", "write 1 or more"),
         ("cfg: 3, shift: 3}", "shift: 3}", 8, "stages.1.cfg", "'cfg' is missing", "add it"),
         (
             "steps: 12",
@@ -184,7 +198,7 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
         ("family: pocket", "family: wan", None, "family", "family 'wan' lies in", "write pocket"),
         ("[2, 4]", "[4, 2]", 11, "ranges.cfg", "4 is greater than 2", "write [least, most]"),
         ("[2, 4]", "[4, 5]", 8, "stages.1.cfg", "cfg 3 is outside ranges.cfg 4..5", "widen"),
-        ("  cfg: [", "  shift: [", 11, "ranges.shift", "'shift' is refused", "write "),
+        ("  cfg: [", "  shift: [", 11, "ranges.shift", "'shift' is refused", "use one of: cfg"),
         (
             "shift: 3}",
             "shift: 3, loras: ['x.safetensors:2.5']}",

@@ -112,6 +112,28 @@ def test_every_fault_of_the_file_comes_at_once_with_its_line(tmp_path):
     assert remedies["models.z.family"] == "did you mean 'wan'?"
 
 
+def test_faults_stand_in_the_order_of_the_file_and_say_what_to_write(tmp_path):
+    """A number, a bound, a near word, a key of an inner mapping: in plain words, line by line."""
+    write(
+        tmp_path,
+        "crf: 99\nmax_takes: three\nstore_gb: 20 GB\ninbox: {quiet: 3}\n"
+        "window: {start: '22:00', end: '07:00', timezone: UTC, days: [mo]}\n"
+        "models: {x: {family: wan, location: y, precision: bf16}}\n"
+        "notify: {urls: ['slack://token'], on: [begin]}\n",
+    )
+    found = faults(tmp_path)
+    assert [(row, column, remedy) for _, row, column, _, remedy in found] == [
+        (1, "crf", "write 51 or less"),
+        (2, "max_takes", "write a whole number"),
+        (3, "store_gb", "write a number"),
+        (4, "inbox.quiet", "use one of: folder, grace_minutes, poll, quiet_seconds"),
+        (5, "window.days", "did you mean 'mon'?"),
+        (6, "models.x.precision", "did you mean 'bfloat16'?"),
+        (7, "notify.on.0", "use one of: end, start, trouble"),
+    ]
+    assert "token'" not in str(found)
+
+
 def test_a_fault_says_which_source_it_came_from(tmp_path, monkeypatch):
     """Command line, environment and file are told apart; near names in the environment too."""
     assert faults(tmp_path, max_takes=0)[0][:3] == ("command line", None, "max_takes")
