@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from flows.doctor_hosts import hosts
+from flows.doctor_hosts import hosts, ledger
 from flows.doctor_studio import CHECKS
 from flows.finding import Finding
 from manifests.errors import BadInput, RushesError
@@ -43,6 +43,7 @@ def examine(root: Path) -> list[Finding]:
         _limits,
         _encoder,
         *CHECKS,
+        ledger,
         hosts,
     )
     return [check(studio) for check in checks]

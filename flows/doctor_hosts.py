@@ -1,4 +1,4 @@
-"""What `rushes doctor` asks where hosts may join the nights: address, port, keys."""
+"""What `rushes doctor` asks where hosts may join the nights: address, port, keys, whose disk."""
 
 from __future__ import annotations
 
@@ -7,19 +7,41 @@ from contextlib import suppress
 
 from flows.finding import Finding
 from manifests.settings import Studio
+from manifests.shares import Mount, Mounts, mount_of, mounted, share_of
 from tasks.host_book import BOOK, read_book
 from tasks.host_keys import key_faults
 
 NAME = "hosts"
 
 
-def hosts(studio: Studio) -> Finding:
-    """Whether hosts can join, and who could join that should not."""
+def ledger(studio: Studio, mounts: Mounts = mounted) -> Finding:
+    """A disk of this machine's own below the ledger, unless this machine is a host."""
+    share, name = share_of(studio.ledger_path, mounts), "ledger"
+    if share is None:
+        mount = mount_of(studio.ledger_path, mounts)
+        on = "" if mount is None else f", on {mount.kind}"
+        return Finding(name=name, well=True, words=f"{studio.ledger_path}{on}")
+    if _is_host(studio, share):
+        words = f"on a share ({share}): this machine may join nights, and runs none"
+        return Finding(name=name, well=True, words=words)
+    return Finding(
+        name=name,
+        well=False,
+        words=f"{studio.ledger_path} is on a share ({share}): no night runs here",
+        remedy="move the root to a disk of this machine; or run the nights on the machine whose "
+        "disk it is and join them from here (hosts.listen says where)",
+    )
+
+
+def hosts(studio: Studio, mounts: Mounts = mounted) -> Finding:
+    """Whether hosts can join, and who could join that should not; on a host, whether it can."""
     listen = studio.hosts.listen
     if listen is None:
         return Finding(name=NAME, well=True, words="none may join: hosts.listen is not set")
     address, _, port = listen.rpartition(":")
     address = address.strip("[]")
+    if _is_host(studio, share_of(studio.root, mounts)):
+        return _as_host(studio, listen)
     if not _is_ours(address):
         return Finding(
             name=NAME,
@@ -36,6 +58,23 @@ def hosts(studio: Studio) -> Finding:
             remedy="name a free one in hosts.listen, and tell the hosts",
         )
     return _guarded(studio, listen, here=len(book["hosts"]) if book else None)
+
+
+def _is_host(studio: Studio, share: Mount | None) -> bool:
+    """Whether nights are another machine's: it shares the folder, and hosts join at its address."""
+    listen = studio.hosts.listen
+    return (
+        share is not None
+        and listen is not None
+        and not _is_ours(listen.rpartition(":")[0].strip("[]"))
+    )
+
+
+def _as_host(studio: Studio, listen: str) -> Finding:
+    faults = [] if studio.hosts.tls is None else key_faults(studio.hosts.tls)
+    scheme = "tcp" if studio.hosts.tls is None else "tls"
+    words = f"this machine may join with `rushes join {scheme}://{listen}`"
+    return Finding(name=NAME, well=not faults, words=words, remedy="; ".join(map(str, faults)))
 
 
 def _guarded(studio: Studio, listen: str, *, here: int | None) -> Finding:

@@ -17,6 +17,7 @@ from flows.serving import serving
 from manifests.errors import RushesError
 from manifests.settings import Studio
 from manifests.window import Window
+from reports.errors import LedgerOnShare
 from reports.ledger_reads import LedgerReads
 
 PINS = {"prefect": ("3.8.8", "3.8.9"), "fastapi": ("0.139", "0.151"), "sqlalchemy": ("2.0", "2.1")}
@@ -151,6 +152,8 @@ def _later_night(studio: Studio, now: datetime) -> str:
     try:
         with LedgerReads(studio.ledger_path) as ledger:
             nights = ledger.nights()
+    except LedgerOnShare:
+        return ""  # another check's
     except RushesError as error:
         return str(error)
     if nights and nights[-1].started > now:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from host_processes import free_port
 
-from flows.doctor_hosts import hosts
+from flows.doctor_hosts import hosts, ledger
 from manifests.errors import BadInput
 from manifests.settings import load_studio
+from manifests.shares import Mount
 from tasks.host_book import BOOK, HostBook, HostCard, HostLine, read_book
 from tasks.host_keys import KEY, make_keys
 
@@ -106,3 +107,36 @@ def test_what_a_killed_night_left_is_not_told(tmp_path: Path) -> None:
     process = text.split('"process": ')[1].split(",")[0]
     (tmp_path / BOOK).write_text(text.replace(process, "4194304"))
     assert read_book(tmp_path / BOOK) is None
+
+
+def test_a_ledger_on_a_share_is_a_fault(tmp_path: Path) -> None:
+    """A night there would not be alone with it; on a disk of this machine all is well."""
+    share = Mount(point=tmp_path, kind="nfs4", source="10.255.255.254:/srv/rushes")
+    found = ledger(load_studio(tmp_path), lambda: [share])
+    assert not found.well
+    assert "nfs4, 10.255.255.254:/srv/rushes" in found.words
+    assert "join" in found.remedy
+    disk = Mount(point=tmp_path, kind="ext4", source="/dev/sda1")
+    found = ledger(load_studio(tmp_path), lambda: [disk])
+    assert (found.well, found.remedy) == (True, "")
+
+
+def test_on_a_host_the_share_and_the_address_are_as_they_should_be(tmp_path: Path) -> None:
+    """There the ledger is another machine's and so is the address; its keys are looked at."""
+    make_keys(tmp_path / "keys")
+    share = Mount(point=tmp_path, kind="nfs4", source="10.255.255.254:/srv/rushes")
+    studio = _settings(tmp_path, listen="10.255.255.254:8786", tls=tmp_path / "keys")
+    assert ledger(studio, lambda: [share]).well
+    found = hosts(studio, lambda: [share])
+    assert (found.well, found.remedy) == (True, "")
+    assert "rushes join tls://10.255.255.254:8786" in found.words
+    (tmp_path / "keys" / KEY).chmod(0o640)
+    assert "chmod 600" in hosts(studio, lambda: [share]).remedy
+
+
+def test_the_machine_whose_address_it_is_needs_its_own_disk(tmp_path: Path) -> None:
+    """It runs the nights, so a share below its ledger stays a fault."""
+    share = Mount(point=tmp_path, kind="nfs4", source="nas:/srv/rushes")
+    studio = _settings(tmp_path, listen=f"127.0.0.1:{free_port()}")
+    assert not ledger(studio, lambda: [share]).well
+    assert "may join at tcp://127.0.0.1" in hosts(studio, lambda: [share]).words
