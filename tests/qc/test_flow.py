@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from laws import examples
+from scipy.ndimage import map_coordinates
 
-from qc.flow import FlowEstimator
+from qc.flow import FlowEstimator, _seen
 from qc.frame import Frame, prepare
 
 
@@ -27,3 +32,23 @@ def test_what_was_looked_at_before_changes_no_flow(small: tuple[int, int]) -> No
     first = used.compute(*tiny).flow
     assert np.array_equal(used.compute(*large).flow, FlowEstimator().compute(*large).flow)
     assert np.array_equal(used.compute(*tiny).flow, first)
+
+
+@settings(deadline=None, max_examples=examples(30))
+@given(st.integers(0, 2**32 - 1), st.integers(16, 60), st.integers(16, 60))
+def test_what_is_seen_is_where_flows_agree_inside(seed: int, height: int, width: int) -> None:
+    """Lai's rule, with the back-flow between pixels told by scipy."""
+    rng = np.random.default_rng(seed)
+    forward = cv2.GaussianBlur(rng.normal(0, 4, (height, width, 2)), (0, 0), 2.0)
+    backward = 0.6 * cv2.GaussianBlur(rng.normal(0, 4, (height, width, 2)), (0, 0), 2.0) - forward
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    target = np.dstack([x, y]) + forward.astype(np.float32)
+    at = np.moveaxis(target, 2, 0)[::-1]
+    back = [map_coordinates(backward[..., k], at, order=1, mode="nearest") for k in range(2)]
+    apart = (forward + np.dstack(back)) ** 2
+    length = (forward**2).sum(axis=2) + back[0] ** 2 + back[1] ** 2
+    margin = 0.01 * length + 0.5 - apart.sum(axis=2)
+    inside = (at >= 0).all(axis=0) & (at[0] <= height - 1) & (at[1] <= width - 1)
+    seen = _seen(forward.astype(np.float32), backward.astype(np.float32), target)
+    told = np.abs(margin) > 1e-3  # float32 may tell the rest either way
+    np.testing.assert_array_equal(seen[told], (inside & (margin >= 0))[told])
