@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO := demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check-fast lint types contracts docs clean
+.PHONY: help setup demo test check-fast quick-render quick-qc quick-rest lint types contracts docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,10 +27,19 @@ demo: $(READY)  ## a whole night on the bundled sheet, on the CPU
 test: $(READY)  ## all tests, two files at a time: half of a night's test is waiting
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-check-fast: $(READY)  ## lint, types, contracts and the quick tests
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/lint-imports
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' --hypothesis-profile=quick -n auto
+# The quick tests in three processes, by what they import: torch and the pipelines, torch alone, or
+# neither. Each imports its own once, where workers that share all tests would import all of it each.
+QUICK := quick-render quick-qc quick-rest
+quick-render: TESTS := tests/render
+quick-qc: TESTS := tests/qc
+quick-rest: TESTS := tests --ignore=tests/render --ignore=tests/qc
+
+check-fast: $(READY)  ## lint, contracts and the quick tests; types take longer
+	@$(MAKE) --no-print-directory --keep-going --jobs --output-sync=target $(QUICK) lint contracts
+
+$(QUICK): $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' --hypothesis-profile=quick \
+	  -o cache_dir=.pytest_cache/$@ $(TESTS)
 
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from hypothesis import settings
 # A machine that does something else as well is no fault: no law is timed. `quick` is for
 # `make check-fast`; the whole suite tries as many examples as each law asks for.
 settings.register_profile("rushes", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("rushes")
 
 

@@ -120,6 +120,7 @@ def test_it_shows_and_changes_nothing(tmp_path: Path, rushes: Command) -> None:
     assert "Nothing was changed. `rushes calibrate --write` puts these in force." in out
 
 
+@pytest.mark.slow
 def test_written_limits_are_what_the_next_take_is_judged_by(
     tmp_path: Path, rushes: Command
 ) -> None:
@@ -179,6 +180,7 @@ def test_few_clips_write_nothing(tmp_path: Path, rushes: Command) -> None:
     assert not (tmp_path / "thresholds.yaml").exists()
 
 
+@pytest.mark.slow
 def test_the_night_that_is_being_judged_is_not_learned_from(
     tmp_path: Path, rushes: Command
 ) -> None:
@@ -201,6 +203,7 @@ def test_nothing_is_written_while_a_night_runs(tmp_path: Path, rushes: Command) 
     assert not (tmp_path / "thresholds.yaml").exists()
 
 
+@pytest.mark.slow
 def test_the_file_before_is_kept_and_other_cells_go_on(tmp_path: Path, rushes: Command) -> None:
     """A second --write for one preset keeps the first file beside it and the other cells in it."""
     draft = good(60, seed=2, preset="wan/draft", middle=0.003)

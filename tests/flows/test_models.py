@@ -167,6 +167,7 @@ def test_a_lora_that_fits_nothing_ends_with_1(rushes: Any, root: Path) -> None:
     assert rushes("--root", root, "--model", "copy")[0] == 2
 
 
+@pytest.mark.slow
 def test_torch_stays_out_of_the_list(root: Path) -> None:
     """Headers are read without it, in the process that orchestrates a night."""
     told = (

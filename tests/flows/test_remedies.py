@@ -10,10 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 from fake_pool import FakePool
-from safetensors.torch import load_file, save_file
 
 from manifests.models import POCKET_FOLDER
-from render.diffusers_backend import DiffusersBackend
 from render.order import Receipt, RenderOrder
 from reports.ledger_reads import LedgerReads
 from reports.records import TakeRecord
@@ -32,6 +30,9 @@ class RenderingPool(FakePool):
     """Of every pool of a test."""
 
     def __init__(self, *scores: dict[str, float]) -> None:
+        # NOTE: not above: the quick tests read this file, and need neither torch nor pipelines.
+        from render.diffusers_backend import DiffusersBackend
+
         super().__init__({"001": list(scores), "001 stage-1": [{"flicker": 0.001}]})
         self._backend = DiffusersBackend()  # type: ignore[assignment]
 
@@ -43,6 +44,8 @@ class RenderingPool(FakePool):
 
 def _narrow_model(folder: Path) -> None:
     """Pocket Wan with attention values too large for float16, and taken back behind them."""
+    from safetensors.torch import load_file, save_file
+
     shutil.copytree(POCKET_FOLDER, folder)
     path = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)

@@ -90,6 +90,7 @@ def test_no_frame_at_all_is_undecodable(write_clip, tmp_path):
     assert verdict_on(card).failure is FailureClass.UNDECODABLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(191, 127), (193, 97), (853, 481)])
 def test_odd_sizes_measure_as_their_frames(filmed, moves, write_clip, tmp_path, width, height):
     """Sizes that halve unevenly give the same numbers from a file as from memory."""
@@ -109,6 +110,7 @@ def test_a_variable_rate_fails_an_order_for_a_rate(clip, write_clip, tmp_path):
     assert verdict_on(card).failure is FailureClass.WRONG_LENGTH
 
 
+@pytest.mark.slow
 def test_alpha_is_left_out_of_every_number(clip, write_clip, tmp_path):
     """A clip with alpha measures as its straight colours do."""
     alpha = np.random.default_rng(1).integers(0, 256, (*clip.shape[:3], 1), dtype=np.uint8)

@@ -53,6 +53,7 @@ def _of_frames(clip: Pictures, source: Path | None = None) -> dict[str, float]:
     return measure_early(colours=None, frames=_window(clip), box=BOX, source=source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("still", STILLS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("step", [1, 2, 4])
 def test_a_pan_goes_on(still: Path, step: int, tmp_path: Path) -> None:

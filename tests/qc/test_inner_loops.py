@@ -63,6 +63,7 @@ def test_whole_tiles_are_those_that_a_least_squares_fit_calls_so(seed, bent, los
     np.testing.assert_array_equal(identity.whole(start, now, alive), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given_threads", [1, 3])
 def test_the_numbers_do_not_depend_on_the_threads(filmed, moves, given_threads, monkeypatch):
     """One thread or several, the scorecard is the same."""
@@ -74,6 +75,7 @@ def test_the_numbers_do_not_depend_on_the_threads(filmed, moves, given_threads, 
     assert measure_frames(clip, fps=24).metrics == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_memory_that_is_used_again_is_not_what_is_measured(filmed, moves):
     """Whoever decodes every frame into one buffer gets the numbers of the frames it gave."""
     clip = filmed("chelsea", moves["pan"])

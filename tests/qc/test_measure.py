@@ -58,6 +58,7 @@ def test_a_review_file_measures_within_the_codecs_loss(clip, write_clip, tmp_pat
         assert coded[name] == pytest.approx(plain[name], abs=tolerance), name
 
 
+@pytest.mark.slow
 def test_the_source_is_fitted_as_the_renderer_does(clip, write_clip, tmp_path):
     """A larger still that is cropped and scaled to frame 0 conditions nearly perfectly."""
     tall = np.repeat(np.repeat(clip[0], 3, axis=0), 3, axis=1)
@@ -95,6 +96,7 @@ def test_any_size_and_length_gives_a_sound_scorecard(seed, frames, height, width
     assert bool(card.problems) == (frames == 0)
 
 
+@pytest.mark.slow
 def test_every_documented_metric_is_measured(clip, random_backbone):
     """A scorecard with source, order and backbone holds every metric there is a word about."""
     expected = Expected(frames=17, width=192, height=128, fps=24)

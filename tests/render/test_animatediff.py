@@ -72,6 +72,7 @@ def order_for(tiny_animatediff: Path, tmp_path: Path) -> Callable[..., RenderOrd
 # ---------------------------------------------------------------------- what it is told
 
 
+@pytest.mark.slow
 def test_a_short_text_is_encoded_as_the_stock_pipeline_does(tiny_animatediff: Path) -> None:
     """What fits into one piece of CLIP gives the same embeddings, bit for bit."""
     model = load_tiny(ref_tiny(tiny_animatediff))
@@ -272,6 +273,7 @@ def test_what_a_lora_holds_for_the_text_is_said_to_be_left_out(
 # ---------------------------------------------------------------------- whole takes
 
 
+@pytest.mark.slow
 def test_a_take_is_rendered_to_a_clip(order_for: Callable[..., RenderOrder]) -> None:
     """Two stages at the levels the plan shows, one frame of the clip for each latent."""
     order = order_for()

@@ -185,6 +185,7 @@ def test_a_killed_split_goes_on_with_its_history(order_for: OrderFor, tmp_path: 
     assert resumed.stages[1].latents_sha256 == render(whole).stages[0].latents_sha256
 
 
+@pytest.mark.slow
 def test_a_retake_of_stage_two_keeps_stage_one(order_for: OrderFor) -> None:
     """A recipe that differs only in stage 2 starts from stage 1's checkpoint."""
     order = order_for()
@@ -210,6 +211,7 @@ def test_leftovers_of_a_killed_write_are_removed(order_for: OrderFor) -> None:
     assert not leftover.exists()
 
 
+@pytest.mark.slow
 def test_every_stage_and_cfg_shows(order_for: OrderFor, tmp_path: Path) -> None:
     """The clip is made of all stages: it changes with the second stage's CFG."""
     one = order_for()

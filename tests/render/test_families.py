@@ -202,6 +202,7 @@ def _with(order: RenderOrder, *loras: tuple[Lora, ...], folder: Path) -> RenderO
     return replace(order, recipe=replace(order.recipe, stages=stages), folder=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["i2v-2.1", "t2v-2.2"])
 def test_a_lora_changes_the_take_and_leaves_no_trace(
     kind: str, order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path

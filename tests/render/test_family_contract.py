@@ -162,6 +162,7 @@ def test_every_family_is_held_to_the_contract() -> None:
     assert {SHARED.get(name, name) for name in FAMILIES} == {case.family for case in CASES}
 
 
+@pytest.mark.slow
 def test_components_are_modules_by_name(model: LoadedModel) -> None:
     """A text encoder, a VAE, and something that samples."""
     assert all(isinstance(part, nn.Module) for part in model.components.values())

@@ -49,6 +49,7 @@ def test_the_model_is_told_the_frame_rate(loaded: LoadedModel) -> None:
     assert not torch.equal(found[24.0][1], found[12.0][1])
 
 
+@pytest.mark.slow
 def test_a_take_is_rendered(ltx2_order: OrderFor) -> None:
     """Two stages with a still, from the sheet's recipe to a silent clip of its size and rate."""
     receipt = render(ltx2_order())

@@ -42,6 +42,7 @@ def stored(order_for: OrderFor, tmp_path: Path) -> RenderOrder:
     return replace(order_for(), store=tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_another_shot_of_the_same_recipe_is_only_decoded(
     stored: RenderOrder, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_another_shot_of_the_same_recipe_is_only_decoded(
     assert second.notes == ()
 
 
+@pytest.mark.slow
 def test_a_retake_starts_from_the_stages_that_it_shares(
     stored: RenderOrder, tmp_path: Path
 ) -> None:
@@ -79,6 +81,7 @@ def test_a_retake_starts_from_the_stages_that_it_shares(
     assert second.clip_sha256 != first.clip_sha256
 
 
+@pytest.mark.slow
 def test_with_another_seed_no_encoder_runs(
     stored: RenderOrder, tiny_wan: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_damaged_entry_is_computed_again(stored: RenderOrder, tmp_path: Path) 
     assert third.notes == ()
 
 
+@pytest.mark.slow
 def test_a_stage_that_left_the_store_is_named(stored: RenderOrder, tmp_path: Path) -> None:
     """With the end of stage 2 alone, the take is decoded and says what its folder lacks."""
     first = render(stored)
@@ -214,6 +218,7 @@ def test_a_decode_that_broke_costs_no_stage(
     assert receipt.reused == ("stage 1", "stage 2")
 
 
+@pytest.mark.slow
 def test_what_kernels_short_of_memory_made_is_nobody_elses(
     stored: RenderOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,7 @@ def test_a_compile_failure_is_remembered_where_it_happened(
     assert compiler.graphs == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_memory_of_a_failure_is_tried_again(
     model: LoadedModel, recipe: Recipe, tmp_path: Path
 ) -> None:

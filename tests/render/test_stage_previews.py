@@ -52,6 +52,7 @@ def _receipt(index: int) -> StageReceipt:
     )
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 @pytest.mark.parametrize("still", STILLS[:2], ids=lambda path: path.stem)
 def test_a_preview_looks_like_the_decoded_frame(still: Path, vae: AutoencoderKLWan) -> None:

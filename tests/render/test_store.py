@@ -219,6 +219,7 @@ def test_the_disk_is_never_filled(tmp_path: Path) -> None:
     assert "would stay free" in short.collect_notes()[0]
 
 
+@pytest.mark.slow
 def test_it_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
     """Workers that read and write go on, and find only what is whole, while others delete."""
     folder, failures, done = tmp_path / "store", list[str](), threading.Event()

@@ -67,6 +67,7 @@ def _loaded(location: Path, precision: str, **files: Path) -> Any:
     return load_plain(ref, precision=precision).components["transformer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("naming", ["makers", "comfyui", "diffusers"])
 def test_weights_of_a_file_are_its_folders(
@@ -318,6 +319,7 @@ def test_shapes_of_a_model_that_sees_a_picture_by_tokens() -> None:
     assert wan_shapes(net.config) == stored
 
 
+@pytest.mark.slow
 def test_a_model_in_the_hubs_cache_renders_as_its_folder(
     one_stage: OrderFor,
     tiny_wan: Callable[[str], Path],

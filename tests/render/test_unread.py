@@ -62,6 +62,7 @@ def test_an_incomplete_encoder_is_refused_when_it_is_read(
         DiffusersBackend().render(order, tell=lambda _progress: None)
 
 
+@pytest.mark.slow
 def test_with_every_text_in_the_store_it_is_never_read(
     order_for: Callable[..., RenderOrder], tmp_path: Path
 ) -> None:

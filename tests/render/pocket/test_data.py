@@ -41,6 +41,7 @@ def content_shift(clip: Tensor) -> tuple[float, float]:
     return dx, dy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("move", "axis", "sign"),
     [
