@@ -59,8 +59,14 @@ def refuse(words: str) -> NoReturn:
 
 
 def read_sheets(sheets: Sequence[Path], root: Path) -> list[Manifest]:
-    """The sheets as the studio at `root` reads them, each with its faults."""
+    """The sheets as the studio at `root` reads them, each with its faults.
+
+    Raises BadInput for settings that cannot be used.
+    """
     from manifests.settings import load_studio
+    from tasks.limits import check_limits
     from tasks.sheets import load_sheets
 
-    return load_sheets(sheets, studio=load_studio(root))
+    studio = load_studio(root)
+    check_limits(studio)
+    return load_sheets(sheets, studio=studio)

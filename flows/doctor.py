@@ -24,7 +24,7 @@ from manifests.model_state import model_state
 from manifests.settings import Studio, load_studio
 from qc.studio_limits import read_limits
 from qc.trunk import HOW_TO_BRING
-from tasks.limits import limits_path
+from tasks.limits import check_limits, limits_path
 
 PACKAGES = ("torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
 
@@ -165,9 +165,10 @@ def _backbone(studio: Studio) -> Finding:
 
 
 def _limits(studio: Studio) -> Finding:
-    """Learned limits must be readable, and are idle where clips are measured otherwise by now."""
+    """Limits must be readable; learned ones are idle where clips are measured otherwise by now."""
     name = "limits"
     try:
+        check_limits(studio)
         learned = read_limits(limits_path(studio))
     except BadInput as error:
         return Finding(

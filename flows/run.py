@@ -22,14 +22,13 @@ from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput, Fault
 from manifests.settings import Studio, load_studio
 from qc.studio_limits import read_limits
-from qc.thresholds import load_thresholds
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus
 from tasks.gpus import find_machine
 from tasks.hours import NightHours
 from tasks.inbox import accepted_sheets
-from tasks.limits import limits_path
+from tasks.limits import check_limits, limits_path
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan, with_memory
 from tasks.sheets import load_sheets
@@ -124,11 +123,7 @@ def look(
             last = nights[-1] if nights else None
     # A card that is not there must be found now, not when the night has begun.
     find_machine(studio.device, studio.placement, rules=studio.cards)
-    for family in {line.shot.recipe.family for line in plan.lines}:
-        # A limit that cannot be read must be found now, not after the first render.
-        load_thresholds(family, studio.thresholds)
-    # So must learned limits.
-    read_limits(limits_path(studio))
+    check_limits(studio)
     sound = len(plan.refused)
     plan = with_memory(plan, studio)
     if len(plan.refused) > sound and not (skip_bad and plan.lines):

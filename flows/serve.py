@@ -28,6 +28,7 @@ from manifests.settings import Studio, load_studio
 from manifests.window import Window
 from tasks.due import due, open_night
 from tasks.inbox import Inbox
+from tasks.limits import check_limits
 from tasks.night_book import close
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def serve(root: Path, *, host: str, console: Console) -> None:
     Raises AlreadyServed, ServerDidNotStart, and BadInput for settings that cannot be used.
     """
     studio = load_studio(root)
+    check_limits(studio)
     inbox = Inbox(studio)
     with ExitStack() as stack:
         tell_url = stack.enter_context(sole_server(studio.state_dir))

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.errors import BadInput, Fault
+from manifests.refusal import quoted
 from manifests.text import suggest
 from qc.metrics import METRICS
 from qc.scorecard import FailureClass, LimitInForce
@@ -216,11 +217,17 @@ def _check_override(
                     file=where,
                     column=key,
                     value=str(item["input"])[:80],
-                    problem=item["msg"],
+                    problem=_problem(item),
                     remedy="give warn and fail as numbers, or null to lift a limit",
                 )
             )
         return None
+
+
+def _problem(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"a limit has no {item['loc'][-1]!r}"
+    return f"{quoted(item['input'])} is no number"
 
 
 def _crossed(

@@ -8,13 +8,23 @@ from manifests.settings import Studio
 from manifests.stage import Recipe
 from qc.cells import Cell, Measured
 from qc.scorecard import Scorecard
-from qc.studio_limits import NAME, StudioLimits
+from qc.studio_limits import NAME, StudioLimits, read_limits
 from qc.thresholds import Thresholds, load_thresholds
 
 
 def limits_path(studio: Studio) -> Path:
     """Where the studio's learned limits stand, or would stand."""
     return studio.root / NAME
+
+
+def check_limits(studio: Studio) -> None:
+    """Refuse limits that no clip could be judged by, those written down and those learned.
+
+    They must be found before the evening, not after the first render. Raises BadInput.
+    """
+    for family in sorted({model.family for model in studio.models.values()}):
+        load_thresholds(family, studio.thresholds, where=studio.settings_file)
+    read_limits(limits_path(studio))
 
 
 def cell_of(recipe: Recipe) -> Cell:

@@ -1,7 +1,7 @@
 """How well the metrics and the shipped limits tell spoilt clips from clean ones.
 
-    python -m benchmarks.qc_bench [--quick] [--clean 90] [--scenes 8] [--half "held out"]
-        [--json FILE]
+    python -m benchmarks.qc_bench [--quick] [--clean 120] [--scenes 12] [--graded 8]
+        [--half "held out"] [--reels FOLDER] [--film-only] [--json FILE]
 
 Limits are chosen on the training half alone; the held-out half (other photographs, other seeds) is
 what counts. LPIPS runs on the random backbone. Photographs: benchmarks/qc_bench/photographs.py.
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any
 import cv2
 import torch
 
-from benchmarks.qc_bench.bench import Plan, cases, summary
+from benchmarks.qc_bench.bench import Case, cases, summary
 from benchmarks.qc_bench.photographs import missing
+from benchmarks.qc_bench.reels import Plan, reels
 from benchmarks.qc_bench.scenes import HALVES
 from qc.lpips import load_backbone
+from qc.measure import versions_of
 from qc.thresholds import load_thresholds
 
 
@@ -32,30 +35,48 @@ def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short look, no figures")
-    parser.add_argument("--clean", type=int, default=90, help="clean clips of each half")
-    parser.add_argument("--scenes", type=int, default=8, help="scenes of each defect and half")
+    parser.add_argument("--clean", type=int, default=120, help="clean clips of each half")
+    parser.add_argument("--scenes", type=int, default=12, help="scenes of each defect and half")
+    parser.add_argument("--graded", type=int, default=8, help="of them in all three grades")
     parser.add_argument("--half", choices=HALVES, help="this half only")
+    parser.add_argument("--reels", type=Path, help="keep the clips here, and take what is there")
+    parser.add_argument("--film-only", action="store_true", help="film; measure nothing")
     parser.add_argument("--json", type=Path, help="write the results here")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    plan = Plan(clean=asked.clean, scenes=asked.scenes)
+    plan = Plan(clean=asked.clean, scenes=asked.scenes, graded=asked.graded)
     if asked.quick:
         plan = Plan(clean=2, scenes=1, frames=17)
     halves = (asked.half,) if asked.half else HALVES
     if faults := [words for half in halves for words in missing(half)]:
         parser.exit(2, "\n".join(faults) + "\n")
-    found = run(plan, halves)
+    with tempfile.TemporaryDirectory() as own:
+        folder = asked.reels or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        if asked.film_only:
+            for half in halves:
+                print(half, sum(1 for _ in reels(half, plan, folder=folder)), "clips")
+            return
+        found = run(plan, halves, folder=folder)
     print(table(found))
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def run(plan: Plan, halves: tuple[str, ...]) -> dict[str, Any]:
-    """The results of a plan, as they are committed."""
+def run(plan: Plan, halves: tuple[str, ...], *, folder: Path) -> dict[str, Any]:
+    """The results of a plan, as they are committed; of what was measured when it is interrupted."""
     began, cpu = time.perf_counter(), time.process_time()
     backbone = load_backbone(weights_dir=None)
-    results = {half: summary(list(cases(half, plan, lpips=backbone)), plan) for half in halves}
+    measured: dict[str, list[Case]] = {half: [] for half in halves}
+    whole = True
+    try:
+        for half in halves:
+            for case in cases(half, plan, lpips=backbone, folder=folder):
+                measured[half].append(case)
+    except KeyboardInterrupt:
+        whole = False
+    results = {half: summary(found, plan) for half, found in measured.items()}
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, shared",
@@ -63,7 +84,9 @@ def run(plan: Plan, halves: tuple[str, ...]) -> dict[str, Any]:
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "thresholds": load_thresholds("default").name,
         "backbone": backbone.name,
-        "scenes_of_each_defect": plan.scenes,
+        "versions": versions_of(lpips=True),
+        "scenes_of_each_defect": {"middle": plan.scenes, "all_grades": plan.graded},
+        "whole": whole,
         "halves": results,
     }
 
@@ -77,16 +100,16 @@ def table(found: dict[str, Any]) -> str:
             f"**{half}**: {result['false_alarms']} of {result['clean_clips']} clean clips failed"
             + (f" ({share:.1%})" if share is not None else ""),
             "",
-            "| defect | metric | AUC | sent back | by its class |",
-            "|---|---|---|---|---|",
+            "| defect | clips | metric | AUC | sent back | by its class |",
+            "|---|---|---|---|---|---|",
         ]
         for name, row in result["defects"].items():
             back, own = _grades(row["sent_back"]), _grades(row["by_its_class"])
+            clips = " / ".join(map(str, row["clips"].values()))
             for at, (metric, aucs) in enumerate(row["auc"].items()):
                 more = f"{back} | {own}" if at == 0 else "|"
-                lines.append(
-                    f"| {name if at == 0 else ''} | `{metric}` | {_grades(aucs)} | {more} |"
-                )
+                first = f"{name} | {clips}" if at == 0 else "|"
+                lines.append(f"| {first} | `{metric}` | {_grades(aucs)} | {more} |")
         lines.append("")
     return "\n".join(lines)
 

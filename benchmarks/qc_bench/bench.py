@@ -1,30 +1,22 @@
-"""Film, spoil, encode and measure every case of a half; AUC, false alarms and recall."""
+"""Measure every clip of a half; AUC, false alarms and recall."""
 
 from __future__ import annotations
 
-import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from PIL import Image
 
-from benchmarks.qc_bench.defects import DEFECTS, GRADES, Defect
-from benchmarks.qc_bench.scenes import Clip, Film, Scene, clean_scene, defect_scene, film
+from benchmarks.qc_bench.defects import GRADES
+from benchmarks.qc_bench.reels import Plan, reels
 from qc.judge import judge
 from qc.lpips import LpipsBackbone
 from qc.measure import measure
 from qc.metrics import METRICS
 from qc.scorecard import Decision, Level, Scorecard
 from qc.thresholds import Limit, load_thresholds
-
-FPS = 24
-_SALTS, _ATTEMPTS = 97, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,72 +36,25 @@ class Case:
     """Metrics that warned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How much is filmed."""
+def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None, folder: Path) -> Iterator[Case]:
+    """Every case of a half, measured from its x264 file against the picture of its first frame.
 
-    clean: int
-    """Clean clips of each half."""
-    scenes: int
-    """Scenes of each defect, each in three grades."""
-    frames: int = 33
-    defects: tuple[Defect, ...] = DEFECTS
-
-
-def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None) -> Iterator[Case]:
-    """Every case of a half, measured from its x264 file against the picture of its first frame."""
-    for index in range(plan.clean):
-        scene = replace(clean_scene(half, index), frames=plan.frames)
-        shot = film(scene)
-        yield _case(scene, "clean", "", shot.clip, shot.clip[0], lpips)
-    for defect in plan.defects:
-        salt = zlib.crc32(defect.name.encode()) % _SALTS
-        for index in range(plan.scenes):
-            scene, shot = _shot_for(defect, half, index, salt=salt, frames=plan.frames)
-            for grade, strength in zip(GRADES, defect.strengths, strict=True):
-                rng = np.random.default_rng([scene.seed, salt])
-                spoilt = defect.spoil(shot, scene, strength, rng)
-                backbone = lpips if any("lpips" in name for name in defect.metrics) else None
-                yield _case(scene, defect.name, grade, spoilt, shot.clip[0], backbone)
-
-
-def _shot_for(
-    defect: Defect, half: str, index: int, *, salt: int, frames: int
-) -> tuple[Scene, Film]:
-    """The first scene in which the defect can show."""
-    for attempt in range(_ATTEMPTS):
-        scene = defect_scene(
-            half,
-            index,
-            salt=salt + _SALTS * attempt,
-            colourful=defect.colourful,
-            kind=defect.kind,
+    LPIPS on clean clips and on those that one of its metrics should see.
+    """
+    wants = {d.name for d in plan.defects if any("lpips" in name for name in d.metrics)}
+    for reel in reels(half, plan, folder=folder):
+        backbone = lpips if reel.defect in wants | {"clean"} else None
+        card = measure(reel.clip, source=reel.source, expected=None, lpips=backbone)
+        failures, warnings = found(card)
+        yield Case(
+            half=half,
+            defect=reel.defect,
+            grade=reel.grade,
+            scene=asdict(reel.scene),
+            metrics=card.metrics,
+            failures=failures,
+            warnings=warnings,
         )
-        scene = replace(scene, frames=frames)
-        shot = film(scene)
-        if defect.shows(shot):
-            return scene, shot
-    raise ValueError(f"{defect.name} shows in none of {_ATTEMPTS} scenes of the {half} half")
-
-
-def _case(
-    scene: Scene, defect: str, grade: str, clip: Clip, source: Any, lpips: LpipsBackbone | None
-) -> Case:
-    with tempfile.TemporaryDirectory() as folder:
-        path, still = Path(folder, "clip.mp4"), Path(folder, "source.png")
-        encode(path, clip)
-        Image.fromarray(source).save(still)
-        card = measure(path, source=still, expected=None, lpips=lpips)
-    failures, warnings = found(card)
-    return Case(
-        half=scene.half,
-        defect=defect,
-        grade=grade,
-        scene=asdict(scene),
-        metrics=card.metrics,
-        failures=failures,
-        warnings=warnings,
-    )
 
 
 def found(card: Scorecard) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -119,24 +64,6 @@ def found(card: Scorecard) -> tuple[tuple[str, ...], tuple[str, ...]]:
     assert bool(failed) == (verdict.decision is Decision.RETAKE)
     warned = [f.metric for f in verdict.findings if f.level is Level.WARN]
     return tuple(dict.fromkeys(map(str, failed))), tuple(warned)
-
-
-def encode(path: Path, clip: Clip) -> None:
-    """The clip as a review file: x264, crf 18, 4:2:0, bt709."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(FPS), options={"crf": "18", "preset": "veryfast"}
-        )
-        stream.width, stream.height, stream.pix_fmt = clip.shape[2], clip.shape[1], "yuv420p"
-        context = stream.codec_context
-        context.thread_count = 1
-        context.colorspace, context.color_range = 1, 1
-        for picture in clip:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=1, dst_color_range=1)
-            frame.colorspace = 1
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def auc(clean: Sequence[float], spoilt: Sequence[float], *, higher_is_worse: bool) -> float:
@@ -157,6 +84,7 @@ def summary(measured: Sequence[Case], plan: Plan) -> dict[str, Any]:
             for grade in GRADES
         }
         rows[defect.name] = {
+            "clips": {grade: len(group) for grade, group in spoilt.items()},
             "auc": {
                 **{name: _auc_by_grade(name, clean, spoilt) for name in defect.metrics},
                 "all by their limits": _auc_by_limits(defect.metrics, clean, spoilt),

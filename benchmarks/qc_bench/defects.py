@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.qc_bench import visible
 from benchmarks.qc_bench.scenes import Clip, Film, Scene, another, to_bytes
 from qc.scorecard import FailureClass
 
@@ -31,8 +32,8 @@ class Defect:
     """Only on photographs with colours."""
     kind: str | None = None
     """Only on scenes of this kind."""
-    shows: Callable[[Film], bool] = lambda film: True
-    """Whether a filmed scene has what the defect needs to be seen by anybody."""
+    seen: Callable[[Film, Clip], bool] = visible.always
+    """Whether anybody sees it in the spoilt clip of a scene; else that clip is not labelled."""
 
 
 def _gain(clip: Clip, gains: npt.NDArray[np.floating]) -> Clip:
@@ -197,17 +198,6 @@ def _upside_down(film: Film, index: int) -> npt.NDArray[np.float32]:
     return np.roll(turned, (dy, dx), axis=(0, 1))
 
 
-def shows_object(film: Film) -> bool:
-    """Whether at three quarters of the clip the object fills 3 % and differs from itself upside
-    down by 12 levels: a plain one, or one that has left, turns into nothing else."""
-    index = 3 * len(film.clip) // 4
-    object_ = film.masks[index] > 0.5
-    if float(object_.mean()) < 0.03:
-        return False
-    change = np.abs(_upside_down(film, index) - film.clip[index])
-    return float(change[object_].mean()) >= 12
-
-
 def banding(film: Film, scene: Scene, strength: float, rng: np.random.Generator) -> Clip:
     """Ramps in steps of `strength` levels, where the picture is smooth."""
     return np.stack([_banded(frame, strength) for frame in film.clip])
@@ -220,6 +210,13 @@ def _banded(frame: npt.NDArray[np.uint8], step: float) -> npt.NDArray[np.uint8]:
     return to_bytes(share * np.round(smooth / step) * step + (1 - share) * frame)
 
 
+_SEEN = {
+    "identity": visible.in_the_object,
+    "wobble": visible.over_the_picture,
+    "oversaturated": visible.over_the_picture,
+    "colour drift": visible.over_the_picture,
+}
+
 DEFECTS = tuple(
     Defect(
         name=name,
@@ -229,7 +226,7 @@ DEFECTS = tuple(
         metrics=metrics,
         colourful=name in {"oversaturated", "colour drift"},
         kind="sky" if name == "banding" else None,
-        shows=shows_object if name == "identity" else lambda film: True,
+        seen=_SEEN.get(name, visible.always),
     )
     for name, spoil, strengths, failure, metrics in (
         ("global flicker", global_flicker, (0.012, 0.02, 0.04), "flicker", ("flicker",)),

@@ -149,6 +149,19 @@ def test_what_will_run_but_looks_odd_is_said(rushes: Any, studio: Any) -> None:
     assert (warning["shot"], warning["row"]) == ("a", 2)
 
 
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_limits_that_judge_nothing_are_found_before_the_evening(
+    rushes: Any, studio: Any, command: str
+) -> None:
+    """A metric that is misspelt in studio.yaml is refused by the check and by the service."""
+    (studio.root / "studio.yaml").write_text("thresholds: {flickr: {fail: 1}, blur: {fial: 1}}\n")
+    sheets = [studio.sheet([{"shot": "a"}])] if command == "check" else []
+    done = rushes(command, *sheets, "--root", studio.root)
+    assert done.returncode == 2
+    assert "there is no limit on 'flickr'; did you mean 'flicker'?" in done.stderr
+    assert "a limit has no 'fial'" in done.stderr
+
+
 def test_run_with_a_bad_sheet_starts_nothing(rushes: Any, studio: Any) -> None:
     """2, every fault on standard error, and no ledger, no takes, no server."""
     sheet = studio.sheet([{"shot": "a", "frames": "many"}])

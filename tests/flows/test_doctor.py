@@ -61,3 +61,11 @@ def test_a_folder_without_weights_keeps_the_machine_from_being_well(tmp_path: Pa
     assert not limits.well
     assert limits.words.startswith("cells: ")
     assert "rushes calibrate --write" in limits.remedy
+
+
+def test_limits_of_the_studio_that_are_misspelt_keep_it_from_being_well(tmp_path: Path) -> None:
+    """No night could begin with them."""
+    (tmp_path / "studio.yaml").write_text("thresholds: {flickr: {fail: 1}}\n")
+    limits = findings(tmp_path)["limits"]
+    assert not limits.well
+    assert limits.remedy == "did you mean 'flicker'?"

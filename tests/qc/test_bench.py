@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.qc_bench.bench import Plan, auc, cases, summary
+from benchmarks.qc_bench.bench import auc, cases, summary
 from benchmarks.qc_bench.defects import DEFECTS, GRADES
 from benchmarks.qc_bench.photographs import PhotographMissing, missing, photographs, picture
+from benchmarks.qc_bench.reels import Plan
 from benchmarks.qc_bench.scenes import HALVES, clean_scene, defect_scene, film
 
 
@@ -45,23 +46,23 @@ def test_auc_is_the_share_of_pairs_in_order(clean, spoilt, expected):
 
 def test_a_photograph_that_is_missing_is_told_with_its_package(monkeypatch, tmp_path):
     """Another file under its name is refused by its hash, before anything is filmed."""
-    photo = photographs()["aqua"]
+    photo = photographs()["fruits"]
     other = tmp_path / photo.path
     other.parent.mkdir(parents=True)
     other.write_bytes(b"another picture")
     monkeypatch.setenv("RUSHES_BENCH_PHOTOS", str(tmp_path))
     assert any(photo.package in words and "SHA-256" in words for words in missing("held out"))
     with pytest.raises(PhotographMissing, match=photo.sha256):
-        picture("aqua")
+        picture("fruits")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(missing("training")), reason="Debian's wallpapers are not here")
-def test_a_short_bench_finds_flicker_and_black():
+def test_a_short_bench_finds_flicker_and_black(tmp_path):
     """A plan of two defects runs to its summary, and finds what is plain."""
     chosen = tuple(d for d in DEFECTS if d.name in {"global flicker", "black or flash"})
     plan = Plan(clean=2, scenes=1, frames=17, defects=chosen)
-    result = summary(list(cases("training", plan, lpips=None)), plan)
+    result = summary(list(cases("training", plan, lpips=None, folder=tmp_path)), plan)
     assert result["clean_clips"] == 2
     for row in result["defects"].values():
         assert set(row["sent_back"]) == set(GRADES)
