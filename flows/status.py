@@ -19,10 +19,10 @@ from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer
 from reports.records import EventKind, NightRecord
-from reports.take import ShotStatus
-from tasks.control import read_control, shot_key
+from tasks.control import read_control
 from tasks.estimate import Estimator
 from tasks.host_book import BOOK, read_book
+from tasks.queue import left_out, waiting_shots
 
 
 def night_status(root: Path) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def night_status(root: Path) -> dict[str, Any]:
     studio = load_studio(root)
     with LedgerReads(_ledger_path(studio)) as ledger:
         night = _night(ledger, None, studio)
-        told = _told(ledger, night)
+        told = left_out(ledger, night.id)
         shots = []
         for record in ledger.shot_records(night.id):
             takes = ledger.takes_of(record.id)
@@ -48,7 +48,7 @@ def night_status(root: Path) -> dict[str, Any]:
                     "delivered": None if delivery is None else str(delivery.delivery.path),
                 }
             )
-        ahead = _ahead(studio, ledger, night, not_tonight=set(told))
+        ahead = _ahead(studio, ledger, night)
         cards = [event.words for event in ledger.events_of(night=night.id, kind=EventKind.CARD)]
     running = _is_running(studio)
     return {
@@ -64,23 +64,11 @@ def night_status(root: Path) -> dict[str, Any]:
     }
 
 
-def _told(ledger: LedgerReads, night: NightRecord) -> dict[int, str]:
-    """Why nothing is done on shots in this night, by their key in the ledger."""
-    return {
-        event.shot_id: event.words
-        for kind in (EventKind.POSTPONED, EventKind.WAITS, EventKind.CANCELLED)
-        for event in ledger.events_of(night=night.id, kind=kind)
-        if event.shot_id is not None
-    }
-
-
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _ahead(
-    studio: Studio, ledger: LedgerReads, night: NightRecord, *, not_tonight: set[int]
-) -> dict[str, Any]:
+def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str, Any]:
     """What is in work, what comes next, and how long both will take."""
     now, control = datetime.now(UTC), read_control(studio.state_dir)
     estimator = Estimator(ledger)
@@ -94,18 +82,7 @@ def _ahead(
             }
             for take in counts.in_hand()
         ]
-    waiting = [
-        record
-        for record in ledger.shot_records(night.id)
-        if ledger.shot_status(record.id) is ShotStatus.WAITING
-        and record.id not in not_tonight
-        and control.stops(shot_key(record.manifest, record.shot.id), night=night.id) is None
-    ]
-    waiting.sort(
-        key=lambda record: (
-            -control.priority_of(shot_key(record.manifest, record.shot.id), record.shot.priority)
-        )
-    )
+    waiting = waiting_shots(ledger, night.id, control)
     to_come = sum(estimator.of(record.shot.recipe).seconds for record in waiting)
     left = sum(max(0.0, take["expected"] - take["seconds"]) for take in in_work)
     hours = None if studio.window is None else studio.window.now(now)
@@ -120,19 +97,7 @@ def _ahead(
 
 
 def print_status(found: dict[str, Any], console: Console) -> None:
-    """The night in the terminal."""
-    console.print(headline(found), highlight=False)
-    if found["now"]:
-        now = found["now"]
-        console.print(
-            f"now: {now['take_id']} {now['phase']} "
-            f"{now['stage']}/{now['stages']}, step {now['step']}/{now['steps']}",
-            highlight=False,
-        )
-        if now.get("preview"):
-            console.print(f"to look at: {now['preview']}", highlight=False, soft_wrap=True)
-    for line in host_lines(found):
-        console.print(line, highlight=False)
+    """The night in the terminal: its shots, then what a person looks for, where the prompt is."""
     rows = [
         {
             "shot": shot["shot"],
@@ -145,6 +110,18 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     print_rows("Shots", rows, console)
     for words in found["cards"]:
         console.print(words, style="yellow", highlight=False)
+    for part in host_lines(found):
+        console.print(part, highlight=False)
+    if found["now"]:
+        now = found["now"]
+        console.print(
+            f"now: {now['take_id']} {now['phase']} "
+            f"{now['stage']}/{now['stages']}, step {now['step']}/{now['steps']}",
+            highlight=False,
+        )
+        if now.get("preview"):
+            console.print(f"to look at: {now['preview']}", highlight=False, soft_wrap=True)
+    console.print(headline(found), highlight=False)
     if found["state"] == "cut short":
         console.print("The night was cut short; the same `rushes run` goes on with it.")
 

@@ -6,6 +6,8 @@ import io
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from flows.night_view import night_view, watch_status
@@ -46,9 +48,9 @@ def _shot(number: int, name: str, status: str, last: str = "") -> dict[str, Any]
     }
 
 
-def shown(found: dict[str, Any]) -> str:
+def shown(found: dict[str, Any], height: int = 50) -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(night_view(found), highlight=False)
+    console.print(night_view(found, height), highlight=False)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text
@@ -66,20 +68,32 @@ def test_a_night_in_one_look() -> None:
     assert "sh010: approved, take 1. nothing to object to" in text
 
 
-def test_hosts_are_shown_with_what_their_cards_have() -> None:
-    """One line for each host: what renders there, what is idle, what others use."""
-    cards = [
-        {"name": "Card #0", "memory": None, "away": False, "takes": ["s/sh020/t1"]},
-        {"name": "Card #1", "memory": None, "away": False, "takes": []},
-        {"name": "Card #2", "memory": None, "away": True, "takes": []},
-    ]
-    hosts = [
-        {"host": "a", "state": "here", "cards": cards},
-        {"host": "b", "state": "leaving", "cards": []},
-    ]
-    text = shown(night(hosts=hosts))
-    assert "host a: Card #0 has s/sh020/t1; Card #1 has nothing; Card #2 is used by others" in text
-    assert "host b (leaving): no cards" in text
+def hosts(number: int) -> list[dict[str, Any]]:
+    """Hosts with two cards, each with a take; the last one's second card is used by others, and the
+    one before it leaves."""
+    found = []
+    for host in range(number):
+        cards = [
+            {
+                "name": f"NVIDIA H200 #{card}",
+                "memory": None,
+                "away": (host, card) == (number - 1, 1),
+                "takes": [f"s/sh{host}{card}/f/t1"],
+            }
+            for card in range(2)
+        ]
+        state = "leaving" if host == number - 2 else "here"
+        found.append({"host": f"render{host:02d}", "state": state, "cards": cards})
+    return found
+
+
+def test_hosts_are_shown_with_what_their_cards_do() -> None:
+    """One line for each host, and beside each take where it is rendered."""
+    in_work = {"shot": "sh00", "take_id": "s/sh00/f/t1", "seconds": 5.0, "expected": 9.0}
+    lines = shown(night(hosts=hosts(2), in_work=[in_work])).splitlines()
+    assert any(line.split()[:3] == ["sh00", "render00", "#0"] for line in lines)
+    assert "render00 (leaving)  2 render" in [line.strip() for line in lines]
+    assert "render01            1 render, 1 used by others" in [line.strip() for line in lines]
 
 
 def test_what_became_of_the_cards_is_said() -> None:
@@ -99,13 +113,58 @@ def test_a_night_that_is_over_promises_no_end(state: str) -> None:
     assert "of work left" not in shown(night(state=state))
 
 
-def test_a_night_of_thousands_fits_the_screen() -> None:
-    """Only so many shots are listed, the others are counted."""
-    shots = [_shot(n, f"sh{n:05d}", "waiting") for n in range(5000)]
-    text = shown(night(shots=shots, next=list(range(5000))))
-    assert "5000 waiting" in text
-    assert "and 4992 more" in text
-    assert len(text.splitlines()) < 12
+@settings(max_examples=50)
+@given(
+    st.integers(0, 5000),
+    st.integers(0, 90),
+    st.integers(0, 40),
+    st.integers(0, 30),
+    st.integers(22, 60),
+)
+def test_a_night_of_any_size_fits_the_screen(
+    waiting: int, working: int, machines: int, news: int, height: int
+) -> None:
+    """Whatever there is of shots, takes, hosts and news: the rest is counted, nothing is cut."""
+    shots = [_shot(n, f"sh{n:05d}", "waiting") for n in range(waiting)]
+    shots += [_shot(n, f"sh{n:05d}", "approved", "x" * 300) for n in range(5000, 5040)]
+    in_work = [
+        {"shot": f"take{n}", "take_id": f"s/take{n}/f/t1", "seconds": 1.0, "expected": 2.0}
+        for n in range(working)
+    ]
+    found = night(
+        shots=shots,
+        next=list(range(waiting)),
+        in_work=in_work,
+        hosts=hosts(machines),
+        cards=[f"host {n} joined {'x' * 200}" for n in range(news)],
+    )
+    text = shown(found, height=height)
+    assert len(text.splitlines()) < height
+    assert not waiting or f"{waiting} waiting" in text
+    if waiting > 8:
+        assert f"next of {waiting}: sh00000, " in text
+    rows = sum(line.startswith("take") for line in text.splitlines())
+    assert rows == working or f"and {working - rows} more takes in work" in text
+
+
+def test_the_slowest_against_what_was_expected_stands_first() -> None:
+    """Of many takes in work a person looks for the one that is stuck."""
+    in_work = [
+        {"shot": f"a{n}", "take_id": f"s/a{n}/t1", "seconds": 50.0 + n, "expected": 100.0}
+        for n in range(40)
+    ]
+    in_work.append({"shot": "stuck", "take_id": "s/stuck/t1", "seconds": 9.0, "expected": 3.0})
+    lines = shown(night(in_work=in_work), height=24).splitlines()
+    head = next(number for number, line in enumerate(lines) if "of about" in line)
+    assert lines[head + 1].split()[0] == "stuck"
+
+
+def test_hosts_that_are_not_all_here_are_never_left_out() -> None:
+    """Where there are more hosts than lines."""
+    text = shown(night(hosts=hosts(40)), height=24)
+    assert "render38 (leaving)" in text
+    assert "1 used by others" in text
+    assert "more hosts" in text
 
 
 def test_the_live_view_ends_with_the_night() -> None:
