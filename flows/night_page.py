@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +23,7 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from flows.shown import address
+from flows.shown import QUEUE, address
 from reports.media import take_pictures
 from reports.records import TakeRecord
 from reports.take import ShotStatus
@@ -66,6 +67,7 @@ class NightPage:
         await self.write()
 
     async def _keep(self) -> None:
+        await self._begin()
         while True:
             await self.write()
             await asyncio.sleep(EVERY)
@@ -83,6 +85,13 @@ class NightPage:
         await self._put("progress", f"progress-{night}", share, said)
         table = json.dumps(self._table(found))
         await self._put("table", f"night-{night}", table, f"Shots: {words or 'none'}")
+
+    async def _begin(self) -> None:
+        """A link to the queue, where our server shows it; the report takes its place."""
+        queue, night = os.environ.get(QUEUE), self._desk.night_id
+        if queue:
+            text = f"# The queue of {night}\n\n- [What comes next, and its priority]({queue})\n"
+            await self._put("markdown", f"rushes-{night}", text, "Change what comes next")
 
     async def end(self, report: Path) -> None:
         """Links to the report and its table."""

@@ -1,6 +1,7 @@
 """The embedded Prefect server: a child process that dies with its parent, on loopback unless told.
 
-It shows the root's pictures, films and reports too (`flows.shown`).
+It shows the root's pictures, films and reports too (`flows.shown`), and the queue, where people
+set priorities (`flows.queue_page`).
 
 Prefect's own temporary server outlives a parent that is killed and shows no pages; this one
 serves the UI while its parent runs and ends within a second of its parent's death.
@@ -22,7 +23,8 @@ from pathlib import Path
 import psutil
 
 from flows.parent import die_with
-from flows.shown import SHOWN, begin, show
+from flows.queue_page import steer
+from flows.shown import QUEUE, SHOWN, begin, show
 from manifests.errors import RushesError
 
 START_SECONDS = 120.0
@@ -165,7 +167,9 @@ def _main() -> None:
     port, parent, host = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     die_with(parent, grace=5.0)
     app = create_app()
-    show(app, Path(sys.argv[4]), os.environ[SHOWN])
+    root = Path(sys.argv[4])
+    show(app, root, os.environ[SHOWN])
+    steer(app, root, os.environ[QUEUE])
     uvicorn.run(app, host=host, port=port, log_level="error", lifespan="on")
 
 

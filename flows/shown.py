@@ -22,9 +22,11 @@ SHOWN = "_RUSHES_SHOWN_AT"
 
 NOTE: without the prefix of settings, which are checked for typing errors.
 """
+QUEUE = "_RUSHES_QUEUE_AT"
+"""The same of the page on which people set priorities (`flows.queue_page`)."""
 FOLDERS = ("takes", "delivered", "reports")
 SUFFIXES = frozenset({".jpg", ".png", ".mp4", ".html", ".csv"})
-_KEY_NAME = "shown.key"
+_KEY_NAME, _QUEUE_KEY = "shown.key", "queue.key"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # A report's own script may run, but reaches nothing of Prefect, which has the same origin.
@@ -35,7 +37,9 @@ _HEADERS = {
 
 def begin(state_dir: Path) -> str:
     """Let nights of this process and its children know the addresses; the path that they share."""
-    os.environ[SHOWN] = prefix = f"/rushes/{_key(state_dir)}"
+    os.environ[SHOWN] = prefix = f"/rushes/{_key(state_dir / _KEY_NAME)}"
+    # NOTE: a key of its own: who was sent the address of a film is not to set priorities.
+    os.environ[QUEUE] = f"/rushes/{_key(state_dir / _QUEUE_KEY)}/queue"
     return prefix
 
 
@@ -72,17 +76,16 @@ def show(app: FastAPI, root: Path, prefix: str) -> None:
         app.router.routes.insert(0, Mount(f"{prefix}/{folder}", files))
 
 
-def _key(state_dir: Path) -> str:
+def _key(path: Path) -> str:
     """The same for the life of a root, so that addresses in old pages stay good."""
-    path = state_dir / _KEY_NAME
-    state_dir.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         if key := path.read_text(encoding="ascii").strip():
             return key
         path.unlink()  # a crash came between its making and its writing
-        return _key(state_dir)
+        return _key(path)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_urlsafe(18))
         file.flush()

@@ -12,13 +12,14 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.shown import FOLDERS, SHOWN, SUFFIXES, address, begin, show
+from flows.shown import FOLDERS, QUEUE, SHOWN, SUFFIXES, address, begin, show
 
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A server with a page of its own, which shows a root."""
-    monkeypatch.setenv(SHOWN, "")  # what is set below is taken back
+    for name in (SHOWN, QUEUE):
+        monkeypatch.setenv(name, "")  # what is set below is taken back
     for name in (
         "takes/s/strip.jpg",
         "reports/n/index.html",
@@ -79,7 +80,8 @@ def test_the_key_is_the_roots_own_and_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Addresses in old pages stay good; another root has another; nobody else reads the file."""
-    monkeypatch.setenv(SHOWN, "")  # what is set below is taken back
+    for name in (SHOWN, QUEUE):
+        monkeypatch.setenv(name, "")  # what is set below is taken back
     first, other = begin(tmp_path / "a"), begin(tmp_path / "b")
     assert begin(tmp_path / "a") == first != other
     (tmp_path / "a/shown.key").write_text("")
