@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from skimage import data
 
+from benchmarks.qc_bench import visible
 from benchmarks.qc_bench.bench import auc, cases, summary
 from benchmarks.qc_bench.defects import DEFECTS, GRADES
 from benchmarks.qc_bench.photographs import PhotographMissing, missing, photographs, picture
-from benchmarks.qc_bench.reels import Plan
-from benchmarks.qc_bench.scenes import HALVES, clean_scene, defect_scene, film
+from benchmarks.qc_bench.reels import Plan, reels
+from benchmarks.qc_bench.scenes import HALVES, Film, clean_scene, defect_scene, film
 
 
 def test_the_halves_share_no_photograph_and_no_seed():
@@ -67,3 +69,45 @@ def test_a_short_bench_finds_flicker_and_black(tmp_path):
     for row in result["defects"].values():
         assert set(row["sent_back"]) == set(GRADES)
         assert row["sent_back"]["strong"] == 1.0
+
+
+def test_a_grey_picture_is_not_labelled_oversaturated():
+    """Where no tenth of the picture is off by a noticeable difference, there is no defect."""
+    still = data.coffee()[100:196, 200:328]
+    grey = np.repeat(still.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    for picture_, seen in ((grey, False), (still, True)):
+        clip = np.repeat(picture_[None], 9, 0)
+        middle = picture_.mean(axis=2, keepdims=True)
+        stronger = (middle + (picture_ - middle) * 2).clip(0, 255).astype(np.uint8)
+        shot = Film(clip=clip, masks=np.zeros(clip.shape[:3], np.float32))
+        assert visible.over_the_picture(shot, np.repeat(stronger[None], 9, 0)) is seen
+
+
+def test_a_plain_thing_is_not_labelled_as_having_turned_into_another():
+    """An object of one colour, or one that is hidden at first, has no identity to lose."""
+    masks = np.zeros((9, 120, 160), np.float32)
+    masks[:, 30:90, 50:110] = 1
+    plain = np.full((9, 120, 160, 3), 120, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (10, 10, 3), np.uint8)
+    patterned = plain.copy()
+    patterned[:, 30:90, 50:110] = noise.repeat(6, 0).repeat(6, 1)
+    turned = patterned.copy()
+    turned[:, 30:90, 50:110] = noise[::-1, ::-1].repeat(6, 0).repeat(6, 1)
+    other = np.full_like(plain, 160)
+    hidden = masks * (np.arange(9) > 4)[:, None, None]
+    assert visible.in_the_object(Film(clip=patterned, masks=masks), turned)
+    assert not visible.in_the_object(Film(clip=patterned, masks=masks), patterned)
+    assert not visible.in_the_object(Film(clip=plain, masks=masks), other)
+    assert not visible.in_the_object(Film(clip=patterned, masks=hidden), turned)
+
+
+@pytest.mark.skipif(bool(missing("training")), reason="Debian's wallpapers are not here")
+def test_a_folder_of_reels_is_filmed_once(tmp_path):
+    """What was filmed before is taken as it is; another length is filmed anew."""
+    plan = Plan(clean=1, scenes=0, frames=3, defects=())
+    first = next(reels("training", plan, folder=tmp_path))
+    before = first.clip.stat().st_mtime_ns
+    assert next(reels("training", plan, folder=tmp_path)) == first
+    assert first.clip.stat().st_mtime_ns == before
+    next(reels("training", replace(plan, frames=4), folder=tmp_path))
+    assert first.clip.stat().st_mtime_ns > before
