@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import cv2
@@ -12,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from qc.early import judge_early, measure_early, rank_early
+from qc.early import _limits, judge_early, measure_early, rank_early
 from qc.scorecard import Decision
 
 Pictures = npt.NDArray[np.float32]
 STILLS = sorted((Path(__file__).parents[2] / "manifests/examples/demo/stills").glob("*.jpg"))
 BOX = (0.25, 0.5, 0.75, 1.0)
+SETS = {"2026-11-21.3": "e4e92d34d52e32a3"}
+"""Versions of the limits, and what they hold."""
 
 
 def _pan(still: Path, *, count: int = 5, step: int = 1, height: int = 16) -> Pictures:
@@ -161,3 +165,11 @@ def test_stillness_never_wins() -> None:
     calm = {**moving, "flicker": 0.001}
     ranks = [rank_early(m, judge_early(m)) for m in (calm, moving, still, lost)]
     assert ranks == sorted(ranks)
+
+
+def test_limits_that_move_have_another_version() -> None:
+    """A verdict names its limits by their version alone, so no version stands for two sets: who
+    moves one gives the table another version, and adds it here."""
+    version, limits = _limits()
+    told = [(name, limit.failure.value, limit.above, limit.below) for name, limit in limits.items()]
+    assert hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] == SETS[version]
