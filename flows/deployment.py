@@ -120,7 +120,9 @@ class NightDeployment:
         fault = Fault(
             file=self._studio.root,
             problem=f"on this Prefect server {self.name!r} is the studio {other} already",
-            remedy="rename one of the folders, or remove the other deployment in Prefect",
+            remedy="rename one of the folders, or remove the other deployment in Prefect; if it is "
+            f"this machine that was renamed, remove {self._studio.state_dir / 'prefect'} where the "
+            "server has SQLite, or give the name back",
         )
         raise BadInput([fault])
 

@@ -162,6 +162,18 @@ def test_the_hours_become_a_cron_in_their_own_zone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_nights_of_a_machine_of_another_name_are_not_taken_over(tmp_path: Path) -> None:
+    """It may be another studio in the same database; one that was renamed is told what to do."""
+    from flows.deployment import NightDeployment
+
+    studio = load_studio(tmp_path)
+    known: Any = SimpleNamespace(parameters={"root": str(tmp_path)}, tags=["host:elsewhere"])
+    with pytest.raises(BadInput, match="elsewhere") as caught:
+        NightDeployment(studio, name="night")._must_be_ours(known)
+    assert f"renamed, remove {tmp_path}/.rushes/prefect" in str(caught.value)
+
+
+@pytest.mark.slow
 def test_a_schedule_that_a_person_paused_stays_paused(tmp_path: Path) -> None:
     """A restart of the service does not bring back what was paused in Prefect."""
     studio = load_studio(tmp_path, window=WINDOW)
