@@ -8,8 +8,8 @@ Three filterings a pair instead of five, two of them shared by every pair a fram
 difference of large squares (v_d is the variance of the difference, so that
 2 cov(a, b) = v_a + v_b - v_d):
 
-    z = x - mean(x),  m = G(z) + mean(x),  v = (G(z^2) - G(z)^2) 121/120
-    S = (1 - (m_a - m_b)^2 / (m_a^2 + m_b^2 + C1)) (1 - v_d / (v_a + v_b + C2))
+    z = x - mean(x),  m = G(z) + mean(x),  v = G(z^2) - G(z)^2
+    S = (1 - (m_a - m_b)^2 / (m_a^2 + m_b^2 + C1)) (1 - v_d / (v_a + v_b + C2 120/121))
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _CROP = WINDOW // 2
 _STRIP = 96
 """Rows at a time: what is worked on stays in the processor's cache."""
 _C1 = (0.01 * 255) ** 2
-_C2 = (0.03 * 255) ** 2
-_SAMPLE = WINDOW**2 / (WINDOW**2 - 1)
+# Sample covariance is 121/120 of v in every place; here C2 is divided by it instead.
+_C2 = (0.03 * 255) ** 2 * (WINDOW**2 - 1) / WINDOW**2
 
 
 def _kernel() -> npt.NDArray[np.float32]:
@@ -53,10 +53,12 @@ class Moments:
     """z: the image minus its mean, (H, W) or (H, W, C)."""
     local: npt.NDArray[np.float32]
     """G(z)."""
-    mean: npt.NDArray[np.float32]
-    """Local mean, levels."""
+    offset: npt.NDArray[np.float32]
+    """mean(x), of each channel."""
+    power: npt.NDArray[np.float32]
+    """m^2 + C1 / 2, so that two of them make a denominator."""
     variance: npt.NDArray[np.float32]
-    """Local sample variance, >= 0."""
+    """Local variance (v, >= 0) + half of its C2, likewise."""
 
 
 def check(image: npt.NDArray[np.generic]) -> None:
@@ -76,8 +78,12 @@ def moments(image: npt.NDArray[np.generic]) -> Moments:
     offset = np.array(cv2.mean(centred), np.float32)[: centred[0, 0].size]
     centred -= offset
     local = _blur(centred)
-    variance = _spread(centred * centred, local * local)
-    return Moments(centred=centred, local=local, mean=local + offset, variance=variance)
+    variance = _spread(np.square(centred), np.square(local))
+    variance += np.float32(_C2 / 2)
+    power = local + offset
+    np.square(power, out=power)
+    power += np.float32(_C1 / 2)
+    return Moments(centred=centred, local=local, offset=offset, power=power, variance=variance)
 
 
 def compute(first: Moments, second: Moments) -> float:
@@ -92,7 +98,7 @@ def compute(first: Moments, second: Moments) -> float:
     for top in range(0, height - 2 * _CROP, _STRIP):
         rows = slice(top, top + _STRIP + 2 * _CROP)
         inner = _similarity(first, second, rows)[_CROP:-_CROP, _CROP:-_CROP]
-        total += float(inner.sum(dtype=np.float64))
+        total += sum(cv2.sumElems(inner))  # in float64
         counted += inner.size
     return total / counted
 
@@ -102,16 +108,11 @@ def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.
     takes the time."""
     apart = first.centred[rows] - second.centred[rows]
     local = first.local[rows] - second.local[rows]
-    structure = _spread(np.square(apart, out=apart), np.square(local, out=local))
-    scale = first.variance[rows] + second.variance[rows]
-    scale += np.float32(_C2)
-    structure /= scale
-    luminance = first.mean[rows] - second.mean[rows]
-    np.square(luminance, out=luminance)
-    np.square(first.mean[rows], out=scale)
-    scale += np.square(second.mean[rows])
-    scale += np.float32(_C1)
-    luminance /= scale
+    structure = _spread(np.square(apart, out=apart), np.square(local))
+    structure /= np.add(first.variance[rows], second.variance[rows], out=apart)
+    local += first.offset - second.offset
+    luminance = np.square(local, out=local)
+    luminance /= np.add(first.power[rows], second.power[rows], out=apart)
     similarity = np.subtract(1, structure, out=structure)
     similarity *= np.subtract(1, luminance, out=luminance)
     return similarity
@@ -120,11 +121,12 @@ def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.
 def _spread(
     squares: npt.NDArray[np.float32], local: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Local sample variance from squares and the squared local mean, >= 0."""
+    """Local variance from squares and the squared local mean, >= 0."""
     spread = _blur(squares)
     spread -= local
-    spread *= np.float32(_SAMPLE)
-    return np.maximum(spread, 0, out=spread)
+    # numpy's maximum, which has NaN to think of, takes four times as long.
+    cv2.threshold(spread, 0, 0, cv2.THRESH_TOZERO, dst=spread)
+    return spread
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:
