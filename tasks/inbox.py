@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,8 +27,10 @@ from manifests.load import load_manifest
 from manifests.refusal import Refusal
 from manifests.settings import Studio
 from manifests.shot import Manifest, Shot
+from manifests.text import listed
 from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
+from reports.words import shot_count
 from tasks.sheets import beside
 
 SHEETS = frozenset({".csv", ".tsv", ".yaml", ".yml"})
@@ -136,17 +138,17 @@ class Inbox:
         before = self._seen.get(path.name)
         if before is None or before[0] != look:
             self._seen[path.name] = (look, now)
-            # A file renamed into place is whole at once, and its times are old. Times that lie
-            # in the future come from another machine's clock and say nothing.
-            return now - status.st_mtime >= quiet
-        return now - before[1] >= quiet
+            before = self._seen[path.name]
+        # A file renamed into place is whole at once, and its times are old. Times that lie in the
+        # future come from another machine's clock and say nothing: then what we saw counts.
+        return now - status.st_mtime >= quiet or now - before[1] >= quiet
 
     def _faulty(self, path: Path, faults: tuple[Fault, ...]) -> Found:
         arrived = path.stat().st_ctime
         left = arrived + 60 * self._studio.inbox.grace_minutes - self._clock()
         if left > 0 and all(map(_may_come, faults)):
             minutes = max(1, round(left / 60))
-            words = f"waits for {len(faults)} files or sheets that it names, {minutes} min more"
+            words = f"waits for {_named(faults)}, {minutes} min more"
             return Found(name=path.name, fate=Fate.WAITING, words=words, faults=faults)
         return self._refuse(path, list(faults))
 
@@ -171,7 +173,7 @@ class Inbox:
         new = self._new(sheet)
         path.replace(there)
         _put_earlier_aside(self._studio.rejected_dir / path.name)
-        words = f"{len(sheet.shots)} shots, {new} of them new"
+        words = f"{shot_count(len(sheet.shots))}, {new} of them new"
         return Found(name=path.name, fate=Fate.TAKEN, words=words)
 
     def _new(self, sheet: Manifest) -> int:
@@ -219,6 +221,11 @@ def _may_come(fault: Fault) -> bool:
     """Whether what it says is not there may still be on its way: a file, or another sheet."""
     other_sheet = fault.column in LINKS and "/" in (fault.value or "")
     return fault.column in LATE or other_sheet
+
+
+def _named(faults: Sequence[Fault]) -> str:
+    """The files and sheets that are not there, as the sheet names them."""
+    return listed({fault.value or fault.problem for fault in faults})
 
 
 def _fault(path: Path, problem: str, remedy: str) -> Fault:

@@ -71,7 +71,7 @@ def test_a_good_sheet_is_taken_once_it_is_quiet(studio: Studio, box: Inbox, cloc
     assert [found.fate for found in box.scan()] == [Fate.GROWING]
     clock.now += 6
     (taken,) = box.scan()
-    assert (taken.fate, taken.words) == (Fate.TAKEN, "1 shots, 1 of them new")
+    assert (taken.fate, taken.words) == (Fate.TAKEN, "1 shot, 1 of them new")
     assert accepted_sheets(studio) == [studio.accepted_dir / "shots.csv"]
     assert box.scan() == []
 
@@ -166,6 +166,9 @@ def test_stills_may_come_after_the_sheet(studio: Studio, box: Inbox, clock: Cloc
     (waits,) = settle(box, clock)
     assert waits.fate is Fate.WAITING
     assert waits.faults[0].column == "source"
+    assert waits.words == "waits for later.png, 30 min more"
+    clock.now += 1
+    assert [each.fate for each in box.scan()] == [Fate.WAITING], "it does not grow anew"
     Image.new("RGB", (64, 64)).save(studio.inbox_dir / "later.png")
     assert box.scan()[0].fate is Fate.TAKEN
 
@@ -296,7 +299,7 @@ def test_a_sheet_waits_for_another_whose_shots_it_names(
     (found,) = settle(box, clock)
     assert (found.fate, found.words) == (
         Fate.WAITING,
-        "waits for 1 files or sheets that it names, 30 min more",
+        "waits for monday/sh010, 30 min more",
     )
     drop(studio, GOOD, "monday.csv")
     fates = {each.name: each.fate for each in settle(box, clock)}
