@@ -248,7 +248,15 @@ def _is_lost_peer(error: Exception) -> bool:
 
 
 def _meet(gang: Gang, device: torch.device) -> None:
-    """Form the process group: NCCL between cards, gloo for words; both over loopback alone."""
+    """Form the process group: NCCL between cards, gloo for words; both over loopback alone.
+
+    Raises WorkerLost in a process that could not leave the group of a take before.
+    """
+    if dist.is_initialized():
+        raise WorkerLost(
+            f"rank {gang.rank} of {gang.size} cards: this process is still in the group of a take "
+            "that failed; start a new worker"
+        )
     if Path("/sys/class/net/lo").exists():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")

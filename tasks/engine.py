@@ -29,8 +29,10 @@ from tasks.nannies import nanny_options, settings_for
 from tasks.remote import TOPIC, call
 from tasks.watchdog import resident_bytes
 
-GONE_SECONDS = 10.0
-"""What the engine gets to see that a worker was killed; it takes hundredths."""
+GONE_SECONDS = 30.0
+"""What the engine gets to see that a worker was killed: hundredths on a CPU, seconds on a card."""
+ANSWER_SECONDS = 10.0
+"""What the nanny of another host gets to answer."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -186,9 +188,8 @@ class Engine:
         NOTE: by signal, not by `restart_workers`: that asks a worker which hangs to end itself,
         and has what it was doing done again without a word.
         """
-        address = self._address(name)
+        address, pid = self._address(name), self.own_pids().get(name)
         if name in self._cluster.workers:
-            pid = self.pids().get(name)
             if pid is None:
                 return
             with suppress(ProcessLookupError):
@@ -196,15 +197,24 @@ class Engine:
         elif address is not None:
             await self._kill_elsewhere(address)
         deadline = time.monotonic() + GONE_SECONDS
-        while address == self._address(name) is not None and time.monotonic() < deadline:
+        while self._is_up(name, address, pid) and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
+
+    def _is_up(self, name: str, address: str | None, pid: int | None) -> bool:
+        """Whether the engine still takes a worker for the one at `address`, process `pid`.
+
+        NOTE: the two end apart. A killed process is silent at once, and gone seconds later when
+        the driver has cleared what it had on a card.
+        """
+        known = address is not None and self._address(name) == address
+        return known or (pid is not None and self.own_pids().get(name) == pid)
 
     async def _kill_elsewhere(self, address: str) -> None:
         """Have the nanny on its host kill a worker; where that does not answer, forget the worker:
         its calls fail, and what it still does is kept out of the folders by their doors."""
         asked = self._client.run(kill_own, workers=[address], nanny=True)
         try:
-            await asyncio.wait_for(asked, GONE_SECONDS)
+            await asyncio.wait_for(asked, ANSWER_SECONDS)
         except (TimeoutError, OSError, KeyError):  # the last: the engine knows it no more
             await self.forget(address)
 

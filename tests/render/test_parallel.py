@@ -16,6 +16,7 @@ import pytest
 import torch
 from plain_render import render
 from safetensors.torch import load_file
+from torch import distributed as dist
 
 from manifests.stage import Sampler, Stage, StageKind
 from render.diffusers_backend import DiffusersBackend
@@ -98,6 +99,20 @@ def test_tokens_that_cannot_be_shared_are_rendered_by_the_leader_alone(
     receipt = render(_gang(order, tmp_path), backend)
     assert receipt.notes == ("gpus 2: rendered on one card (3 tokens cannot be shared by 2 cards)",)
     backend.lend(replace(_gang(order, tmp_path), folder=tmp_path / "b"))
+
+
+def test_a_process_that_is_still_in_a_gang_wants_a_new_worker(
+    order_for: OrderFor, tmp_path: Path
+) -> None:
+    """On a card the group of a take that failed cannot be left: the next one ends by the error
+    that has the worker started anew, before it waits for anybody."""
+    old = (tmp_path / "old").as_uri()
+    dist.init_process_group("gloo", init_method=old, rank=0, world_size=1)
+    try:
+        with pytest.raises(WorkerLost, match="still in the group of a take that failed"):
+            render(_gang(order_for("t2v-2.1"), tmp_path), DiffusersBackend())
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_machine_with_one_card_says_so(order_for: OrderFor) -> None:
