@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,23 +116,3 @@ def hostless_pool(root: Path, *, rules: Hosting | None = None, **more: Any) -> W
         hosting=rules or hosting(root),
         **more,
     )
-
-
-def free_port() -> int:
-    """One that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something holds; fails by time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came to be"
-        await asyncio.sleep(0.05)
-
-
-def wait_until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """`until`, for a test without a loop."""
-    asyncio.run(until(true, seconds))

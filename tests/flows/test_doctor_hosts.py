@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_processes import free_port
+from free_port import free_port
 
 from flows.doctor_hosts import hosts, ledger
 from manifests.errors import BadInput

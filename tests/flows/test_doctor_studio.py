@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from free_port import free_port
 
 from flows import doctor_studio
 from flows.doctor_studio import PINS
@@ -19,12 +20,6 @@ from reports.ledger import Ledger
 @pytest.fixture
 def studio(tmp_path: Path) -> Studio:
     return load_studio(tmp_path, prefect_port=free_port(), metrics_port=free_port())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_pins_are_those_of_the_project() -> None:

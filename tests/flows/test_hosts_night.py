@@ -14,7 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from host_processes import HERE, HostProcess, free_port, wait_until
+from free_port import free_port
+from host_processes import HERE, HostProcess
+from waiting import wait_until
 
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind

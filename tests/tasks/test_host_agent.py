@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_driver import FakeDriver
+from waiting import in_time
 
 from flows.join import host_of
 from manifests.errors import BadInput
@@ -52,7 +53,7 @@ def test_an_artist_on_a_host_is_told_of_to_the_machine_of_the_night() -> None:
             await asyncio.sleep(0.01)
         await yielding.stop()
 
-    asyncio.run(asyncio.wait_for(watch(), 20))
+    in_time(watch())
     told = [words[:2] for words in said if words[0] in ("away", "back")]
     assert told == [("away", "card-1"), ("back", "card-1")]
     rooms = [words[3] for words in said if words[0] == "room" and words[1] == "card-1"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from hellos import SESSION, hello_from
 from host_processes import hosting
 from plain_order import plain_order
 from recording_engine import CARD, NETWORK, OTHER, RecordingEngine, finish_order
+from waiting import in_time
 
 from flows.join import host_of
 from manifests.errors import BadInput
@@ -157,14 +157,14 @@ def test_takes_on_a_host_have_their_parts_where_that_host_has_them(tmp_path: Pat
     """The placement in the order is the card's own, not that of the machine of the night."""
     pool, engine = night_with(tmp_path, host_crew(tmp_path, Machine(cards=(SHARED,))))
     pool._calls._is_here = lambda post: True
-    asyncio.run(asyncio.wait_for(pool.render(plain_order(tmp_path, "sh"), budget=9.0), 20))
+    in_time(pool.render(plain_order(tmp_path, "sh"), budget=9.0))
     (order,) = engine.orders
     assert order.placement == SHARED.placement
     assert order.device == "cuda:0"
 
 
 def _upscaled_by(pool: WorkerPool, engine: Any, root: Path) -> str:
-    asyncio.run(asyncio.wait_for(pool.finish(finish_order(root, NETWORK), budget=9.0), 20))
+    in_time(pool.finish(finish_order(root, NETWORK), budget=9.0))
     return str(engine.asked[-1][1])
 
 

@@ -13,6 +13,7 @@ from hellos import OTHER, SESSION, crew_with, hello_from, hosting_at
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from waiting import in_time
 
 from tasks.crew import Crew, Post
 from tasks.host_book import read_book
@@ -212,7 +213,7 @@ def test_people_are_told_when_hosts_are_not_watched_any_more(tmp_path: Path) -> 
         await hosts._go_on()
         return guests
 
-    guests = asyncio.run(asyncio.wait_for(work(), 20))
+    guests = in_time(work())
     assert guests.told == [
         "hosts are not watched any more, and leave: RuntimeError: the line is dead"
     ]

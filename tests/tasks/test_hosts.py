@@ -14,8 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
-from host_processes import HERE, HostProcess, free_port, hosting, hostless_pool, until
+from free_port import free_port
+from host_processes import HERE, HostProcess, hosting, hostless_pool
 from plain_order import plain_order
+from waiting import in_time, until
 
 from render.errors import CardsBlocked, MachineFailure, WorkerLost
 from render.order import Receipt
@@ -63,7 +65,7 @@ def _night(root: Path, work: Work) -> None:
             pool.on_news(news.append)
             await work(pool, news)
 
-    asyncio.run(asyncio.wait_for(night(), 170))
+    in_time(night())
 
 
 async def _render(pool: WorkerPool, root: Path, name: str, words: str = "") -> Receipt:
@@ -147,8 +149,8 @@ def test_a_host_that_has_no_time_gives_back_what_it_has(hosts: Hosts) -> None:
 
 
 def test_a_host_leaves_while_its_workers_start(hosts: Hosts, tmp_path: Path) -> None:
-    """SIGTERM once, and workers that take ten minutes to start: it is gone at once, with all of them,
-    and was never given a take."""
+    """SIGTERM once, and workers that take ten minutes to start: it is gone at once, with all of
+    them, and was never given a take."""
     slow = tmp_path / "slow"
     slow.mkdir()
     (slow / "sitecustomize.py").write_text(
@@ -273,7 +275,7 @@ def test_a_host_joins_the_next_night_by_itself(hosts: Hosts) -> None:
         assert host is not None
         assert "the night is over" in host.said
 
-    asyncio.run(asyncio.wait_for(nights(), 150))
+    in_time(nights())
 
 
 def test_a_host_that_is_not_the_same_is_sent_away(hosts: Hosts) -> None:
@@ -294,7 +296,7 @@ def test_a_host_that_is_not_the_same_is_sent_away(hosts: Hosts) -> None:
             assert await asyncio.to_thread(other.process.wait, 60) == 2
             assert pool.cards == 0
 
-    asyncio.run(asyncio.wait_for(night(), 150))
+    in_time(night())
 
 
 def test_a_worker_that_dies_or_hangs_on_a_host_gets_a_new_process_there(hosts: Hosts) -> None:
@@ -329,7 +331,7 @@ def test_a_take_waits_for_a_host_as_long_as_the_studio_does(hosts: Hosts) -> Non
             assert not isinstance(caught.value, MachineFailure)
             assert not caught.value.memory, "a smaller take would not help: nobody is here"
 
-    asyncio.run(asyncio.wait_for(night(), 60))
+    in_time(night())
 
 
 def test_a_worker_that_leaks_on_a_host_is_started_anew_there(hosts: Hosts) -> None:
@@ -346,4 +348,4 @@ def test_a_worker_that_leaks_on_a_host_is_started_anew_there(hosts: Hosts) -> No
             assert len(set(lives)) >= 2
             assert all("a/card-0 was started anew" in words for words in pool.recycled())
 
-    asyncio.run(asyncio.wait_for(night(), 120))
+    in_time(night())

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from host_processes import HERE, HostProcess, free_port, hosting, hostless_pool, until
+from free_port import free_port
+from host_processes import HERE, HostProcess, hosting, hostless_pool
 from plain_order import plain_order
+from waiting import in_time, until
 
 from tasks.engine import Gate
 from tasks.host_keys import make_keys
@@ -114,7 +116,7 @@ def test_a_host_whose_cable_is_pulled_stops_by_itself(cable: Cable, tmp_path: Pa
             assert "joined" not in stranger.said
 
     try:
-        asyncio.run(asyncio.wait_for(night(), 170))
+        in_time(night())
     finally:
         for host in hosts:
             host.end()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from plain_order import plain_order
+from waiting import in_time
 
 from render.backend import Progress
 from render.errors import WorkerLost
@@ -52,7 +53,7 @@ def _in_pool(
         ) as pool:
             await work(pool, heard)
 
-    asyncio.run(asyncio.wait_for(night(), 120))
+    in_time(night())
 
 
 def test_one_card(tmp_path: Path) -> None:
@@ -155,4 +156,4 @@ def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -
             assert all("card-0 was started anew between two takes" in words for words in told)
             assert pool.recycled() == []
 
-    asyncio.run(asyncio.wait_for(night(), 120))
+    in_time(night())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from waiting import in_time
+
 from tasks.crew import Crew, Post
 from tasks.gpus import Device
 from tasks.roster import Roster
@@ -50,7 +52,7 @@ def test_nobody_is_seated_at_a_card_that_was_away_when_its_host_left() -> None:
             assert not waiting.done()
         assert await waiting == 1
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+    in_time(work())
 
 
 def test_a_host_that_comes_again_has_all_of_its_memory_until_it_says_otherwise() -> None:
@@ -65,7 +67,7 @@ def test_a_host_that_comes_again_has_all_of_its_memory_until_it_says_otherwise()
         async with roster.seats.one(model="m", place=0, needs=2**34) as card:
             assert card == 0
 
-    asyncio.run(asyncio.wait_for(work(), 20))
+    in_time(work())
 
 
 def test_a_host_that_comes_again_with_another_card_has_that_one_alone() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from plain_order import plain_order
 from recording_engine import CARD, CPU, NETWORK, OTHER, Answer, RecordingEngine, finish_order
+from waiting import in_time
 
 from manifests.shot import Upscale
 from render.errors import WorkerLost
@@ -98,7 +99,7 @@ def _rendered_at(machine: Machine, root: Path, *needs: int) -> list[str]:
         ]
         await asyncio.gather(*(pool.render(order, budget=60.0) for order in orders))
 
-    asyncio.run(asyncio.wait_for(night(), 20))
+    in_time(night())
     return [name for function, name, _ in engine.asked if function == "render"]
 
 
@@ -152,7 +153,7 @@ def test_what_is_upscaled_on_a_card_that_is_left_goes_on_another(tmp_path: Path)
     """As a take does: nobody's failure, and no try of Prefect's is used up."""
     engine: Any = _YieldingEngine()
     engine.pool = pool = _pool(Machine(cards=(CARD, OTHER)), 4, tmp_path, engine)
-    asyncio.run(asyncio.wait_for(_upscaled(pool, tmp_path), 20))
+    in_time(_upscaled(pool, tmp_path))
     assert [name for _, name, _ in engine.asked] == ["card-0", "card-1"]
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
+from waiting import LONG
 
 from tasks.seats import NoCard, Seats
 
@@ -86,7 +87,7 @@ def test_seats_are_never_overfull_and_everybody_is_served(
             for guest, task in zip(visitors, tasks, strict=True):
                 if guest.gives_up == turn:
                     task.cancel()
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), LONG)
         for guest, result in zip(visitors, results, strict=True):
             assert result is None or (
                 isinstance(result, asyncio.CancelledError) and guest.gives_up is not None
@@ -239,7 +240,7 @@ def test_cards_that_go_away_and_come_back_strand_nobody(
         for card in range(cards):
             away.discard(card)
             seats.come_back(card)
-        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), LONG)
         for guest, no, result in zip(visitors, barred, results, strict=True):
             enough = cards - len(no) >= min(guest.size, cards)
             assert result is None if enough else isinstance(result, NoCard), result

@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import in_time
 
 from tasks.seats import NoCard, Seats, anywhere
 
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(work(), 20))
+    in_time(work())
 
 
 def test_a_take_gets_a_card_that_arrives_while_it_waits() -> None:
