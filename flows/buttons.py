@@ -6,15 +6,23 @@ NOTE: a suspended run of Prefect's own ends its process at the next task, loses 
 to its checkpoint, cannot be resumed once its timeout (five minutes unless typed otherwise) is over,
 and gives the pages of its shots to other shots when it is. A night that is suspended is paused
 instead: the run stays in its process as *Paused*, without an end, and Resume goes on with it.
+
+NOTE: a cancel is carried out by the runner that started the run, when it hears of it: on a busy
+server tens of seconds late, and not at all where the runner is dead or its connection is gone. So
+the night begins nothing new as soon as its page says so, and after a while ends by itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from httpx import HTTPError
@@ -36,15 +44,19 @@ from prefect.states import Cancelled, Paused, Running
 
 from tasks.control import cancel_shots, change_control, shot_key
 from tasks.desk import Desk
+from tasks.night_book import CANCELLED
 
 LOOK_EVERY = 2.0
 """Seconds between looks at the page."""
+RUNNER_ENDS = 10.0
+"""Seconds that Prefect's runner has to end a night that it started, once this is cancelled."""
 PAUSED = (
     "Nothing new is started; takes in work go on to the end of their step. "
     "Resume (or `rushes resume`) goes on."
 )
 RESUMED = "The night goes on."
-ENDING = "Ends when the steps in work are done; what is finished and its checkpoints are kept."
+ENDING = "Nothing new is begun; what is finished and its checkpoints are kept."
+ENDED = "The night was cancelled; what is finished and its checkpoints are kept."
 
 
 class _Heard(FlowRunSuspensionRequest):
@@ -62,6 +74,33 @@ class Buttons:
         self._desk, self._run_id = desk, run_id
         self._held = False
         """Whether page and control were paused when they were last alike."""
+        self._cancelled: float | None = None
+        """When it was first seen that the night was cancelled on its page."""
+        self._late = asyncio.Event()
+        """Set when the runner has had its time."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the night was cancelled on its page."""
+        return self._cancelled is not None
+
+    async def until_cancelled(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the night's work, as far as it gets before a cancel that nobody else carries out."""
+        doing, late = asyncio.create_task(work), asyncio.create_task(_set(self._late))
+        try:
+            await asyncio.wait([doing, late], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            late.cancel()
+            cut = doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+        if cut:
+            get_run_logger().warning("ended: Prefect's runner did not end it")
+            with suppress(HTTPError, PrefectException):
+                await self._settle_shots()
+        else:
+            doing.result()
+        if self.cancelled:
+            _hear_no_stop()
 
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
@@ -112,12 +151,14 @@ class Buttons:
         self._held = wanted
 
     async def _cancel(self, client: PrefectClient, run: FlowRun) -> None:
-        """The night, where nobody else ends it, or single shots."""
+        """The night, or single shots."""
         where, night, log = self._desk.studio.state_dir, self._desk.night_id, get_run_logger()
         said = self._desk.control()
-        if _is_cancelling(run) and run.deployment_id is None and said.ended != night:
-            change_control(where, lambda known: replace(known, ended=night))
-            log.warning("cancelled in Prefect. %s", ENDING)
+        if _is_cancelling(run):
+            self._wait_for_runner(run)
+            if said.ended != night:
+                change_control(where, lambda known: replace(known, ended=night))
+                log.warning("%s. %s", CANCELLED, ENDING)
         for shot in await self._cancelling(client):
             job = self._desk.jobs[int(shot.parameters["shot_id"])]
             key = shot_key(job.manifest, job.shot.id)
@@ -126,10 +167,27 @@ class Buttons:
                 change_control(where, partial(cancel_shots, shots=keys, night=night))
                 log.warning("%s cancelled in Prefect: nothing more is done on it tonight", key)
 
+    def _wait_for_runner(self, run: FlowRun) -> None:
+        """Give the runner its time. A night of `rushes run` has none: the steps in work end."""
+        now = time.monotonic()
+        self._cancelled = self._cancelled or now
+        if run.deployment_id is not None and now - self._cancelled >= RUNNER_ENDS:
+            self._late.set()
+
     async def _cancelling(self, client: PrefectClient) -> list[FlowRun]:
         """Runs of shots on whose pages Cancel was pressed."""
+        return await self._shots(client, StateType.CANCELLING)
+
+    async def _settle_shots(self) -> None:
+        """Say on the pages of the shots that were in work what became of them."""
+        broken = (StateType.CRASHED, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+        async with get_client() as client:
+            for shot in await self._shots(client, *broken):
+                await client.set_flow_run_state(shot.id, Cancelled(message=ENDED), force=True)
+
+    async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
         within = FlowRunFilterParentFlowRunId(any_=[self._run_id])
-        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING]))
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
         return await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_flow_run_id=within, state=state)
         )
@@ -146,6 +204,27 @@ async def settle(run_id: UUID | None, words: str) -> None:
             if run_id is not None and _is_cancelling(await client.read_flow_run(run_id)):
                 state: State = Cancelled(message=words)
                 await client.set_flow_run_state(run_id, state, force=True)
+
+
+async def end_state(run_id: UUID, state: State[Any]) -> State[Any]:
+    """The state in which a night's run ends: `state`, or Cancelled with its words where its page
+    says that it is being cancelled, since Prefect takes no other then."""
+    with suppress(HTTPError, ObjectNotFound):
+        async with get_client() as client:
+            if _is_cancelling(await client.read_flow_run(run_id)):
+                return Cancelled(message=state.message)
+    return state
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _hear_no_stop() -> None:
+    """From here on to its end the process is not stopped by the runner, whose word comes late: the
+    night is over but for its report. Nobody listens off the main thread anyway."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _is_cancelling(run: FlowRun) -> bool:

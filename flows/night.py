@@ -120,10 +120,10 @@ async def night(
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
         desk = night_book.lay_desk(studio, ledger, pool, record, plan, hours=hours)
         stack.enter_context(at_desk(desk))
-        page = NightPage(desk)
-        async with Buttons(desk, UUID(str(runtime.flow_run.id))).followed(), page.kept():
-            await _run_shots(desk, plan)
-        counts = night_book.end(desk)
+        page, buttons = NightPage(desk), Buttons(desk, UUID(str(runtime.flow_run.id)))
+        async with buttons.followed(), page.kept():
+            await buttons.until_cancelled(_run_shots(desk, plan))
+        counts = night_book.end(desk, why=night_book.CANCELLED if buttons.cancelled else None)
         report = await report_night()
         await page.end(Path(report))
     return {

@@ -29,7 +29,7 @@ from manifests.window import Window
 from tasks.due import due, open_night
 from tasks.inbox import Inbox
 from tasks.limits import check_limits
-from tasks.night_book import close
+from tasks.night_book import CANCELLED, close
 
 if TYPE_CHECKING:
     from flows.deployment import NightDeployment, NightRunner
@@ -203,7 +203,7 @@ class _Service:
         if night is None or await nights.busy() or await nights.is_another(night.flow_run_id):
             return
         if await nights.was_cancelled():
-            page = await asyncio.to_thread(close, self._studio, night, "cancelled in Prefect")
+            page = await asyncio.to_thread(close, self._studio, night, CANCELLED)
             self._say(f"night {night.id} was cancelled; its report: {page}")
 
     async def _start_due(self, nights: NightDeployment) -> None:

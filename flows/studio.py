@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas import State
 from prefect.states import Completed
 
+from flows.buttons import end_state
 from flows.night import WATCHER, night, night_name
 from flows.notify import notifier_for
 from flows.run import look
@@ -69,7 +71,7 @@ async def studio_night(root: Path, skip_bad: bool = True, now: bool = False) -> 
         watchers.broke(error)
         raise
     watchers.ended(result["shots"], result["report"])
-    return _state(result)
+    return await end_state(UUID(result["run"]), _state(result))
 
 
 async def _until_the_hours(studio: Studio, now: bool) -> None:

@@ -28,6 +28,9 @@ from tasks.night_order import lanes_for
 from tasks.plan import Plan
 from tasks.pool import Pool
 
+CANCELLED = "cancelled in Prefect"
+"""Why a night ended, in its record, that was cancelled on its page."""
+
 
 def begin(
     ledger: Ledger, *, key: str, arguments: Mapping[str, Any], flow_run_id: str, evening: date
@@ -169,13 +172,22 @@ def note_recycled(night: Desk) -> None:
         night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id)
 
 
-def end(night: Desk) -> dict[str, int]:
-    """Record the end of the night; returns its counts."""
+def end(night: Desk, *, why: str | None = None) -> dict[str, int]:
+    """Record the end of the night; returns its counts.
+
+    `why` it ended before its work: its takes in work go back into the queue of the next night.
+    """
     note_recycled(night)
+    if why is not None:
+        night.ledger.recover(night.night_id)
     found = counts(night)
-    words = ", ".join(f"{count} {status}" for status, count in found.items() if count)
-    night.ledger.end_night(night.night_id, words or "no shots")
+    night.ledger.end_night(night.night_id, _end_words(found, why))
     return found
+
+
+def _end_words(found: Mapping[str, int], why: str | None) -> str:
+    words = ", ".join(f"{found[each]} {each}" for each in ShotStatus if found.get(each))
+    return (words or "no shots") if why is None else f"{why}: {words or 'no shots'}"
 
 
 def close(studio: Studio, night: NightRecord, why: str) -> Path:
@@ -187,8 +199,7 @@ def close(studio: Studio, night: NightRecord, why: str) -> Path:
         ledger.recover(night.id)
         shots = ledger.shot_records(night.id)
         found = Counter(ledger.shot_status(record.id).value for record in shots)
-        words = ", ".join(f"{found[status]} {status}" for status in ShotStatus if found[status])
-        ledger.end_night(night.id, f"{why}: {words or 'no shots'}")
+        ledger.end_night(night.id, _end_words(found, why))
         page: Path = write_morning(
             build_night_report(ledger, night.id), studio.reports_dir / night.id
         )

@@ -5,7 +5,8 @@ Words in the prompt make it misbehave, once per take folder where `once` is said
 `[nan]` turns to NaN at the first seed, `[frozen]` gives a still at the first seed,
 `[large]` fits in no memory with more than 13 frames, whatever rung is taken,
 `[frozen seed]` gives one at the recipe's own seed only, so that another candidate moves,
-`[slow]` takes half a second for each stage, `[no model]` cannot load its model.
+`[slow]` takes half a second for each stage, `[long]` ten minutes for each but the first,
+`[no model]` cannot load its model.
 Every stage that was computed to its end is a line in `work.log` of the take's folder.
 """
 
@@ -94,6 +95,8 @@ class FakeBackend(RenderBackend):
         if not resumed:
             if "[slow]" in order.recipe.prompt:
                 time.sleep(0.5)
+            if "[long]" in order.recipe.prompt and index:
+                time.sleep(600)
             write_atomic(path, f"{order.recipe.fingerprint} {index}")
             with (order.folder / "work.log").open("a") as log:
                 log.write(f"stage {index + 1}\n")

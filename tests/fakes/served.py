@@ -16,6 +16,7 @@ import httpx
 import psutil
 
 from reports.ledger_reads import LedgerReads
+from reports.records import NightRecord
 from reports.take import ShotStatus
 
 
@@ -52,7 +53,7 @@ class Serve:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 90.0) -> Any:
+    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 240.0) -> Any:
         deadline = time.monotonic() + timeout
         while not (found := true()):
             assert time.monotonic() < deadline, f"no {what}: {self.said}"
@@ -67,7 +68,7 @@ class Serve:
         self.wait_for(lambda: "night" in self.said, "first words")
 
     def post(self, path: str, **data: Any) -> Any:
-        answer = httpx.post(f"{self.url}/api/{path}", json=data, timeout=20.0)
+        answer = httpx.post(f"{self.url}/api/{path}", json=data, timeout=60.0)
         answer.raise_for_status()
         return answer.json()
 
@@ -82,7 +83,7 @@ class Serve:
         return [run for run in runs if run["start_time"]]
 
     def state_of(self, run: str) -> str:
-        return str(httpx.get(f"{self.url}/api/flow_runs/{run}", timeout=20.0).json()["state_name"])
+        return str(httpx.get(f"{self.url}/api/flow_runs/{run}", timeout=60.0).json()["state_name"])
 
     def start_night(self) -> str:
         run = self.post(f"deployments/{self.deployment()['id']}/create_flow_run", state=None)
@@ -131,3 +132,9 @@ def statuses(studio: Any) -> dict[str, ShotStatus]:
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
         records = ledger.shot_records(ledger.nights()[-1].id)
         return {record.shot.id: ledger.shot_status(record.id) for record in records}
+
+
+def last_night(studio: Any) -> NightRecord:
+    """The latest night in the ledger."""
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        return ledger.nights()[-1]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 import pytest
-from served import Serve, drop, free_port, statuses
+from served import Serve, drop, free_port, last_night, statuses
 
 from reports.ledger_reads import LedgerReads
-from reports.take import ShotStatus
+from reports.take import ShotStatus, TakeStatus
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +43,13 @@ def said_paused(root: Path) -> bool:
 
 def nights_of(served: Serve) -> list[int]:
     """Processes of the nights that run."""
-    return [each.pid for each in served.family() if "prefect.engine" in each.cmdline()]
+    return [each.pid for each in served.family() if _is_night(each)]
+
+
+def _is_night(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "prefect.engine" in process.cmdline()
+    return False
 
 
 def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
@@ -99,32 +108,40 @@ def test_a_shot_that_is_cancelled_on_its_page_ends_alone(
     assert list(studio.root.glob("takes/shots/a/*/t1/stage1.safetensors"))
 
 
+def _cancel_behind_the_first(root: Path, process: subprocess.Popen[str], port: int) -> None:
+    """Press Cancel on the night's page when its first shot is delivered."""
+    deadline = time.monotonic() + 300
+    while not list(root.glob("delivered/shots/s0/*.json")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    api = f"http://127.0.0.1:{port}/api"
+    runs = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=60).json()
+    (night,) = [run for run in runs if run["name"].startswith("night")]
+    answer = httpx.post(
+        f"{api}/flow_runs/{night['id']}/set_state", json={"state": CANCELLING}, timeout=60
+    )
+    assert answer.json()["status"] == "ACCEPT"
+
+
 def test_cancel_ends_a_night_that_a_person_runs(studio: Any, fake_workers: dict[str, str]) -> None:
     """Nobody else listens to its page: it ends at the end of the steps in work, with its report."""
     port = free_port()
     own = {name: value for name, value in fake_workers.items() if not name.startswith("PREFECT_")}
-    sheet = studio.sheet([{"shot": f"s{n}", **SLOW} for n in range(8)])
-    process = subprocess.Popen(
+    sheet = studio.sheet([{"shot": f"s{n}", **SLOW} for n in range(24)])
+    with subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", str(sheet), "--root", str(studio.root)],
         env={**own, "RUSHES_PREFECT_PORT": str(port), "RUSHES_DEVICE": "cpu"},
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not list(studio.root.glob("delivered/shots/s0/*.json")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    api = f"http://127.0.0.1:{port}/api"
-    runs = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=20).json()
-    (night,) = [run for run in runs if run["name"].startswith("night")]
-    answer = httpx.post(
-        f"{api}/flow_runs/{night['id']}/set_state", json={"state": CANCELLING}, timeout=20
-    )
-    assert answer.json()["status"] == "ACCEPT"
-    said, _ = process.communicate(timeout=120)
+    ) as process:
+        try:
+            _cancel_behind_the_first(studio.root, process, port)
+            said, _ = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 1, said
     assert "Traceback" not in said
     with LedgerReads(studio.root / "rushes.db") as ledger:
@@ -134,6 +151,53 @@ def test_cancel_ends_a_night_that_a_person_runs(studio: Any, fake_workers: dict[
     assert found["s0"] is ShotStatus.APPROVED
     assert ShotStatus.WAITING in found.values()
     assert (studio.root / "reports" / record.id / "index.html").exists()
+
+
+def takes_of_b(studio: Any) -> list[TakeStatus]:
+    """Where the takes of the shot `b` stand."""
+    with LedgerReads(studio.root / "rushes.db") as ledger:
+        (known,) = [r for r in ledger.shot_records(ledger.nights()[-1].id) if r.shot.id == "b"]
+        return [take.status for take in ledger.takes_of(known.id)]
+
+
+def test_a_night_ends_itself_where_the_runner_does_not(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """Cancel on the page while the process with Prefect's runner stands still: the night ends by
+    itself, with its report. What is delivered stays, a take that would go on for minutes is cut and
+    is queued again with its checkpoint; the pages say Cancelled, and when the runner wakes nothing
+    is begun anew.
+    """
+    served = serve()
+    served.wait_until_it_serves()
+    drop(studio, [{"shot": "a", "priority": 9}, {"shot": "b", **SLOW, "prompt": "pan [long]"}])
+    served.wait_for_file("inbox/accepted/shots.csv")
+    run = served.start_night()
+    served.wait_for_file("delivered/shots/a/a_v001.json")
+    served.wait_for_file("takes/shots/b/*/t1/stage1.safetensors")
+    assert nights_of(served)
+    served.process.send_signal(signal.SIGSTOP)
+    assert served.post(f"flow_runs/{run}/set_state", state=CANCELLING)["status"] == "ACCEPT"
+    served.wait_for(lambda: served.state_of(run) == "Cancelled", "Cancelled on the page")
+    night = last_night(studio)
+    assert night.ended is not None
+    assert night.words == "cancelled in Prefect: 1 working, 1 approved"
+    assert (studio.root / "reports" / night.id / "index.html").exists()
+    (page,) = served.post("flow_runs/filter", flow_runs={"name": {"any_": ["b"]}})
+    assert (page["state_name"], page["state"]["message"]) == (
+        "Cancelled",
+        "The night was cancelled; what is finished and its checkpoints are kept.",
+    )
+    assert takes_of_b(studio) == [TakeStatus.QUEUED]
+    (checkpoint,) = studio.root.glob("takes/shots/b/*/t1/stage*.safetensors")
+    assert checkpoint.name == "stage1.safetensors"
+    served.process.send_signal(signal.SIGCONT)
+    served.wait_for(lambda: not nights_of(served), "the end of its process")
+    time.sleep(12)  # two looks at whether a night is to be taken up
+    assert len(served.nights()) == 1
+    assert served.state_of(run) == "Cancelled"
+    assert served.stop() == 0
+    assert "Traceback" not in served.said
 
 
 @pytest.mark.usefixtures("prefect_server")
