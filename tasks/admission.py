@@ -71,13 +71,21 @@ class Refused:
 def refusal(hello: Hello, hosting: Hosting, *, here: Collection[str]) -> Refused | None:
     """Why a host is not let in; None: it is. `here` are the names of those that are."""
     faults = [*_faults(hello, hosting), *_post_faults(hello.posts)]
+    passing = [*_clock_faults(hello)]
     if hello.host in here:
-        taken = (
+        passing.append(
             f"a host named {hello.host} is here; it is given up {hosting.lease:.0f} s after its "
             "last word, or name this one otherwise (--name)"
         )
-        return Refused(words="; ".join([*faults, taken]), again=not faults)
-    return Refused(words="; ".join(faults), again=False) if faults else None
+    if not faults and not passing:
+        return None
+    return Refused(words="; ".join([*faults, *passing]), again=not faults)
+
+
+def _clock_faults(hello: Hello) -> Iterator[str]:
+    """A clock that is off: NTP sets it in time, or the hello was long under way."""
+    if abs(skew := hello.clock - time.time()) > MOST_SKEW:
+        yield f"its clock is {skew:+.0f} s off; have both set by NTP"
 
 
 def _faults(hello: Hello, hosting: Hosting) -> Iterator[str]:
@@ -96,8 +104,6 @@ def _faults(hello: Hello, hosting: Hosting) -> Iterator[str]:
         )
     if other := differences(hello.models, hosting.models):
         yield f"models lie elsewhere: {'; '.join(other)}; the same settings are needed"
-    if abs(skew := hello.clock - time.time()) > MOST_SKEW:
-        yield f"its clock is {skew:+.0f} s off; have both set by NTP"
 
 
 def _post_faults(posts: Iterable[ToldPost]) -> Iterator[str]:

@@ -143,7 +143,8 @@ class _Stay:
             if stop.is_set():
                 await self._say("left")
                 return "left"
-            await self._send(hello)
+            # NOTE: an earlier one may wait at a machine that has just begun its night, and is busy.
+            await self._send(hello.model_copy(update={"clock": time.time()}))
             with suppress(asyncio.TimeoutError):
                 answer = await asyncio.wait_for(self._answers.get(), ASK_AGAIN)
                 if answer.says == "refused" and answer.again:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_driver import FakeDriver
+from hellos import hello_from
 from waiting import in_time
 
 from flows.join import host_of
@@ -17,7 +18,8 @@ from manifests.models import ModelSpec
 from manifests.settings import load_studio
 from tasks.crew import crew_for
 from tasks.gpus import Device, Machine
-from tasks.host_agent import HostCards
+from tasks.host_agent import HostCards, _Stay
+from tasks.host_talk import Answer
 from tasks.neighbours import Courtesy, Neighbours
 from tasks.yielding import Yielding
 
@@ -102,3 +104,30 @@ def test_a_temporary_folder_that_somebody_else_laid_is_refused(
     made.symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(BadInput, match="no folder of this user"):
         scratch()
+
+
+def test_every_hello_tells_the_time_at_which_it_is_sent(tmp_path: Path) -> None:
+    """The machine of the night may be busy beginning it: an old hello looks like a late clock."""
+    clocks = list[float]()
+
+    class Unheard(_Stay):
+        """Its first hello is not answered."""
+
+        async def _send(self, message: Any) -> None:
+            clocks.append(message.clock)
+            if len(clocks) > 1:
+                refused = Answer(session=self._session, says="refused", words="later", again=True)
+                self._answers.put_nowait(refused)
+
+    host = host_of(
+        load_studio(tmp_path),
+        address="tcp://127.0.0.1:8786",
+        name="a",
+        device="cpu",
+        scratch=tmp_path / "scratch",
+        drain=1.0,
+    )
+    hello = hello_from(tmp_path, clock=0.0)
+    said = in_time(Unheard(host, lambda words: None)._ask(hello, asyncio.Event()))
+    assert said == "not let in yet: later"
+    assert 0.0 < clocks[0] < clocks[1]
