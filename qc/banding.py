@@ -1,9 +1,9 @@
 """Banding: smooth ramps that have turned into steps.
 
 Per colour channel, on ground that is smooth and slopes (the picture smoothed with sigma 8 has a
-gradient of .05..1.5 levels a pixel and hardly bends, and the picture leaves it by under 2.5 levels
-on average): let q be picture less smoothed picture, and a plateau a pixel whose 3 x 3 pixels are
-all equal. Then
+gradient of .05..1.5 levels a pixel and hardly bends, and the picture leaves it by under 3.5 levels
+on average, as steps of 12 still do): let q be picture less smoothed picture, and a plateau a pixel
+whose 3 x 3 pixels are all equal. Then
 
     bands = sqrt(mean over that ground of q^2 on plateaus, 0 elsewhere)
     banding = mean over frames of (largest of the three channels' bands) - the same of the source
@@ -25,15 +25,15 @@ import numpy as np
 
 from qc.frame import Image
 
-VERSION = "2"
+VERSION = "3"
 EVERY = 8
 """Frames from one that is looked at to the next."""
 _COARSE = 4
 _SIGMA = 2.0
 """At the coarse size: 8 pixels."""
 _SLOWEST, _FASTEST = 0.05, 1.5
-_STRAIGHT = 2.0
-_ROUGH = 2.5
+_STRAIGHT = 3.0
+_ROUGH = 3.5
 _LEAST = 0.02
 """Share of the picture that must be smooth ground."""
 _AROUND = np.ones((3, 3), np.uint8)

@@ -5,12 +5,15 @@ the source (in frame 0 where there is no source), the source first brought to th
 (`qc.colours`: a fade is no drift):
 
     d = now - t,    k = slope of d over t (least squares, outliers aside, ridge 10, -.5..1.5)
-    drift = |median over points of (d - k t)|
+    drift = the larger of |median over points of (d - k t)| and of the same median weighted by
+            min(1, L/30) / (1 + (|t|/20)^2), L the lightness of the source
 
 k is colours that grow stronger or weaker, which is saturation's; what is left is a cast that lies
 over everything. The median of the vectors, not of their lengths: points that the flow let slide are
-off in all directions and cancel out. Where all is of one colour the two cannot be told apart, and
-it is called drift. The clip's value is the 90th percentile over frames. Range 0.., in units of Lab;
+off in all directions and cancel out. Weighted a second time by how grey and how light the points
+are, because there a cast is seen first: a gain of blue does nothing to a red bowl that fills most
+of the picture. Where all is of one colour the two cannot be told apart, and it is called drift.
+The clip's value is the 90th percentile over frames. Range 0.., in units of Lab;
 1 is just visible side by side, 4 visible. Figures: benchmarks/qc_bench.
 """
 
@@ -20,14 +23,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qc.colours import Colours
+from qc.colours import Colours, weighted_median
 
-VERSION = "3"
+VERSION = "4"
 _RIDGE = 10.0
 """Lab units squared: less spread of colours than this tells nothing of their strength."""
 _WEAKEST, _STRONGEST = -0.5, 1.5
 _OUTLIER = 3.0
 _CALM = 1.0
+_GREY = 20.0
+"""Chroma at which a point counts half among the grey ones."""
+_LIGHT = 30.0
+"""Lightness from which on a point counts fully."""
+_DARKEST = 0.1
 
 
 def check(then: Colours, now: Colours) -> None:
@@ -45,8 +53,12 @@ def compute(then: Colours, now: Colours) -> float:
     used = far <= _OUTLIER * float(np.median(far)) + _CALM
     joint = float((spread[used] * moved[used]).sum())
     slope = joint / (float((spread[used] ** 2).sum()) + _RIDGE * int(used.sum()))
-    cast = np.median(change - np.clip(slope, _WEAKEST, _STRONGEST) * before, axis=0)
-    return float(np.hypot(cast[0], cast[1]))
+    left = change - np.clip(slope, _WEAKEST, _STRONGEST) * before
+    cast = np.median(left, axis=0)
+    light = np.clip(then[:, 0] / _LIGHT, _DARKEST, 1)
+    weights = light / (1 + (before**2).sum(axis=1) / _GREY**2)
+    grey = weighted_median(left[:, 0], weights), weighted_median(left[:, 1], weights)
+    return float(max(np.hypot(cast[0], cast[1]), np.hypot(*grey)))
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:

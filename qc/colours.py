@@ -58,3 +58,10 @@ def matched(
 def lab(rgb: Colours) -> Colours:
     """CIE Lab (D65) of colours (n, 3): L 0..100, a and b about -128..127."""
     return np.asarray(cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0], np.float32)
+
+
+def weighted_median(values: Colours, weights: Colours) -> float:
+    """The value (n,) at which half of the weights (n,), none negative, is passed."""
+    order = np.argsort(values)
+    passed = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(passed, passed[-1] / 2)])

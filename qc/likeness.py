@@ -6,11 +6,11 @@ flow (up to 3 pixels) are taken out by one more flow to the source, and per plac
 
     change = 1 - (cov + e) / sqrt((var_source + e) (var_now + e)),    e = 6 + 6 n^2
 
-over a Gaussian window of 6 pixels, both smoothed with sigma 2.2, n the noise as the residual has
+over a Gaussian window of 9 pixels, both smoothed with sigma 2.2, n the noise as the residual has
 it: structure, neither light nor grain nor fine detail. Places without texture count less. Left out
 are points that were hidden, or near which the grid was bent by more than .27 beside its usual bend:
 there flow slid from one thing to another. Averaged over a Gaussian of a twentieth of the width
-(a face, not a pixel), the frame's value is the 97th percentile of the places less their median
+(a face, not a pixel), the frame's value is the 95th percentile of the places less their median
 (codec and focus change all; a face that becomes another one changes a few). The clip's is the mean
 of its two worst frames. Range 0..2; figures: benchmarks/qc_bench. A thing that is turned into
 another so violently that flow cannot follow is not measured any more: earlier frames then speak.
@@ -28,21 +28,21 @@ from qc.flow import Pair, inside, sample
 from qc.frame import Frame, Image, Plane
 from qc.tracking import Points
 
-VERSION = "1"
+VERSION = "2"
 EVERY = 8
 """Frames from one that is looked at to the next."""
 _DENSE = (90, 160)
 """Rows and columns of the points."""
 _WIDTH = 256
 _SHIFT = 3.0
-_FINE, _WINDOW = 2.2, 6.0
+_FINE, _WINDOW = 2.2, 9.0
 _FLOOR, _NOISE = 6.0, 6.0
 _FLAT = 25.0
 """Variance from which on a place counts fully."""
 _BENT = 0.27
 _PART = 0.05
 """Of the width: what a part is."""
-_WORST = 97
+_WORST = 95
 _LEAST_SHARE = 0.35
 """Of a part that must be followed."""
 _cv: Any = cv2

@@ -5,12 +5,13 @@ same point in the source (frame 0 without one) brought to the frame's exposure (
 the light is not half the colour):
 
     g = median of ln((c + 2) / (c_s + 2)) over points, weighted by c_s
-    C = mean c_s, weighted by c_s,    d = (e^g - 1) (C + 2), brought 2.3 nearer to 0
-    ln((C + d + 2) / (C + 2))
+    C = mean c_s, weighted by c_s,    d = (e^g - 1) (C + 2)
+    s = sign(d) max(|d| - 2.3, |d| / 20),    ln((C + s + 2) / (C + 2))
 
 Weighted, because colours are told by the points that have some; the median, because some points
 slide from a colourful thing to a grey one or back. A change of chroma under 2.3 is not seen (Mahy
 et al. 1994): without it a black and white picture is failed for the tint that any decoder leaves.
+It counts for little, not for nothing, so that of two grey pictures the worse one is still worse.
 The clip's value is the 90th percentile of its absolute value over frames. Range 0..; .2 is 22 %
 more colour or 18 % less, beyond what is not seen. Figures: benchmarks/qc_bench.
 """
@@ -22,13 +23,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qc.colours import Colours
+from qc.colours import Colours, weighted_median
 
-VERSION = "4"
+VERSION = "5"
 _GREY = 2.0
 """Chroma that keeps the logarithm of grey pictures tame."""
 _UNSEEN = 2.3
 """Just noticeable difference of Lab colours."""
+_TRACE = 0.05
+"""Share of a change that counts although it is not seen."""
 _LIGHTEST = 0.5
 """Weight of a point without any colour."""
 
@@ -44,22 +47,16 @@ def compute(then: Colours, now: Colours) -> float:
     check(then, now)
     before = _chroma(then)
     weights = before + _LIGHTEST
-    growth = _weighted_median(np.log((_chroma(now) + _GREY) / (before + _GREY)), weights)
+    growth = weighted_median(np.log((_chroma(now) + _GREY) / (before + _GREY)), weights)
     level = float(np.average(before, weights=weights)) + _GREY
     change = math.expm1(growth) * level
-    seen = math.copysign(max(abs(change) - _UNSEEN, 0.0), change)
+    seen = math.copysign(max(abs(change) - _UNSEEN, abs(change) * _TRACE), change)
     return math.log((level + seen) / level)
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:
     """`saturation_shift` of a clip (absolute)."""
     return {"saturation_shift": float(np.percentile(np.abs(values), 90))} if values else {}
-
-
-def _weighted_median(values: Colours, weights: Colours) -> float:
-    order = np.argsort(values)
-    passed = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(passed, passed[-1] / 2)])
 
 
 def _chroma(lab: Colours) -> Colours:

@@ -10,7 +10,7 @@ flow errs cell by cell and jelly does not, so it is smoothed over the grid (sigm
 
 f being the flow of the three pairs. The median leaves objects with a motion of their own out, as
 long as they cover less than half. Left out are cells in which flow has nothing to hold on to both
-ways (gradient of the weaker direction, less what noise adds to it, under 1.5 levels a pixel; noise
+ways (gradient of the weaker direction, less what noise adds to it, under .7 levels a pixel; noise
 is told from the residual where it is least), and pairs between which the camera jerks by more than
 1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Range 0..; clean clips
 stay under .06. Absent where too little is left. Source of the idea, here with other constants: the
@@ -29,13 +29,13 @@ import numpy.typing as npt
 from qc.flow import Pair
 from qc.frame import Plane, cell_means
 
-VERSION = "2"
+VERSION = "3"
 ROWS, COLUMNS = 12, 20
 _WIDTH = 256
 _ROUNDS = 5
 _OUTLIER = 3.0
 _CALM = 4.0
-_TEXTURE = 1.5
+_TEXTURE = 0.7
 _QUIET = 0.25
 """Quantile of the cells' residuals that is taken for noise."""
 _SMOOTH = 0.8

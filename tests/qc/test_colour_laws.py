@@ -57,7 +57,7 @@ def test_points_that_slid_are_no_drift(seed, share):
 @settings(deadline=None, max_examples=examples(40))
 @given(seeds, st.floats(0.3, 3.0), st.floats(1.05, 1.5))
 def test_saturation_rises_with_the_gain_of_colours(seed, gain, more):
-    """Signed: more colour is a larger value; what is not seen is 0."""
+    """Signed: more colour is a larger value; no change is 0."""
     then = points(seed)
 
     def found(by: float) -> float:
@@ -69,7 +69,17 @@ def test_saturation_rises_with_the_gain_of_colours(seed, gain, more):
 
 @pytest.mark.parametrize("tint", [0.5, 1.5])
 def test_the_tint_of_a_grey_picture_is_not_seen(tint):
-    """A black and white picture with the tint a decoder leaves has not gained colour."""
+    """A black and white picture with the tint a decoder leaves has hardly gained colour."""
     then = points(1, spread=0.3)
     now = then + np.array([0, tint, 0], np.float32)
-    assert saturation.compute(then, now) == 0.0
+    assert 0 < saturation.compute(then, now) < 0.04
+
+
+def test_a_cast_is_seen_where_a_picture_has_its_grey_parts():
+    """Blue added to a picture that is mostly a saturated red, which hardly takes it, is a cast."""
+    red, grey = np.array([[45.0, 65.0, 50.0]]), np.array([[60.0, 1.0, 1.0]])
+    then = np.repeat(np.concatenate([red, grey]), [70, 30], axis=0).astype(np.float32)
+    now = then.copy()
+    now[70:] += np.array([0, 4, -9], np.float32)
+    assert colour_drift.compute(then, now) > 8
+    assert colour_drift.compute(then, then) == 0
