@@ -1,9 +1,10 @@
 """Simulate a night of 10,000 shots on 64 mixed cards; how near is it to what no order can beat?
 
-    python benchmarks/dispatch.py [--shots 10000] [--cards 64] [--json FILE]
+    python benchmarks/dispatch.py [--shots 10000] [--cards 64] [--wide 0.02] [--json FILE]
 
 Takes last what the planner expects, times a log-normal error of 20 %; every tenth shot starts from
-the last frame of another, and every tenth is due at some moment of the night. The makespan is held
+the last frame of another, and every tenth is due at some moment of the night. With `--wide` that
+share of the shots is rendered by two cards of one host, of four cards each. The makespan is held
 against the lower bound of the real lengths. The rule and the loop that drives it are those of
 `rushes plan`; the night asks the same rule.
 """
@@ -37,6 +38,8 @@ MODELS = {
     "wan-14b-720p": (76, 1100.0, 180.0),
 }
 """(GiB needed, mean seconds of a take on the fastest card, seconds to load)."""
+A_HOST = 4
+"""Cards of one host."""
 
 
 def studio(cards: int, seed: int) -> list[Card]:
@@ -44,14 +47,15 @@ def studio(cards: int, seed: int) -> list[Card]:
     dice = random.Random(seed)
     kinds = [KINDS[i] if i < len(KINDS) else dice.choice(KINDS) for i in range(cards)]
     return [
-        Card(name=f"card{i}", memory=memory * GIB, speed=speed)
+        Card(name=f"card{i}", memory=memory * GIB, speed=speed, group=f"host{i // A_HOST}")
         for i, (memory, speed) in enumerate(kinds)
     ]
 
 
-def sheet(shots: int, seed: int) -> list[Work]:
-    """Shots of several models, priorities and lengths; one in ten follows another."""
-    dice = random.Random(seed)
+def sheet(shots: int, seed: int, wide: float) -> list[Work]:
+    """Shots of several models, priorities and lengths; one in ten follows another, and a share is
+    `wide`: for two cards."""
+    dice, widths = random.Random(seed), random.Random(f"two cards {seed}")
     works: list[Work] = []
     for index in range(shots):
         model = dice.choice(list(MODELS))
@@ -66,6 +70,7 @@ def sheet(shots: int, seed: int) -> list[Work]:
                 priority=dice.choices((0, 1, 5), (0.8, 0.15, 0.05))[0],
                 deadline=dice.uniform(4.0, 40.0) * 3600 if dice.random() < 0.1 else None,
                 after=after,
+                cards=2 if widths.random() < wide else 1,
             )
         )
     return works
@@ -112,13 +117,14 @@ def simulate(works: list[Work], cards: list[Card], *, error: float, seed: int) -
 
 def run_nights(
     about: str | None,
-    night: Callable[[int, int, int], dict[str, float]],
+    night: Callable[[int, int, int, float], dict[str, float]],
     *,
     shots: int,
     cards: int,
     seeds: int,
 ) -> None:
-    """The command line of a simulation: `night` of so many shots, cards and a seed, a few times.
+    """The command line of a simulation: `night` of so many shots, cards, a seed and a share of wide
+    shots, a few times.
 
     Prints them, and writes them where `--json` says; the three numbers are the defaults.
     """
@@ -126,17 +132,19 @@ def run_nights(
     parser.add_argument("--shots", type=int, default=shots)
     parser.add_argument("--cards", type=int, default=cards)
     parser.add_argument("--seeds", type=int, default=seeds)
+    parser.add_argument("--wide", type=float, default=0.0, help="share of shots on two cards")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     nights = []
     for seed in range(given.seeds):
-        nights.append(night(given.shots, given.cards, seed))
+        nights.append(night(given.shots, given.cards, seed, given.wide))
         print(seed, {key: round(value, 3) for key, value in nights[-1].items()}, flush=True)
     found = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "shots": given.shots,
         "cards": given.cards,
+        "wide": given.wide,
         "worst_ratio": max(night["ratio"] for night in nights),
         "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "nights": nights,
@@ -146,8 +154,8 @@ def run_nights(
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-def _night(shots: int, cards: int, seed: int) -> dict[str, float]:
-    return simulate(sheet(shots, seed), studio(cards, seed), error=0.2, seed=seed)
+def _night(shots: int, cards: int, seed: int, wide: float) -> dict[str, float]:
+    return simulate(sheet(shots, seed, wide), studio(cards, seed), error=0.2, seed=seed)
 
 
 if __name__ == "__main__":

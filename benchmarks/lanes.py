@@ -1,6 +1,6 @@
 """The night's own lanes and seats against the bound, in a time that only jumps.
 
-    python benchmarks/lanes.py [--shots 2000] [--cards 16] [--json FILE]
+    python benchmarks/lanes.py [--shots 2000] [--cards 16] [--wide 0.02] [--json FILE]
 
 `benchmarks/dispatch.py` drives the rule as if a card asked for one shot at a time. The night asks
 ahead: several shots a card are in lanes, three of them have seats at a card, one renders. Here
@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from tasks.chains import Work
 from tasks.control import Control
 from tasks.crew import MOST_HANDS, SEATS
 from tasks.dispatch import Dispatcher
-from tasks.lanes import Lanes, Queued
+from tasks.lanes import Lane, Lanes, Queued
 from tasks.seats import Seats
 
 WRITES, SCORES = 0.03, 0.1
@@ -73,7 +74,9 @@ class Night:
             clock=lambda: asyncio.get_running_loop().time(),
             look_every=3600.0,
         )
-        self._seats = Seats([SEATS for _ in cards])
+        self._seats = Seats([])
+        for card in cards:
+            self._seats.arrive(self._seats.add(SEATS, group=card.group))
         self._index = {card.name: index for index, card in enumerate(cards)}
         self._turn = [asyncio.Lock() for _ in cards]
         self._holds: list[str | None] = [None for _ in cards]
@@ -87,29 +90,49 @@ class Night:
     async def _shot(self, work: Work) -> None:
         async with self._lanes.lane(work.id) as lane:
             seconds = self._real[work.id]
-            place = self._lanes.place(work.id, lane.number)
-            seat = self._seats.one(
-                model=work.model,
-                place=place,
-                may=lambda card: self._cards[card].memory >= work.memory,
-                prefer=self._index[lane.card],
-            )
-            async with seat as card:
-                async with self._turn[card]:
-                    if self._holds[card] != work.model:
-                        self._holds[card] = work.model
-                        self.loaded += 1
-                        await asyncio.sleep(self._loads[work.model])
-                    await asyncio.sleep(seconds / self._cards[card].speed)
+            async with self._seat(work, lane) as cards:
+                async with AsyncExitStack() as turns:
+                    for card in cards:
+                        await turns.enter_async_context(self._turn[card])
+                    await self._render(replace(work, cards=len(cards)), cards, seconds)
                 await asyncio.sleep(WRITES * seconds)
             await asyncio.sleep(SCORES * seconds)
             lane.ended = None
             self.ends[work.id] = asyncio.get_running_loop().time()
 
+    @asynccontextmanager
+    async def _seat(self, work: Work, lane: Lane) -> AsyncIterator[tuple[int, ...]]:
+        """As the pool does it: a gang where there are cards for one."""
 
-def simulate(shots: int, number: int, seed: int) -> dict[str, float]:
+        def may(card: int) -> bool:
+            return self._cards[card].memory >= work.memory
+
+        place, size = (
+            self._lanes.place(work.id, lane.number),
+            min(work.cards, self._seats.together(may)),
+        )
+        if size > 1:
+            gang = self._seats.gang(size=size, model=work.model, place=place, may=may)
+            async with gang as cards:
+                yield cards
+            return
+        prefer = self._index[lane.card]
+        async with self._seats.one(model=work.model, place=place, may=may, prefer=prefer) as card:
+            yield (card,)
+
+    async def _render(self, work: Work, cards: tuple[int, ...], seconds: float) -> None:
+        if any(self._holds[card] != work.model for card in cards):
+            self.loaded += 1
+            await asyncio.sleep(self._loads[work.model])
+        for card in cards:
+            self._holds[card] = work.model
+        pace = min(self._cards[card].speed for card in cards)
+        await asyncio.sleep(work.together(seconds) / pace)
+
+
+def simulate(shots: int, number: int, seed: int, wide: float) -> dict[str, float]:
     """One night; its figures."""
-    works, cards = sheet(shots, seed), studio(number, seed)
+    works, cards = sheet(shots, seed, wide), studio(number, seed)
     dice = random.Random(seed)
     real = {work.id: work.seconds * dice.lognormvariate(0.0, 0.2) for work in works}
     told = [replace(work, seconds=real[work.id]) for work in works]

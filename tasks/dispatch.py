@@ -240,6 +240,8 @@ class Dispatcher:
     def _bucket(self, here: Card, buckets: list[_Bucket]) -> _Bucket | None:
         scarce = self._scarce(here)
         kept = [bucket for bucket in buckets if bucket.fits >= scarce] or buckets
+        # Side by side they end together, so that the next one finds its cards free at once.
+        kept = [bucket for bucket in kept if bucket.cards > 1] or kept
         warm = [bucket for bucket in kept if bucket.model == self._warm[here.name]]
         if warm:
             return max(warm, key=self._longest)
