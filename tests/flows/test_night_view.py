@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -113,7 +113,6 @@ def test_a_night_that_is_over_promises_no_end(state: str) -> None:
     assert "of work left" not in shown(night(state=state))
 
 
-@settings(max_examples=50)
 @given(
     st.integers(0, 5000),
     st.integers(0, 90),
