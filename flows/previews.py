@@ -1,8 +1,9 @@
 """Pictures of takes, on the pages of their shots in Prefect: one image for each take.
 
 It is written over, not added to: the strip of each stage, the first frames, at last the strip of
-the finished take. Our own server shows the file itself (`flows.shown`); on another one the picture
-stands in the artifact as a `data:` URL, some ten kilobytes.
+the finished take, and under it what became of the take. Our own server shows the file itself
+(`flows.shown`); on another one the picture stands in the artifact as a `data:` URL, some ten
+kilobytes.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class _Picture:
     """A picture of a take, and what it shows."""
 
     take_id: str
-    path: Path
+    path: Path | None
+    """None: the one that is shown already."""
     words: str
+    settled: bool = False
+    """Whether it tells what became of the take; what is still told of its making comes too late."""
 
 
 class Board(Watcher):
@@ -53,12 +57,17 @@ class Board(Watcher):
     def progress(self, progress: Progress) -> None:
         """See `Watcher`. Called in the loop in which the shots' flows run."""
         if progress.preview is not None:
-            self.put(progress.take_id, progress.preview, _words(progress))
+            words = _words(progress)
+            self._put(_Picture(take_id=progress.take_id, path=progress.preview, words=words))
 
-    def put(self, take_id: str, picture: Path, words: str) -> None:
-        """Show this picture as the take's; `words` say what it is."""
-        if (queue := self._queues.get(_shot_of(take_id))) is not None:
-            queue.put_nowait(_Picture(take_id=take_id, path=picture, words=words))
+    def became(self, take_id: str, words: str, *, picture: Path | None) -> None:
+        """Say under a take's picture what became of the take; `picture` takes the place of those
+        from its making. A take that has no picture at all stays without."""
+        self._put(_Picture(take_id=take_id, path=picture, words=words, settled=True))
+
+    def _put(self, picture: _Picture) -> None:
+        if (queue := self._queues.get(_shot_of(picture.take_id))) is not None:
+            queue.put_nowait(picture)
 
     @asynccontextmanager
     async def showing(self, take_id: str) -> AsyncIterator[None]:
@@ -91,13 +100,26 @@ class _Page:
         self._number = take_id.rpartition("/t")[2]
         self._root = root
         self._artifact: UUID | None = None
+        self._made: _Picture | None = None
+        """The last one from its making."""
+        self._became: _Picture | None = None
 
-    async def show(self, picture: Path, words: str) -> None:
-        """Show this picture instead of the last. Raises what the server raises."""
-        data = await asyncio.to_thread(picture_url, self._root, picture)
-        words = f"take {self._number}, {words}"
+    async def show(self, picture: _Picture) -> None:
+        """Show this picture instead of the last, under words that still hold. Raises what the
+        server raises."""
+        if picture.settled:
+            self._became = picture
+        else:
+            self._made = picture
+        known = [each for each in (self._became, self._made) if each is not None]
+        path = next((each.path for each in known if each.path is not None), None)
+        if path is not None:
+            await self._write(path, f"take {self._number}, {known[0].words}")
+
+    async def _write(self, path: Path, words: str) -> None:
+        data = await asyncio.to_thread(picture_url, self._root, path)
         if data is None:
-            words, data = f"{words}: {picture}", EMPTY_PICTURE
+            words, data = f"{words}: {path}", EMPTY_PICTURE
         if self._artifact is None:
             made = Artifact(type="image", description=words, data=data)
             self._artifact = (await made.acreate()).id
@@ -113,7 +135,7 @@ async def _write(queue: asyncio.Queue[_Picture | None], root: Path) -> None:
     try:
         while (picture := await queue.get()) is not None:
             page = pages.setdefault(picture.take_id, _Page(picture.take_id, root))
-            await page.show(picture.path, picture.words)
+            await page.show(picture)
     except Exception as error:
         get_run_logger().warning(
             "no further pictures on this page: %s: %s", type(error).__name__, error

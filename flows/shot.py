@@ -50,14 +50,15 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
             try:
                 await _step(night, job, action, number)
                 _log(night, job)
-                if action is Action.SCORE:
-                    _picture(night, job)
             except Exception as error:
                 # Not a silent fallback: it is in the ledger, by name, and the report shows it.
                 words = give_up(night, job, action, error)
                 log.exception(words)
                 if not isinstance(error, RushesError):
                     raise
+            finally:
+                if action in (Action.RENDER, Action.SCORE):
+                    _picture(night, job)
     await _tell(night, job)
     return _state(night, job)
 
@@ -94,12 +95,12 @@ def _log(night: Desk, job: Job) -> None:
 
 
 def _picture(night: Desk, job: Job) -> None:
-    """The strip of a take that was judged takes the place of those from its making."""
+    """What became of a take stands under its picture, also where it never came to a clip; a strip
+    of the whole clip takes the place of the pictures from its making."""
     take = night.ledger.takes_of(job.shot_id)[-1]
-    assert take.receipt is not None, "only a rendered take is scored"
-    strip, _ = take_pictures(take.receipt.clip)
-    if strip is not None:
-        BOARD.get().put(take.take_id, strip, f"{take.status}: {take.transitions[-1].words}")
+    strip = None if take.receipt is None else take_pictures(take.receipt.clip)[0]
+    words = f"{take.status}: {take.transitions[-1].words}"
+    BOARD.get().became(take.take_id, words, picture=strip)
 
 
 def _state(night: Desk, job: Job) -> Any:

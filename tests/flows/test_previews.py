@@ -44,12 +44,8 @@ def test_a_take_without_pictures_has_none(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "progress.json").read_text())["preview"] is None
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("prefect_server")
-def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One image for a take, on the run of its shot, by an address; at last it shows the strip with
-    the verdict. A retake has its own. The night has one table and one progress, with links.
-    """
+async def _artifacts_of(night_name: str) -> list[tuple[Any, Any]]:
+    """Every artifact of a night and its shots, with the run on whose page it stands."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         ArtifactFilter,
@@ -60,40 +56,53 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.M
     )
     from prefect.client.schemas.sorting import FlowRunSort
 
+    async with get_client() as client:
+        (whole,) = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_=night_name)),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        parent = FlowRunFilterParentFlowRunId(any_=[whole.id])
+        shots = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(parent_flow_run_id=parent)
+        )
+        runs = {run.id: run for run in (whole, *shots)}
+        of_night = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(runs)))
+        found = await client.read_artifacts(artifact_filter=of_night)
+    return [(runs[each.flow_run_id], each) for each in found]
+
+
+def _pages(studio: Any, sheet: str, row: dict[str, Any], **scripts: Any) -> list[tuple[Any, Any]]:
+    """The artifacts of a night over one shot."""
     from flows.night import POOL, night
 
-    monkeypatch.setenv(SHOWN, "/rushes/key")
-
-    async def run() -> list[Any]:
-        def pool_of(_studio: Any, listener: Any) -> FakePool:
-            return FakePool({"001": [{"frozen": 1.0}]}, listener=listener)
-
-        token = POOL.set(pool_of)
+    async def run() -> list[tuple[Any, Any]]:
+        token = POOL.set(lambda _studio, listener: FakePool(listener=listener, **scripts))
         try:
-            sheet = studio.sheet([{"shot": "001", "preset": "two-stage"}], "pictured.csv")
-            await night(manifests=[sheet], root=studio.root)
+            rows = [{"shot": "001", "preset": "two-stage", **row}]
+            await night(manifests=[studio.sheet(rows, f"{sheet}.csv")], root=studio.root)
         finally:
             POOL.reset(token)
-        async with get_client() as client:
-            (whole,) = await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(name=FlowRunFilterName(like_="pictured")),
-                sort=FlowRunSort.START_TIME_DESC,
-                limit=1,
-            )
-            parent = FlowRunFilterParentFlowRunId(any_=[whole.id])
-            shots = await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(parent_flow_run_id=parent)
-            )
-            runs = {run.id: run for run in (whole, *shots)}
-            of_night = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=list(runs)))
-            found = await client.read_artifacts(artifact_filter=of_night)
-        return [(runs[each.flow_run_id], each) for each in found]
+        return await _artifacts_of(sheet)
 
-    pages = asyncio.run(run())
-    pictures = sorted(
+    return asyncio.run(run())
+
+
+def _images(pages: list[tuple[Any, Any]]) -> list[tuple[str, str, str]]:
+    return sorted(
         (each.description, run.name, each.data) for run, each in pages if each.type == "image"
     )
-    (first, shot, url), (second, _, _) = pictures
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image for a take, on the run of its shot, by an address; at last it shows the strip with
+    the verdict. A retake has its own. The night has one table and one progress, with links.
+    """
+    monkeypatch.setenv(SHOWN, "/rushes/key")
+    pages = _pages(studio, "pictured", {}, scripts={"001": [{"frozen": 1.0}]})
+    (first, shot, url), (second, _, _) = _images(pages)
     assert shot == "001"
     assert first.startswith("take 1, rejected: ")
     assert second.startswith("take 2, approved: ")
@@ -110,6 +119,20 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.M
     assert (row["shot"], row["status"], row["takes"]) == ("001", "approved", 2)
     assert row["film"] == "[001_v001.mp4](/rushes/key/delivered/pictured/001/001_v001.mp4)"
     assert "](/rushes/key/reports/" in by_type["markdown"].data
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_what_became_of_a_take_without_a_clip_stands_under_its_picture(
+    studio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A take that was stopped after its first stage is no longer "while it renders": its stage's
+    strip stands over the verdict."""
+    monkeypatch.setenv(SHOWN, "/rushes/key")
+    pages = _pages(studio, "stopped", {"prompt": "pan left [frozen]"})
+    (words, _, url), *_ = _images(pages)
+    assert words.startswith("take 1, rejected: ")
+    assert url.endswith("/t1/stage-1.jpg")
 
 
 @pytest.mark.slow
