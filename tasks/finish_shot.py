@@ -11,30 +11,19 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from manifests.files import atomic_path, sha256_file, write_atomic
 from render.order import Delivery, FinishOrder
 from reports.records import TakeRecord
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job, desk
+from tasks.machine_task import machine_task
 from tasks.naming import delivery_path, sidecar_path, take_folder
-from tasks.render_take import MACHINE_RETRIES, retry_machine_failures
 
 FINISH_BUDGET = 3600.0
 """Seconds after which finishing a take is taken for stuck."""
 
 
-@task(
-    name="finish",
-    task_run_name="finish take {number}",
-    retries=MACHINE_RETRIES,
-    retry_delay_seconds=[1, 5],
-    retry_condition_fn=retry_machine_failures,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@machine_task("finish")
 async def finish_shot(shot_id: int, number: int) -> str:
     """Finish and deliver take `number`; returns the path of the review file."""
     night = desk()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from prefect import runtime, task
-from prefect.cache_policies import NO_CACHE
+from prefect import runtime
 
 from manifests.remedy import load_remedies
 from manifests.stage import Recipe
-from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
+from qc.scorecard import FailureClass, Verdict
 from render.errors import (
     CardsBlocked,
     MachineFailure,
@@ -25,29 +22,14 @@ from tasks.attribution import Attribution, StageScore
 from tasks.desk import Desk, Job, desk
 from tasks.early import note_stopped
 from tasks.judge_take import conclude
+from tasks.machine_task import MACHINE_RETRIES, machine_task
 from tasks.night_book import note_postponed, note_recycled
 from tasks.retake import gives_up
 from tasks.take_order import render_order
-
-MACHINE_RETRIES = 2
-"""Further tries of one take after a machine failure, in one night."""
+from tasks.unmeasured import memory_verdict, nan_verdict
 
 
-async def retry_machine_failures(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether Prefect may try again: only when the machine failed, never the picture."""
-    error = await state.aresult(raise_on_failure=False)
-    return isinstance(error, MachineFailure)
-
-
-@task(
-    name="render",
-    task_run_name="render take {number}",
-    retries=MACHINE_RETRIES,
-    retry_delay_seconds=[1, 5],
-    retry_condition_fn=retry_machine_failures,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@machine_task("render")
 async def render_take(shot_id: int, number: int) -> str:
     """Render take `number` of a shot; returns how it ended. Raises RenderError."""
     night = desk()
@@ -130,32 +112,4 @@ def _asks_too_much(error: MachineFailure, recipe: Recipe) -> bool:
     """Whether the take ran out of memory on every rung, and its recipe lets it be smaller."""
     return (
         isinstance(error, OutOfMemory) and bool(error.phase) and gives_up(recipe, load_remedies())
-    )
-
-
-def memory_verdict(words: str) -> Verdict:
-    """The verdict over a take that did not fit in memory."""
-    return _unrendered("memory", FailureClass.MEMORY, words)
-
-
-def nan_verdict(failure: FailureClass, words: str) -> Verdict:
-    """The verdict over a take whose latents or frames turned to NaN or infinity."""
-    return _unrendered("finite", failure, words)
-
-
-def _unrendered(metric: str, failure: FailureClass, words: str) -> Verdict:
-    finding = Finding(
-        metric=metric,
-        value=0.0,
-        level=Level.FAIL,
-        limit=1.0,
-        failure=failure,
-        words=words,
-        severity=1e6,
-    )
-    return Verdict(
-        decision=Decision.RETAKE,
-        failure=failure,
-        findings=(finding,),
-        thresholds="render",
     )

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.attribution import attribute
 from tasks.desk import Desk, Job, desk
 from tasks.judge_clip import SCORE_BUDGET, judge_clip
 from tasks.judge_take import conclude
-from tasks.render_take import MACHINE_RETRIES, retry_machine_failures
+from tasks.machine_task import machine_task
 
 
-@task(
-    name="score",
-    task_run_name="score take {number}",
-    retries=MACHINE_RETRIES,
-    retry_delay_seconds=[1, 5],
-    retry_condition_fn=retry_machine_failures,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@machine_task("score")
 async def score_take(shot_id: int, number: int) -> str:
     """Measure and judge take `number` of a shot; returns the decision. Raises QCError."""
     night = desk()

@@ -9,6 +9,7 @@ from tasks.judge_take import next_recipe
 from tasks.naming import take_id
 from tasks.next_action import Action, next_action
 from tasks.preset_change import first_recipe
+from tasks.unmeasured import unscored_verdict
 
 
 def action_for(night: Desk, job: Job) -> tuple[Action, int]:
@@ -84,28 +85,12 @@ def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
 
 
 def _hold_unscored(night: Desk, take: TakeRecord, words: str) -> None:
-    from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
-
-    finding = Finding(
-        metric="measured",
-        value=0.0,
-        level=Level.FAIL,
-        limit=1.0,
-        failure=FailureClass.UNDECODABLE,
-        words=f"could not be measured: {words}",
-        severity=1e6,
-    )
-    verdict = Verdict(
-        decision=Decision.HOLD,
-        failure=FailureClass.UNDECODABLE,
-        findings=(finding,),
-        thresholds="none: it could not be measured",
-    )
+    verdict = unscored_verdict(words)
     night.ledger.judged(
         take.take_id,
         scorecard=None,
         verdict=verdict,
         after=TakeStatus.HELD,
         night=night.night_id,
-        words=finding.words,
+        words=verdict.findings[0].words,
     )
