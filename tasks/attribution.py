@@ -168,7 +168,8 @@ async def _judge_stage(night: Desk, job: Job, take: TakeRecord, k: int) -> Verdi
             # What is gone is no loss but of time: it is computed again.
             with suppress(FileNotFoundError):
                 link_or_copy(stage.latents, folder / stage.latents.name)
-        receipt = await night.pool.render(order, budget=job.budget, place=job.position)
+        place = night.lanes.place(job.key, job.number)
+        receipt = await night.pool.render(order, budget=job.budget, place=place)
         _, verdict = await judge_clip(night, job, recipe, receipt.clip)
         return verdict
     finally:

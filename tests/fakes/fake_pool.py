@@ -31,6 +31,8 @@ class FakePool(Pool):
     ) -> None:
         self.scripts = scripts or {}
         self.rendered: list[str] = []
+        self.places: dict[str, int] = {}
+        """At which place each take waited for a card."""
         self.finished: list[str] = []
         self._backend = FakeBackend()
         self._listener = listener
@@ -44,6 +46,7 @@ class FakePool(Pool):
     async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
         """The fake backend, in this process; a death is what the pool would make of it."""
         self.rendered.append(order.take_id)
+        self.places[order.take_id] = place
         if "[die once]" in order.recipe.prompt and not (order.folder / "tried").exists():
             order.folder.mkdir(parents=True, exist_ok=True)
             (order.folder / "tried").touch()

@@ -143,7 +143,8 @@ def test_the_stage_that_broke_the_picture_is_measured(
     studio: Any, stage_1: dict[str, float], remedy: str, said: str
 ) -> None:
     """The clip flickers. Stage 1 is decoded and scored: where it is steady, stage 2 gets less
-    denoise and the retake has the same stage 1; where it flickers already, another seed."""
+    denoise and the retake has the same stage 1; where it flickers already, another seed. What is
+    looked at waits for a card in its take's place."""
     pool = OneByOne({"a": [FLICKER], "a stage-1": [stage_1]})
     result = night_of(studio, [STAGED], pool)
     first, second = takes(studio, "a")
@@ -159,4 +160,5 @@ def test_the_stage_that_broke_the_picture_is_measured(
     assert [score["value"] for score in event.data["scores"]] == [stage_1["flicker"], 0.011]
     assert said in Path(result["report"]).read_text(encoding="utf-8")
     assert pool.rendered == [first.take_id, f"{first.take_id}/stage-1", second.take_id]
+    assert pool.places[f"{first.take_id}/stage-1"] == pool.places[first.take_id]
     assert not list(studio.root.glob("takes/**/stage-1")), "what was decoded is not kept"
