@@ -20,6 +20,7 @@ from flows.doctor_hosts import hosts, ledger
 from flows.doctor_studio import CHECKS
 from flows.finding import Finding
 from manifests.errors import BadInput, RushesError
+from manifests.files import nearest_folder
 from manifests.model_state import model_state
 from manifests.settings import Studio, load_studio
 from qc.studio_limits import read_limits
@@ -80,9 +81,7 @@ def _packages(_: Studio) -> Finding:
 
 
 def _writable(studio: Studio) -> Finding:
-    folder = studio.root
-    while not folder.exists():
-        folder = folder.parent
+    folder = nearest_folder(studio.root)
     well = os.access(folder, os.W_OK)
     return Finding(
         name="root",
@@ -93,10 +92,7 @@ def _writable(studio: Studio) -> Finding:
 
 
 def _disk(studio: Studio) -> Finding:
-    folder = studio.root
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
+    free = shutil.disk_usage(nearest_folder(studio.root)).free / 1e9
     well = free > studio.stop_disk_gb
     return Finding(
         name="disk",

@@ -15,6 +15,7 @@ from flows.finding import Finding
 from flows.prefect_server import port_is_free
 from flows.serving import serving
 from manifests.errors import RushesError
+from manifests.files import nearest_folder
 from manifests.settings import Studio
 from manifests.window import Window
 from reports.errors import LedgerOnShare
@@ -177,9 +178,7 @@ def _skew(root: Path) -> str:
 
 def _unusable(folder: Path) -> str:
     """Why nothing can be written there; a folder that is not there yet will be made."""
-    there = folder
-    while not there.exists():
-        there = there.parent
+    there = nearest_folder(folder)
     if not there.is_dir():
         return f"{there} is no folder: move it away"
     if not os.access(there, os.W_OK | os.X_OK):

@@ -72,6 +72,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def nearest_folder(path: Path) -> Path:
+    """The path where it exists, else the nearest above it that does: what is asked of a folder that
+    is yet to be made (its disk, the right to write there) is asked of that one."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove temporary files that a killed process left in `folder`; returns how many."""
     count = 0

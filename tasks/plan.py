@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
+from manifests.files import nearest_folder
 from manifests.schedules import stage_sigmas
 from manifests.sequence import shot_key
 from manifests.settings import Studio
@@ -95,7 +95,7 @@ def make_plan(
     return Plan(
         lines=in_order(lines, terms, studio),
         refused=tuple(fault for sheet in sheets for fault in sheet.faults),
-        disk_free=shutil.disk_usage(_nearest(studio.root)).free,
+        disk_free=shutil.disk_usage(nearest_folder(studio.root)).free,
         terms=terms,
     )
 
@@ -232,10 +232,3 @@ def _history(manifest: str, shot: Shot, ledger: LedgerReads | None) -> tuple[Sho
         return ShotStatus.WAITING, False
     events = ledger.events_of(shot_id=known.id, kind=EventKind.POSTPONED)
     return ledger.shot_status(known.id), bool(events)
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest parent that exists."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder
