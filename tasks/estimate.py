@@ -181,11 +181,6 @@ class Estimator:
         )
 
 
-def estimate(recipe: Recipe, *, ledger: History | None) -> Estimate:
-    """Seconds of one take of this recipe on this machine, model load excluded."""
-    return Estimator(ledger).of(recipe)
-
-
 def _kind(recipe: Recipe) -> _Kind:
     return _Kind(
         recipe.model_id,

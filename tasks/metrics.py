@@ -39,12 +39,11 @@ class StudioCollector(Collector):
         """Every metric family, anew. Raises a named error of the ledger where it cannot be read."""
         yield from self._machine()
         if self._studio.ledger_path.exists():
-            with LedgerCounts(self._studio.ledger_path) as counts:
+            path = self._studio.ledger_path
+            with LedgerCounts(path) as counts, LedgerReads(path) as ledger:
                 yield from _totals(counts)
-            with LedgerReads(self._studio.ledger_path) as ledger:
                 yield from _latest_night(ledger)
-                with LedgerCounts(self._studio.ledger_path) as counts:
-                    yield from _in_hand(ledger, counts)
+                yield from _in_hand(ledger, counts)
 
     def _machine(self) -> Iterator[Metric]:
         folder = self._studio.root

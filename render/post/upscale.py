@@ -93,12 +93,9 @@ class Upscaler:
         scale = 1 if self._network is None else int(self._network.scale)
         return 3 * 4 * width * height * scale**2
 
-    def apply(self, frame: Frame) -> Frame:
-        """One frame (H, W, 3) at the delivered size, float32 RGB 0..1. Raises as `enlarge`."""
-        return self.sized(self.enlarge(frame))
-
     def enlarge(self, frame: Frame) -> Frame:
-        """The frame as the network gives it, at the network's own scale: the work of the card.
+        """A frame (H, W, 3), float32 RGB 0..1, as the network gives it, at the network's own
+        scale: the work of the card.
 
         Raises OutOfMemory when even a small tile does not fit; ModelUnavailable when the network
         fails for another reason.

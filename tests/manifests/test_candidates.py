@@ -13,7 +13,7 @@ from manifests.errors import BadInput
 from manifests.preset import BUNDLED
 from manifests.schedules import model_calls
 from render.keys import prefix_fingerprint
-from tasks.estimate import disk_bytes, estimate
+from tasks.estimate import Estimator, disk_bytes
 
 TWO = (BUNDLED / "pocket" / "two-stage.yaml").read_text(encoding="utf-8")
 ONE = (BUNDLED / "pocket" / "single.yaml").read_text(encoding="utf-8")
@@ -51,7 +51,8 @@ def test_a_preset_asks_for_candidates(own, sheet, studio, tmp_path):
     assert recipe.fingerprint != alone.fingerprint
     assert prefix_fingerprint(recipe, 0) == prefix_fingerprint(alone, 0)
     first, second = (model_calls(stage) for stage in recipe.stages)
-    longer = estimate(recipe, ledger=None).seconds / estimate(alone, ledger=None).seconds
+    of = Estimator(None).of
+    longer = of(recipe).seconds / of(alone).seconds
     assert longer == pytest.approx((3 * first + second) / (first + second))
     assert disk_bytes(recipe) > disk_bytes(alone)
 

@@ -13,7 +13,15 @@ from manifests.schedules import start_sigma
 from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
 from render.order import Receipt, Span, StageReceipt
 from reports.ledger_times import Rendered
-from tasks.estimate import Estimator, card_kind, disk_bytes, estimate, start_words, tokens
+from tasks.estimate import (
+    Estimate,
+    Estimator,
+    History,
+    card_kind,
+    disk_bytes,
+    start_words,
+    tokens,
+)
 
 
 def recipe(
@@ -34,6 +42,11 @@ def recipe(
         seed=1,
         stages=(replace(first, **stage),),
     )
+
+
+def estimate(of: Recipe, *, ledger: History | None) -> Estimate:
+    """Of a take on any card."""
+    return Estimator(ledger).of(of)
 
 
 def test_an_estimate_without_history_says_that_it_is_a_guess() -> None:

@@ -29,6 +29,11 @@ def _upscaler(upscale: Upscale | None, frame: np.ndarray, tile: int = 512) -> Up
     return Upscaler(upscale, width=width, height=height, device="cpu", tile=tile)
 
 
+def _delivered(upscaler: Upscaler, frame: np.ndarray) -> np.ndarray:
+    """The frame as it is delivered."""
+    return upscaler.sized(upscaler.enlarge(frame))
+
+
 def _reference(path: Path, frame: np.ndarray) -> np.ndarray:
     """The network's own formula with torch's functions, without spandrel."""
     w = safetensors.torch.load_file(path)
@@ -47,7 +52,7 @@ def test_a_network_is_run_as_it_is(moving: Make, compact: Compact) -> None:
     path, digest = compact(scale=2)
     frame = moving()[0]
     upscaler = _upscaler(Upscale(factor=2, model=path, model_sha256=digest), frame)
-    np.testing.assert_allclose(upscaler.apply(frame), _reference(path, frame), atol=1e-6)
+    np.testing.assert_allclose(_delivered(upscaler, frame), _reference(path, frame), atol=1e-6)
     assert upscaler.words == f"tiny.safetensors (sha256 {digest[:12]}), RealESRGAN Compact 2x"
 
 
@@ -56,7 +61,7 @@ def test_another_factor_goes_through_lanczos(moving: Make, compact: Compact) -> 
     path, digest = compact(scale=4)
     frame = moving()[0]
     upscaler = _upscaler(Upscale(factor=1.5, model=path, model_sha256=digest), frame)
-    got = upscaler.apply(frame)
+    got = _delivered(upscaler, frame)
     assert upscaler.size == (96, 72)
     assert got.shape == (72, 96, 3)
     np.testing.assert_allclose(got, resize(_reference(path, frame), width=96, height=72), atol=1e-6)
@@ -78,7 +83,7 @@ def test_lanczos_is_named_when_there_is_no_model(moving: Make) -> None:
     frame = moving()[0]
     upscaler = _upscaler(Upscale(factor=2), frame)
     assert upscaler.words == "lanczos 2x (no upscaling model configured)"
-    assert upscaler.apply(frame).shape == (96, 128, 3)
+    assert _delivered(upscaler, frame).shape == (96, 128, 3)
     assert upscaler.size == (128, 96)
 
 
@@ -126,7 +131,7 @@ def test_nothing_asked_changes_nothing(moving: Make) -> None:
     """Without an upscale an even frame is given back as it is."""
     frame = moving()[0]
     upscaler = _upscaler(None, frame)
-    np.testing.assert_array_equal(upscaler.apply(frame), frame)
+    np.testing.assert_array_equal(_delivered(upscaler, frame), frame)
     assert (upscaler.words, upscaler.size, upscaler.changes) == ("none", (64, 48), False)
 
 
@@ -134,7 +139,7 @@ def test_an_odd_frame_is_padded_not_resampled(moving: Make) -> None:
     """Odd sizes get their last row and column once more; the picture itself is untouched."""
     frame = moving(1, 23, 37)[0]
     upscaler = _upscaler(None, frame)
-    got = upscaler.apply(frame)
+    got = _delivered(upscaler, frame)
     assert (got.shape, upscaler.size) == ((24, 38, 3), (38, 24))
     np.testing.assert_array_equal(got[:23, :37], frame)
     np.testing.assert_array_equal(got[23, :37], frame[22])
@@ -195,8 +200,8 @@ def test_a_wrapped_model_is_understood(moving: Make, compact: Compact) -> None:
     plain, _ = compact(scale=2)
     wrapped, _ = compact(scale=2, name="wrapped.safetensors", prefix="module.")
     frame = moving()[0]
-    one = _upscaler(Upscale(factor=2, model=plain), frame).apply(frame)
-    two = _upscaler(Upscale(factor=2, model=wrapped), frame).apply(frame)
+    one = _delivered(_upscaler(Upscale(factor=2, model=plain), frame), frame)
+    two = _delivered(_upscaler(Upscale(factor=2, model=wrapped), frame), frame)
     np.testing.assert_array_equal(one, two)
 
 
@@ -222,7 +227,7 @@ def test_smaller_tiles_when_memory_runs_out(moving: Make, compact: Compact) -> N
     frame = moving(1, 300, 400)[0]
     upscaler = _upscaler(Upscale(factor=2, model=path), frame)
     upscaler._network = _Small(upscaler._network, room=200)
-    np.testing.assert_allclose(upscaler.apply(frame), _reference(path, frame), atol=1e-6)
+    np.testing.assert_allclose(_delivered(upscaler, frame), _reference(path, frame), atol=1e-6)
 
 
 def test_out_of_memory_is_named(moving: Make, compact: Compact) -> None:
@@ -232,4 +237,4 @@ def test_out_of_memory_is_named(moving: Make, compact: Compact) -> None:
     upscaler = _upscaler(Upscale(factor=2, model=path), frame)
     upscaler._network = _Small(upscaler._network, room=100)
     with pytest.raises(OutOfMemory, match="no memory to upscale"):
-        upscaler.apply(frame)
+        _delivered(upscaler, frame)
