@@ -26,12 +26,11 @@ class Purse:
             return f"the night's retakes are used up ({self.spent_takes} of {self.takes})"
         if self.seconds is None:
             return None
-        # A bound of 0 means none at all, whatever a take is expected to need.
-        if self.spent_seconds + self.next_seconds > self.seconds or self.seconds <= 0:
-            return (
-                f"the night's retakes are used up ({self.spent_seconds / 60:.1f} of "
-                f"{self.seconds / 60:g} min spent, {self.next_seconds / 60:.1f} needed)"
-            )
-        if self.spent_seconds >= self.seconds:
-            return f"the night's retakes are used up ({self.seconds / 60:g} min spent)"
-        return None
+        # Where it is not known what one needs, there is another one as long as anything is left.
+        left = self.seconds - self.spent_seconds
+        if left > 0 and self.next_seconds <= left:
+            return None
+        return (
+            f"the night's retakes are used up ({self.spent_seconds / 60:.1f} of "
+            f"{self.seconds / 60:g} min spent, {self.next_seconds / 60:.1f} needed)"
+        )
