@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from manifests.settings import Studio, load_studio
+from manifests.settings import load_studio
 from tasks.inbox import Fate, Found, Inbox
 
 LOOK_EVERY = 2.0
@@ -47,11 +47,6 @@ def keep_watch(root: Path, console: Console) -> None:
     tell(inbox.scan(), told, console)
     for _ in looks:
         tell(inbox.scan(), told, console)
-
-
-def wait_for_sheets(studio: Studio) -> list[Found]:
-    """One look before a night: what is whole by now is taken."""
-    return Inbox(studio).scan()
 
 
 def tell(found: Sequence[Found], told: dict[str, str], console: Console) -> None:

@@ -14,10 +14,9 @@ from flows.watch import read_progress
 from manifests.errors import BadInput, Fault
 from manifests.preset import list_presets
 from manifests.settings import Studio, load_studio
-from reports.errors import LedgerBusy
 from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
-from reports.lock import sole_writer
+from reports.lock import ledger_is_held
 from reports.records import EventKind, NightRecord
 from tasks.control import read_control
 from tasks.estimate import Estimator
@@ -50,7 +49,7 @@ def night_status(root: Path) -> dict[str, Any]:
             )
         ahead = _ahead(studio, ledger, night)
         cards = [event.words for event in ledger.events_of(night=night.id, kind=EventKind.CARD)]
-    running = _is_running(studio)
+    running = ledger_is_held(studio.ledger_path)
     return {
         "night": night.id,
         "started": night.started.isoformat(),
@@ -185,11 +184,3 @@ def _night(ledger: LedgerReads, name: str | None, studio: Studio) -> NightRecord
             ]
         )
     return nights[-1]
-
-
-def _is_running(studio: Studio) -> bool:
-    try:
-        with sole_writer(studio.ledger_path):
-            return False
-    except LedgerBusy:
-        return True
