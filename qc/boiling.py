@@ -51,12 +51,16 @@ def compute(pair: Pair) -> tuple[float, float]:
 
 def residual(pair: Pair) -> Plane:
     """r' (H, W), luma levels; 0 where not visible."""
-    seen, rest = pair.visible.view(np.uint8), pair.residual
-    luma = (pair.before.plane - np.float32(_mean(pair.before.plane, seen))) * seen
+    seen, rest, plane = pair.visible.view(np.uint8), pair.residual, pair.before.plane
+    middle = _mean(plane, seen)
+    luma = plane - np.float32(middle)
+    luma *= pair.visible
     spread = float(np.vdot(luma, luma))
     slope = float(np.vdot(luma, rest)) / spread if spread > 0 else 0.0
     level = cv2.sumElems(rest)[0] / max(1, int(np.count_nonzero(seen)))
-    return np.asarray(rest - np.float32(slope) * luma - np.float32(level) * seen, np.float32)
+    left = np.asarray(cv2.addWeighted(rest, 1, plane, -slope, slope * middle - level), np.float32)
+    left *= pair.visible
+    return left
 
 
 def _mean(plane: Plane, where: Image) -> float:

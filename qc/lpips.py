@@ -81,8 +81,8 @@ class LpipsBackbone:
             layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
         ]
         scaling = self.network.scaling_layer
-        self._gain = (1 / (127.5 * scaling.scale)).detach()
-        self._offset = (-(1 + scaling.shift) / scaling.scale).detach()
+        self._gain = (1 / (127.5 * scaling.scale)).detach().flatten()
+        self._offset = (-(1 + scaling.shift) / scaling.scale).detach().flatten()
 
     def measures(self, image: Image) -> bool:
         """Whether `image` (H, W, 3) is large enough to be embedded."""
@@ -133,7 +133,11 @@ class LpipsBackbone:
 
     def _features(self, pixels: torch.Tensor, short: torch.nn.Module | None) -> list[torch.Tensor]:
         """Features of each layer, float32, of uint8 pixels (n, H, W, 3)."""
-        scaled = pixels.permute(0, 3, 1, 2).float().mul_(self._gain).add_(self._offset)
+        # As rows of W * 3 numbers: over three at a time torch takes five times as long.
+        width = pixels.shape[2]
+        rows = pixels.reshape(*pixels.shape[:2], -1).float()
+        rows.mul_(self._gain.repeat(width)).add_(self._offset.repeat(width))
+        scaled = rows.view(pixels.shape).permute(0, 3, 1, 2)
         if short is None:
             return list(self.network.net(scaled))
         return [layer.float() for layer in short(scaled.to(torch.bfloat16))]
