@@ -1,6 +1,6 @@
 """Simulate a night of 10,000 shots on 64 mixed cards; how near is it to what no order can beat?
 
-    python benchmarks/dispatch.py [--shots 10000] [--cards 64] [--wide 0.02] [--json FILE]
+    python -m benchmarks.dispatch [--shots 10000] [--cards 64] [--wide 0.02] [--json FILE]
 
 Takes last what the planner expects, times a log-normal error of 20 %; every tenth shot starts from
 the last frame of another, and every tenth is due at some moment of the night. With `--wide` that

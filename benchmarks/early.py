@@ -1,8 +1,8 @@
 """What a look after stage 1 spares, and whether it can choose among candidates: takes of pocket
 Wan, good recipes and bad ones, each looked at after stage 1 and rendered to its end.
 
-    python benchmarks/early.py --rows rows.jsonl --out benchmarks/results/early.json
-    python benchmarks/early.py --device cuda:0 --processes 12 --rows rows.jsonl --out early.json
+    python -m benchmarks.early --rows rows.jsonl --out benchmarks/results/early.json
+    python -m benchmarks.early --device cuda:0 --processes 12 --rows rows.jsonl --out early.json
 
 Nothing is stopped early: each take is judged twice, after stage 1 and as a clip, and the two are
 held against each other. What is spared is counted in model calls, which no busy machine changes;
@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from pocket_takes import (
+
+from benchmarks.pocket_takes import (
     MOVES,
     SIZE,
     STILLS,
@@ -41,7 +42,6 @@ from pocket_takes import (
     stills,
     write_results,
 )
-
 from manifests.candidates import candidate_seeds
 from manifests.stage import Recipe, Sampler
 from qc.early import judge_early, measure_early, rank_early
@@ -99,9 +99,8 @@ def spoilt(kind: str, recipe: Recipe) -> Recipe:
         case ["later", "cfg", cfg]:
             second = replace(second, cfg=float(cfg))
         case ["as", "published"]:
-            same = {"sampler": Sampler.DPMPP_2M}
-            first = replace(first, steps=18, cfg=8.5, **same)
-            second = replace(second, steps=25, cfg=7.5, **same)
+            first = replace(first, steps=18, cfg=8.5, sampler=Sampler.DPMPP_2M)
+            second = replace(second, steps=25, cfg=7.5, sampler=Sampler.DPMPP_2M)
     return replace(recipe, stages=(first, second))
 
 
@@ -118,7 +117,8 @@ def still_of(kind: str, still: Still, seed: int) -> Still:
         case "dim":
             pixels = 0.06 * pixels
         case "noise":
-            pixels = np.random.default_rng(seed).uniform(0, 255, pixels.shape)
+            noise = np.random.default_rng(seed).uniform(0, 255, pixels.shape)
+            pixels = noise.astype(np.float32)
     return Still(name=still.name, picture=Image.fromarray(np.uint8(pixels)))
 
 

@@ -1,6 +1,6 @@
 """The night's own lanes and seats against the bound, in a time that only jumps.
 
-    python benchmarks/lanes.py [--shots 2000] [--cards 16] [--wide 0.02] [--json FILE]
+    python -m benchmarks.lanes [--shots 2000] [--cards 16] [--wide 0.02] [--json FILE]
 
 `benchmarks/dispatch.py` drives the rule as if a card asked for one shot at a time. The night asks
 ahead: several shots a card are in lanes, three of them have seats at a card, one renders. Here
@@ -19,8 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from dispatch import MODELS, run_nights, sheet, studio
-
+from benchmarks.dispatch import MODELS, run_nights, sheet, studio
 from tasks.card_groups import Card
 from tasks.chains import Work
 from tasks.control import Control

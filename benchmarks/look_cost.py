@@ -1,8 +1,8 @@
 """What a look after stage 1 costs at real size: a 1.3B Wan with random weights, 81 frames of
 832x480, against the model calls of a whole take and against the whole decode.
 
-    python benchmarks/look_cost.py --out benchmarks/results/look_cost_h200.json
-    python benchmarks/look_cost.py --tiny --out tiny.json       # a rehearsal on any machine
+    python -m benchmarks.look_cost --out benchmarks/results/look_cost_h200.json
+    python -m benchmarks.look_cost --tiny --out tiny.json       # a rehearsal on any machine
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pocket_takes import about, write_results
-from real_size import LARGE, Shape, random_wan
 
+from benchmarks.pocket_takes import about, write_results
+from benchmarks.real_size import LARGE, Shape, random_wan
 from manifests.preset import load_preset
 from manifests.schedules import model_calls
 from manifests.settings import load_studio
 from manifests.stage import Expert
 from qc.early import judge_early, measure_early
 from render.families.base import Position
-from render.glimpse import Glimpse, glimpse
+from render.glimpse import glimpse
+from render.look import Glimpse
 
 TINY = Shape(frames=9, width=192, height=192)
 CALLS = 4

@@ -1,7 +1,7 @@
 """Takes of pocket Wan over stills, moves, presets and seeds, with every metric: the thresholds'
 `pocket` section and the presets' numbers are chosen from its results, and it says what stages give.
 
-    python benchmarks/pocket_sweep.py --out benchmarks/results/pocket_sweep.json
+    python -m benchmarks.pocket_sweep --out benchmarks/results/pocket_sweep.json
 
 `single at equal cost` is the single pass with as many model calls as two stages have.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from pocket_takes import (
+from benchmarks.pocket_takes import (
     MOVES,
     Job,
     Pocket,
@@ -31,7 +31,6 @@ from pocket_takes import (
     stills,
     write_results,
 )
-
 from manifests.stage import Recipe
 from qc.judge import judge, rank
 from qc.scorecard import Scorecard, Verdict

@@ -1,6 +1,6 @@
 """What the strips after each stage cost: of a pocket take, and for latents of real size.
 
-    OMP_NUM_THREADS=1 python benchmarks/preview.py --out benchmarks/results/preview.json
+    OMP_NUM_THREADS=1 python -m benchmarks.preview --out benchmarks/results/preview.json
 
 Two costs are told apart: `blocked` is what the thread that samples waits for (choosing and copying
 the latent frames); `thread` is CPU time of the thread that makes the picture beside it. Takes are
@@ -22,8 +22,8 @@ from statistics import median
 from typing import Any, ClassVar
 
 import torch
-from pocket_order import STILLS, pocket_order, pocket_recipe
 
+from benchmarks.pocket_order import STILLS, pocket_order, pocket_recipe
 from render import take as take_module
 from render.diffusers_backend import DiffusersBackend
 from render.families.wan import WanModel
@@ -117,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        take_module.StagePreviews = Clock  # type: ignore[misc]
+        take_module.StagePreviews = Clock  # type: ignore[attr-defined]
         take = {**pocket(folder / "pocket"), **Clock.costs()}
         sizes = {
             label: latents_of(shape, vae, folder / str(index))

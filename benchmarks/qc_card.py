@@ -1,6 +1,6 @@
 """What measuring a take costs beside a card that samples the next one.
 
-    python benchmarks/qc_card.py --out benchmarks/results/qc_card_h200.json
+    python -m benchmarks.qc_card --out benchmarks/results/qc_card_h200.json
 
 A 1.3B Wan with random weights samples 81 frames of 832x480 with guidance (`real_size.py`), and the
 seconds of a step are taken in turn, `--rounds` times: alone; beside a hand, a process without a
@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from qc_speed import film, ours
-from real_size import LARGE, Bench, Shape, machine, tell
 
+from benchmarks.qc_speed import film, ours
+from benchmarks.real_size import LARGE, Bench, Shape, machine, tell
 from qc.lpips import load_backbone
 
 STEPS = 40
@@ -167,7 +167,7 @@ def idle(shape: Shape, *, device: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)

@@ -2,8 +2,8 @@
 through the real policy (`tasks.retake`, `tasks.attribution`, `manifests/remedies.yaml`, looks after
 stage 1 included), with neither Prefect nor a ledger.
 
-    python benchmarks/retakes.py --rows rows.jsonl --out benchmarks/results/retakes.json
-    python benchmarks/retakes.py --device cuda:0 --processes 12 --rows rows.jsonl --out r.json
+    python -m benchmarks.retakes --rows rows.jsonl --out benchmarks/results/retakes.json
+    python -m benchmarks.retakes --device cuda:0 --processes 12 --rows rows.jsonl --out r.json
 
 A shot ends better where it is approved, or where the best of its takes (as a night keeps it) is
 not the first. A take that a look stops is rendered to its end here all the same, to be compared;
@@ -20,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from early import look, spoilt, still_of
-from pocket_takes import (
+from benchmarks.early import look, spoilt, still_of
+from benchmarks.pocket_takes import (
     MOVES,
     Frames,
     Job,
@@ -36,7 +36,6 @@ from pocket_takes import (
     stills,
     write_results,
 )
-
 from manifests.remedy import Ranges, load_remedies
 from manifests.stage import Recipe
 from qc.early import judge_early

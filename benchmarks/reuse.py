@@ -1,6 +1,6 @@
 """What the store spares, in calls of the model, and what keeping costs, for latents of real size.
 
-    OMP_NUM_THREADS=1 python benchmarks/reuse.py --out benchmarks/results/reuse.json
+    OMP_NUM_THREADS=1 python -m benchmarks.reuse --out benchmarks/results/reuse.json
 
 Calls are counted, not timed: they are what a card is busy with. Times are medians, with fsync, on
 the disk of the temporary folder.
@@ -24,9 +24,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from pocket_order import STILLS, pocket_order, pocket_recipe
 from torch import Tensor
 
+from benchmarks.pocket_order import STILLS, pocket_order, pocket_recipe
 from render.diffusers_backend import DiffusersBackend
 from render.families.wan import WanModel
 from render.midway import CADENCE, Cadence, Keeper, load_cut
@@ -119,9 +119,13 @@ def costs(folder: Path, label: str, shape: tuple[int, ...]) -> dict[str, Any]:
 def text(folder: Path) -> dict[str, Any]:
     """Keeping and finding the embeddings of one text."""
     store, parts = Store(folder, reserve_bytes=0), {"text": torch.randn(TEXT).bfloat16()}
-    keep = [timed(lambda k=k: store.keep(Kind.TEXT, key(k), parts)) for k in range(REPEATS)]
+    keep = [timed(partial(store.keep, Kind.TEXT, key(k), parts)) for k in range(REPEATS)]
     found: list[dict[str, Tensor] | None] = []
-    find = [timed(lambda k=k: found.append(store.find(Kind.TEXT, key(k)))) for k in range(REPEATS)]
+
+    def look(k: int) -> None:
+        found.append(store.find(Kind.TEXT, key(k)))
+
+    find = [timed(partial(look, k)) for k in range(REPEATS)]
     assert all(each is not None for each in found)
     return {"keep_ms": round(1e3 * median(keep), 1), "find_ms": round(1e3 * median(find), 1)}
 

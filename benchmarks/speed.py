@@ -1,6 +1,6 @@
 """What each lever of the speed levels gains and changes, on models of real size.
 
-    python benchmarks/speed.py --out benchmarks/results/speed_h200.json
+    python -m benchmarks.speed --out benchmarks/results/speed_h200.json
 
 Wan transformers of real size with random weights, built on the card from their configuration:
 time, memory and the number of graphs do not depend on the values. What a lever does to pictures
@@ -21,12 +21,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import TaylorSeerCacheConfig
-from real_size import (
+from torch import Tensor
+
+from benchmarks.real_size import (
     FAST,
     LARGE,
     OTHER,
@@ -46,7 +49,6 @@ from real_size import (
     synchronize,
     tell,
 )
-from torch import Tensor
 
 # ---------------------------------------------------------------------------- the parts
 
@@ -191,7 +193,8 @@ def part_compile(size: str, device: str) -> dict[str, Any]:
 
 def part_attention(size: str, device: str) -> dict[str, Any]:
     """Attention kernels by diffusers' names, nothing compiled."""
-    bench, result = Bench(size, device=device), {}
+    bench = Bench(size, device=device)
+    result: dict[str, Any] = {}
     net: Any = bench.model.components["transformer"]
     for shape in (SMALL, LARGE) if size != "tiny" else (replace(SMALL, width=64, height=64),):
         reference: Tensor | None = None
@@ -235,11 +238,9 @@ def part_lora(size: str, device: str) -> dict[str, Any]:
                 rows, columns = weights[
                     name + ".weight" if name + ".weight" in weights else name + ".base_layer.weight"
                 ].shape
-                half = {"generator": generator, "dtype": torch.bfloat16}
-                tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(rank, columns, **half)
-                tensors[f"transformer.{name}.lora_B.weight"] = (
-                    torch.randn(rows, rank, **half) * 0.001
-                )
+                half = partial(torch.randn, generator=generator, dtype=torch.bfloat16)
+                tensors[f"transformer.{name}.lora_A.weight"] = half(rank, columns)
+                tensors[f"transformer.{name}.lora_B.weight"] = half(rows, rank) * 0.001
             save_file(tensors, path)
             loras = [Lora(path=str(path), sha256=sha256_file(path))]
         count, begun = graphs(), time.perf_counter()

@@ -1,6 +1,6 @@
 """What the levers of the speed levels do to pictures, on the trained pocket model.
 
-    python benchmarks/speed_quality.py --out benchmarks/results/speed_quality_h200.json
+    python -m benchmarks.speed_quality --out benchmarks/results/speed_quality_h200.json
 
 Four stills, three moves, the pocket `two-stage` preset and a longer chain: each take at exact and
 with one lever, or with the step cache at several thresholds; the frames' PSNR to the exact take,
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from real_size import FAST, decisions, machine, psnr, tell
 from torch import Tensor
 
 import render.speed_cache
+from benchmarks.real_size import FAST, decisions, machine, psnr, tell
 from manifests.source import open_source
 from manifests.stage import Recipe, Speed, Stage, StageKind
 from manifests.still import prepare_still
@@ -70,7 +70,7 @@ class Takes:
         recipe = self._recipe(STILLS[0], MOVES[0], next(iter(CHAINS.values())), seed=0)
         self.accelerator.pull(recipe, only=())
         if threshold is not None:
-            render.speed_cache.STEP_CACHE_THRESHOLD = threshold
+            render.speed_cache.STEP_CACHE_THRESHOLD = threshold  # type: ignore[attr-defined]
         self.accelerator.pull(recipe, only=levers)
         self.notes = self.accelerator.notes
 
