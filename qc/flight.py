@@ -13,16 +13,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from qc import banding, boiling, cut, flicker, flow, frozen, motion, ssim, threads, wobble
-from qc.frame import Frame, Image, prepare
+from qc.frame import Frame, Image, halved, prepare
 
 if TYPE_CHECKING:
     from qc.lpips import Embedding, LpipsBackbone
 
-_HALF_FROM = 240
 _here = threading.local()
 
 
@@ -175,9 +171,5 @@ def _embedding(frame: Frame, lpips: LpipsBackbone | None) -> Embedding | None:
     cost."""
     if lpips is None:
         return None
-    small = frame.rgb
-    height, width = small.shape[:2]
-    if min(height, width) >= _HALF_FROM:
-        half = cv2.resize(small, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        small = np.asarray(half, np.uint8)
+    small = halved(frame.rgb)
     return lpips.embed(small) if lpips.measures(small) else None

@@ -51,19 +51,24 @@ def prepare(rgb: Image, *, index: int) -> Frame:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-    track = luma
-    if min(luma.shape) >= _HALF_FROM:
-        half = (luma.shape[1] // 2, luma.shape[0] // 2)
-        track = np.asarray(cv2.resize(luma, half, interpolation=cv2.INTER_AREA), np.uint8)
     return Frame(
         index=index,
         rgb=rgb,
         luma=luma,
         plane=luma.astype(np.float32),
-        track=track,
+        track=halved(luma),
         mean=float(cv2.mean(luma)[0]),
         peak=float(cv2.minMaxLoc(luma)[1]),
     )
+
+
+def halved(image: Image) -> Image:
+    """`image` (h, w) or (h, w, 3) at half its size from 240 px on, below that itself."""
+    height, width = image.shape[:2]
+    if min(height, width) < _HALF_FROM:
+        return image
+    half = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8)
 
 
 def cell_means(plane: Plane, *, rows: int, columns: int) -> Plane:

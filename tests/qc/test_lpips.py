@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from qc import conditioning
 from qc.bfloat16 import diffused, rounded
 from qc.errors import BackboneUnavailable
 from qc.lpips import (
@@ -188,3 +189,14 @@ def test_rounding_to_bfloat16_is_torchs(values):
     plane = np.asarray(values, np.float32)
     expected = torch.from_numpy(plane).to(torch.bfloat16).float().numpy()
     np.testing.assert_array_equal(rounded(plane), expected)
+
+
+def test_the_source_is_compared_at_half_size_from_240_pixels_on(random_backbone):
+    """As neighbours are, so that both are on one scale; small pictures as they are."""
+    rng = np.random.default_rng(0)
+    for height, width, of in [(240, 256, (120, 128)), (239, 256, (239, 256))]:
+        pictures = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        sizes = [cv2.resize(at, of[::-1], interpolation=cv2.INTER_AREA) for at in pictures]
+        expected = random_backbone.distance(*map(random_backbone.embed, sizes))
+        found = conditioning.compute(*pictures, lpips=random_backbone)["conditioning_lpips"]
+        assert found == expected
