@@ -77,6 +77,7 @@ async def _step(night: Desk, job: Job, action: Action, number: int) -> None:
         case Action.SCORE:
             await score_take(job.shot_id, number)
         case Action.FINISH:
+            night.lanes.approved(job.key)
             await finish_shot(job.shot_id, number)
         case Action.NOTHING:
             raise AssertionError("nothing is no step")

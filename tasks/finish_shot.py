@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 from dataclasses import replace
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,6 @@ def _sidecar(
         },
         "takes": [_told(each) for each in takes],
         "software": {
-            "rushes": installed("rushes"),
             "python": platform.python_version(),
             **take.receipt.versions,
         },

@@ -55,7 +55,7 @@ class Lane:
     """The card that asked for it: its takes are best rendered there."""
     ended: str | None = NOT_RENDERED
     """What whoever has the lane says before leaving it: why nothing can follow the shot, such as
-    `is held`; None: it is approved."""
+    `is held`; None: it is approved. Without effect once it was said to be `approved`."""
 
 
 class Lanes:
@@ -88,6 +88,8 @@ class Lanes:
         self._in_hand = Counter[str]()
         self._cards_of: dict[str, tuple[str, ...]] = {}
         """Of each shot that has a lane: the card that asked, and those that render it with that."""
+        self._approved = set[str]()
+        """Shots that are over for what comes after them, though their lane is not given back."""
         self._busy_until: dict[str, float] = {}
         """Of each card, as expected: when what it has in hand is rendered."""
         self._look_every = look_every
@@ -135,6 +137,14 @@ class Lanes:
             self._give_back(shot, lane)
             self._serve()
 
+    def approved(self, shot: str) -> None:
+        """A take of a shot that has a lane is approved: what comes after it may begin, while it is
+        finished and delivered."""
+        if shot in self._cards_of and shot not in self._approved:
+            self._approved.add(shot)
+            self._dispatcher.done(shot)
+            self._serve()
+
     def gone(self, shot: str) -> None:
         """Nothing more is done on a shot tonight. If it has not asked for a lane, it will not: what
         comes after it is told, and a lane that it was given goes to another."""
@@ -176,6 +186,8 @@ class Lanes:
             self._in_hand[card] -= 1
             if not self._in_hand[card]:
                 self._busy_until.pop(card, None)
+        if shot in self._approved:
+            return
         if lane.ended is None:
             self._dispatcher.done(shot)
         else:

@@ -14,6 +14,8 @@ from PIL import Image
 
 from manifests.files import sha256_file
 from render.clip import read_clip
+from render.errors import GradeUnusable, RenderError
+from render.order import Delivery, FinishOrder, Receipt, RenderOrder
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind, ShotRecord, TakeRecord
 
@@ -104,6 +106,45 @@ def test_a_retake_decides_what_follows_starts_from(studio: Any) -> None:
     record, _ = told(studio)["sh0020"]
     assert record.shot.source is not None
     assert record.shot.source.path.parent.name == "t2"
+
+
+class Finishing(FakePool):
+    """Its finish of sh0010 ends, well or not, once sh0020 was rendered."""
+
+    def __init__(self, *, error: RenderError | None = None) -> None:
+        super().__init__()
+        self._error = error
+        self._followed = asyncio.Event()
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        if order.shot == "sh0020":
+            self._followed.set()
+        return await super().render(order, budget=budget, place=place)
+
+    async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
+        if order.shot == "sh0010":
+            await asyncio.wait_for(self._followed.wait(), 60)
+            if self._error is not None:
+                raise self._error
+        return await super().finish(order, budget=budget)
+
+
+def test_a_shot_begins_when_the_one_before_it_is_approved(studio: Any) -> None:
+    """Not only when that one is finished and delivered: what it starts from does not change any
+    more. A finish that fails holds the shot, not those that come after it."""
+    pool = Finishing()
+    assert night_of(studio, pool, CHAIN)["shots"]["approved"] == 3
+    assert order_of(pool) == ["sh0010", "sh0020", "sh0030"]
+
+
+def test_a_finish_that_fails_holds_its_own_shot_alone(studio: Any) -> None:
+    """What comes after it was approved as it was; the next run finishes it."""
+    broken = Finishing(error=GradeUnusable("the LUT vanished; put it back"))
+    counts = night_of(studio, broken, CHAIN)["shots"]
+    assert (counts["approved"], counts["held"]) == (2, 1)
+    again = FakePool()
+    assert night_of(studio, again, CHAIN)["shots"]["approved"] == 3
+    assert again.rendered == []
 
 
 def test_a_first_shot_that_changes_changes_what_follows_and_only_then(studio: Any) -> None:

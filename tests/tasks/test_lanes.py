@@ -141,6 +141,22 @@ def test_a_shot_begins_when_the_one_before_it_is_over() -> None:
     assert night.order[-1] == "s/b"
 
 
+def test_what_comes_after_an_approved_shot_need_not_wait_for_its_delivery() -> None:
+    """It has its turn while the lane of the first one is still taken, whatever becomes of that."""
+
+    async def run(lanes: Lanes) -> str | None:
+        async with lanes.lane("s/a") as first:
+            lanes.approved("s/a")
+            lanes.approved("s/a")
+            async with lanes.lane("s/b") as second:
+                first.ended = "is held"
+                return second.words
+
+    night = Night(2, [work("s/a"), work("s/b", after=("s/a",))])
+    assert asyncio.run(asyncio.wait_for(run(night.lanes), 10)) is None
+    assert night.lanes._taken == 0
+
+
 def test_those_behind_a_held_shot_are_told_and_the_rest_goes_on() -> None:
     """In words that name it; a shot of another sheet by its whole name."""
     works = [
