@@ -133,6 +133,7 @@ def runs_of(size: tuple[int, int, int], *, most: float) -> tuple[Run, ...]:
 
 
 NARROW = (
+    Run(name="whole card", folder="whole", cap=None),
     Run(
         name="24 GiB, weights in 8 bits",
         folder="narrow",

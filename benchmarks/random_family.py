@@ -1,13 +1,16 @@
 """Wan models of real size that are drawn on the card, not read: a backend for worker processes.
 
 `RUSHES_BACKEND=benchmarks.random_family:RandomBackend`, and a model's location says which:
-`1.3B`, `14B`, `tiny`, `14B x2` (two experts), `1.3B quick` (a small text encoder). Every
-process that draws a model on a card of one kind has the same weights. Nothing is written to a disk,
-so a 14B is there within seconds.
+`1.3B`, `14B`, `tiny`, `14B x2` (two experts), `1.3B quick` (a small text encoder), `14B 12layers`
+(so many instead of all), `14B 8.5GiB` (on a card of that size, as torch's allocator sees it: the
+weights wait in host memory, as those of files do). Every process that draws a model on a card of
+one kind has the same weights. Nothing is written to a disk, so a 14B is there within seconds.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +39,10 @@ def load_random(request: LoadRequest) -> RandomWan:
     size, *words = Path(request.model.location).name.split()
     device, tiny, two = torch.device(request.device), size == "tiny", "x2" in words
     half = torch.bfloat16 if device.type == "cuda" else torch.float32
-    draw = partial(drawn, device=device, home=device)
-    settings = TRANSFORMERS[size]
+    gib, layers = _number(words, "GiB"), _number(words, "layers")
+    _resize_card(gib, device)
+    draw = partial(drawn, device=device, home=device if gib is None else torch.device("cpu"))
+    settings = TRANSFORMERS[size] | ({} if layers is None else {"num_layers": int(layers)})
     umt5 = UMT5Config(**(_SMALL_UMT5 if tiny or "quick" in words else UMT5_XXL))
     vae = partial(AutoencoderKLWan, **({"base_dim": 8} if tiny else {}))
     pipe: Any = WanPipeline(
@@ -52,6 +57,23 @@ def load_random(request: LoadRequest) -> RandomWan:
         boundary_ratio=BOUNDARY if two else None,
     )
     return RandomWan(pipe, request, boundary=BOUNDARY if two else None)
+
+
+def _number(words: Sequence[str], unit: str) -> float | None:
+    """Of the word that ends in `unit`; None where there is none."""
+    found = (float(word.removesuffix(unit)) for word in words if word.endswith(unit))
+    return next(found, None)
+
+
+def _resize_card(gib: float | None, device: torch.device) -> None:
+    """A card of that many GiB; None: all of it."""
+    if device.type != "cuda":
+        return
+    gc.collect()  # the model before, which may have been larger
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(device).total_memory
+    share = 1.0 if gib is None else gib * 2**30 / total
+    torch.cuda.set_per_process_memory_fraction(share, device)
 
 
 class RandomBackend(DiffusersBackend):

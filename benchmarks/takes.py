@@ -9,6 +9,7 @@ clip and the receipt. No store: every take computes all of it.
 
 * levels: turbo, exact and fast in turn on one warm backend, twice over (the first round compiles),
   and an exact take of a cold one. Exact takes must be equal to the bit, whatever ran before them.
+* large: the same at 14B, 17 frames of 832x480, drawn on the card (`random_family`).
 * packed: the transformer from a GGUF file, 8 and 4 bits, beside the folder it was packed from; 6
   of its 30 layers, which are alike.
 
@@ -36,6 +37,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.overlap import recipe as two_stages
+from benchmarks.random_family import RandomBackend
 from benchmarks.wan_folder import card_words, write_wan
 from manifests.stage import Recipe, Speed
 from manifests.wan_names import original_name
@@ -109,14 +111,30 @@ def distance(receipt: Receipt, to: Receipt) -> dict[str, float]:
 
 
 def levels(folder: Path, *, tiny: bool, say: Say) -> dict[str, Any]:
-    """Every level twice on one warm backend; the second exact take is what the others are near."""
+    """Every level at 1.3B, from a folder."""
     where = write_wan(folder / "model", "tiny" if tiny else "1.3B")
     model = ModelRef(name="wan", family="wan", location=str(where))
-    backend, told = DiffusersBackend(), {}
+    return _levels(folder, model, recipe(tiny=tiny), DiffusersBackend, say=say)
+
+
+def large(folder: Path, *, tiny: bool, say: Say) -> dict[str, Any]:
+    """Every level at 14B, of a model that is drawn."""
+    model = ModelRef(name="wan", family="wan", location="tiny" if tiny else "14B quick")
+    made = recipe(tiny=tiny, large=False)
+    if not tiny:
+        made = replace(made, width=832, height=480)
+    return _levels(folder, model, made, RandomBackend, say=say)
+
+
+def _levels(
+    folder: Path, model: ModelRef, made: Recipe, begin: Callable[[], DiffusersBackend], *, say: Say
+) -> dict[str, Any]:
+    """Every level twice on one warm backend; the second exact take is what the others are near."""
+    backend, told = begin(), {}
     receipts: dict[str, Receipt] = {}
 
     def take(name: str, level: Speed, by: DiffusersBackend) -> None:
-        asked = order(folder / name.replace(" ", "-"), model, recipe(tiny=tiny, speed=level))
+        asked = order(folder / name.replace(" ", "-"), model, replace(made, speed=level))
         receipts[name], told[name] = rendered(by, asked)
         say(name, told[name])
 
@@ -124,7 +142,7 @@ def levels(folder: Path, *, tiny: bool, say: Say) -> dict[str, Any]:
         for level in LEVELS:
             take(f"{level} {n}", level, backend)
     backend.close()
-    take("exact cold", Speed.EXACT, DiffusersBackend())
+    take("exact cold", Speed.EXACT, begin())
     exact = receipts[f"exact {ROUNDS}"]
     for name, receipt in receipts.items():
         told[name] |= distance(receipt, exact)
@@ -196,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("result", type=Path)
     parser.add_argument("--tiny", action="store_true", help="a rehearsal on a CPU")
-    parser.add_argument("--parts", nargs="+", default=["levels", "packed"])
+    parser.add_argument("--parts", nargs="+", default=["levels", "large", "packed"])
     arguments = parser.parse_args()
     found: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -209,7 +227,7 @@ def main() -> None:
         found.setdefault(part, {})[name] = told
         arguments.result.write_text(json.dumps(found, indent=1) + "\n")
 
-    for name, work in (("levels", levels), ("packed", packed)):
+    for name, work in (("levels", levels), ("large", large), ("packed", packed)):
         if name not in arguments.parts:
             continue
         folder = Path(tempfile.mkdtemp(prefix=f"takes-{name}-"))
