@@ -1,0 +1,1 @@
+"""Nights on real cards that others use too, that break, and that belong to several hosts."""
