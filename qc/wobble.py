@@ -63,7 +63,9 @@ def grid(pair: Pair) -> Grid:
     """Mean flow of each cell over what is seen of it, where it has texture."""
     seen = pair.seen.astype(np.float32)
     share = _cells(seen)
-    flow = _cells(pair.flow * seen[..., None]) * np.float32(_WIDTH / pair.flow.shape[1])
+    # OpenCV's product: numpy's over the short axis of two takes four times as long.
+    flow = _cells(np.asarray(cv2.multiply(pair.flow, cv2.merge([seen, seen])), np.float32))
+    flow *= np.float32(_WIDTH / pair.flow.shape[1])
     left = _cells(np.abs(pair.residual)) / np.maximum(share, _KNOWN)
     held = texture(pair, noise=float(np.quantile(left, _QUIET))) >= _TEXTURE
     known = (share >= _LEAST_SEEN) & held
