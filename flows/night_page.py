@@ -12,17 +12,14 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from httpx import HTTPError, HTTPStatusError
+from httpx import HTTPError
 from prefect import get_run_logger
-from prefect.artifacts import Artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.artifact import write, write_over
 from flows.shown import QUEUE, address
 from reports.media import take_pictures
 from reports.records import TakeRecord
@@ -138,24 +135,11 @@ class NightPage:
             return
         try:
             known = self._artifacts.get(key)
-            if known is None or not await _write_over(known, data, words):
-                made = Artifact(type=kind, key=key, description=words, data=data)
-                self._artifacts[key] = (await made.acreate()).id
+            if known is None or not await write_over(known, data, words):
+                self._artifacts[key] = await write(kind, data, words, key=key)
             self._said[key] = (data, words)
         except HTTPError as error:
             get_run_logger().warning("this page is not up to date: %s", type(error).__name__)
-
-
-async def _write_over(artifact: UUID, data: Any, words: str) -> bool:
-    """Let the artifact say this; False where it is gone, since a person deleted it in Prefect."""
-    try:
-        async with get_client() as client:
-            await client.update_artifact(artifact, ArtifactUpdate(data=data, description=words))
-    except HTTPStatusError as error:
-        if error.response.status_code != HTTPStatus.NOT_FOUND:
-            raise
-        return False
-    return True
 
 
 def link(root: Path, path: Path) -> str:

@@ -18,10 +18,8 @@ from pathlib import Path
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.artifacts import Artifact
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.artifact import write, write_over
 from flows.shown import address
 from flows.watch import Watcher
 from render.backend import Progress
@@ -120,13 +118,8 @@ class _Page:
         data = await asyncio.to_thread(picture_url, self._root, path)
         if data is None:
             words, data = f"{words}: {path}", EMPTY_PICTURE
-        if self._artifact is None:
-            made = Artifact(type="image", description=words, data=data)
-            self._artifact = (await made.acreate()).id
-            return
-        async with get_client() as client:
-            update = ArtifactUpdate(data=data, description=words)
-            await client.update_artifact(self._artifact, update)
+        if self._artifact is None or not await write_over(self._artifact, data, words):
+            self._artifact = await write("image", data, words)
 
 
 async def _write(queue: asyncio.Queue[_Picture | None], root: Path) -> None:

@@ -93,3 +93,33 @@ def test_what_a_person_deleted_is_made_anew() -> None:
         return [each.description for each in found]
 
     assert asyncio.run(written()) == ["second"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_is_written_is_what_is_shown() -> None:
+    """Text is the text itself, not JSON of it, when it is first written as when it is changed; and
+    all of it stands on the page of the night's run."""
+    from prefect import flow, runtime
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    from flows.night_page import NightPage
+
+    page = NightPage(SimpleNamespace())  # type: ignore[arg-type]
+    first, second = "# The queue\n\n- [next](/queue)\n", "# The rushes\n"
+
+    async def shown() -> list[Any]:
+        on_page = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[runtime.flow_run.id]))
+        async with get_client() as client:
+            found = await client.read_artifacts(artifact_filter=on_page)
+        return [(each.type, each.data) for each in found]
+
+    @flow
+    async def night() -> list[list[Any]]:
+        seen = []
+        for text in (first, second):
+            await page._put("markdown", "rushes-n", text, text)
+            seen.append(await shown())
+        return seen
+
+    assert asyncio.run(night()) == [[("markdown", first)], [("markdown", second)]]

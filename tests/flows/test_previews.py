@@ -118,6 +118,7 @@ def test_a_take_is_pictured_on_its_shots_page(studio: Any, monkeypatch: pytest.M
     (row,) = json.loads(by_type["table"].data)
     assert (row["shot"], row["status"], row["takes"]) == ("001", "approved", 2)
     assert row["film"] == "[001_v001.mp4](/rushes/key/delivered/pictured/001/001_v001.mp4)"
+    assert by_type["markdown"].data.startswith("# The rushes of ")
     assert "](/rushes/key/reports/" in by_type["markdown"].data
 
 
