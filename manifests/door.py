@@ -12,6 +12,7 @@ remembers the door: its contents are gone, and nothing can be made in a removed 
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import uuid
@@ -104,11 +105,26 @@ def naming_shut(door: Path | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if door is None or door.exists():
+        if door is None or not _is_gone(door):
             raise
         raise DoorShut(
             f"{door.parent} was given to another attempt: this one writes nothing more"
         ) from error
+
+
+def _is_gone(door: Path) -> bool:
+    """Whether the door was taken away, asked of the machine whose disk it is.
+
+    A client of a share answers `exists` from what it remembers, which may be half a minute old;
+    to make a file it must ask.
+    """
+    asked = door / f"asked-{uuid.uuid4().hex}"
+    try:
+        asked.touch(exist_ok=False)
+        asked.unlink()
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ESTALE)
+    return False
 
 
 def remove_through(path: Path) -> None:

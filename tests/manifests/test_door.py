@@ -120,6 +120,32 @@ def test_a_client_that_remembers_the_folder_can_make_nothing_in_it(tmp_path: Pat
         os.close(handle)
 
 
+class _Remembered(type(Path())):  # type: ignore[misc]
+    """A folder as a client of a share knows it for a while after it has gone."""
+
+    def exists(self, **how: bool) -> bool:
+        return True
+
+
+def test_a_client_that_remembers_the_door_is_told_that_it_is_shut(tmp_path: Path) -> None:
+    """Seen with NFS 4.2: the rename fails at the server, and the door still seems to be there."""
+    door = _Remembered(open_door(tmp_path / "t1", "render"))
+    with through(door):
+        write_atomic(tmp_path / "t1" / "midway.txt", "of the first attempt")
+        take_away(Path(door))
+        with pytest.raises(DoorShut):
+            write_atomic(tmp_path / "t1" / "midway.txt", "of the first attempt")
+
+
+def test_a_fault_of_its_own_keeps_its_name_while_the_door_is_open(tmp_path: Path) -> None:
+    """Only what the shut door breaks is named by it; asking leaves nothing behind."""
+    door = open_door(tmp_path / "t1", "render")
+    (tmp_path / "t1" / "taken").mkdir()
+    with through(door), pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path / "t1" / "taken", "a file")
+    assert list(door.iterdir()) == []
+
+
 def test_another_thread_of_the_attempt_uses_the_same_door(tmp_path: Path) -> None:
     """Clips are written on threads of their own: they are kept out as well."""
     door = open_door(tmp_path / "t1", "render")
