@@ -42,8 +42,8 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
             action, number = action_for(night, job)
             if action is Action.NOTHING or cancelled(night, job):
                 break
-            if action in STARTS and night.control().paused:
-                await _while_paused(night)
+            if action in STARTS and _nothing_new(night):
+                await _while_nothing_new(night, job)
                 continue
             if postponed(night, job, action):
                 break
@@ -63,8 +63,14 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
     return _state(night, job)
 
 
-async def _while_paused(night: Desk) -> None:
-    while night.control().paused:
+def _nothing_new(night: Desk) -> bool:
+    """Whether nothing new is to be started now: a person said so, or the disk is full."""
+    return night.control().paused or night.room.is_short
+
+
+async def _while_nothing_new(night: Desk, job: Job) -> None:
+    """As long as that holds; a cancel and the end of the hours are heard meanwhile."""
+    while _nothing_new(night) and not cancelled(night, job) and not postponed(night, job):
         await asyncio.sleep(LOOK_EVERY)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class ProgressFile(Watcher):
 
     def progress(self, progress: Progress) -> None:
         """Write the latest progress, with the last picture of its take. A hint, not the truth:
-        no fsync, lost with a crash."""
+        no fsync, lost with a crash, and left out where the disk is full."""
         if progress.preview is not None:
             self._pictures[progress.take_id] = str(progress.preview)
         else:
@@ -85,8 +86,9 @@ class ProgressFile(Watcher):
         latest = self._latest or progress
         told = {**asdict(latest), "preview": self._pictures.get(latest.take_id)}
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**told, "at": time.time()}))
-        temporary.replace(self._path)
+        with suppress(OSError):
+            temporary.write_text(json.dumps({**told, "at": time.time()}))
+            temporary.replace(self._path)
 
 
 def read_progress(state_dir: Path, *, fresh_seconds: float = 120.0) -> dict[str, object] | None:

@@ -43,7 +43,8 @@ class EventKind(StrEnum):
     ATTRIBUTED = "attributed"
     """The earlier stages of a failed take were scored; `data`: `scores`, `stage` that broke it."""
     CARD = "card"
-    """What became of a card (taken out for a kind of work, used by others, back) or of a host."""
+    """What became of a card (taken out for a kind of work, used by others, back), of a host, or of
+    the room on the disk."""
     NOTE = "note"
     """What a person should know; `data` may name `best_take`, the take id worth looking at."""
 

@@ -19,6 +19,7 @@ from tasks.lanes import Lanes
 from tasks.model_ref import model_ref
 from tasks.plan_memory import ShotMemory
 from tasks.pool import Pool
+from tasks.room import Room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class Desk:
     """How much of the night is left."""
     control: Callable[[], Control]
     """What a person has said about the night by now."""
+    room: Room
+    """Whether the disk has any left."""
     learned: StudioLimits | None = None
     """Limits that were learned in this studio, as they stood when the night began."""
 

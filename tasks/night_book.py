@@ -27,6 +27,7 @@ from tasks.next_action import STARTS, Action
 from tasks.night_order import lanes_for
 from tasks.plan import Plan
 from tasks.pool import Pool
+from tasks.room import Room
 
 CANCELLED = "cancelled in Prefect"
 """Why a night ended, in its record, that was cancelled on its page."""
@@ -65,10 +66,10 @@ def lay_desk(
     def complain(words: str) -> None:
         ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
 
-    def card_news(words: str) -> None:
+    def news(words: str) -> None:
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
 
-    pool.on_news(card_news)
+    pool.on_news(news)
     estimator = Estimator(ledger)
     jobs = {}
     for position, line in enumerate(plan.lines):
@@ -96,6 +97,7 @@ def lay_desk(
         lanes=lanes_for(plan, night=record.id, pool=pool, control=control),
         hours=hours,
         control=control,
+        room=Room(studio, tell=news),
         learned=read_limits(limits_path(studio)),
     )
 

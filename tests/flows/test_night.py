@@ -380,6 +380,50 @@ def test_a_paused_night_waits_until_it_is_resumed(studio: Any) -> None:
     assert night_of(studio, rows, Watching(said))["shots"]["approved"] == 2
 
 
+def test_a_night_that_is_cancelled_while_it_is_paused_ends(studio: Any) -> None:
+    """A pause does not keep it from hearing the rest."""
+    from flows.control import cancel, pause
+
+    def said() -> None:
+        pause(studio.root, paused=True)
+        threading.Timer(1.0, lambda: cancel(studio.root, [])).start()
+
+    result = night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], Meddled(said))
+    assert result["shots"]["waiting"] == 1
+    assert Path(result["report"]).exists()
+
+
+def test_a_night_without_room_on_the_disk_waits_for_it(
+    studio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in work is finished, nothing else begins until there is room; the report says so."""
+    from functools import partial
+
+    from tasks import night_book
+    from tasks.room import Room
+
+    looks = [10**12]
+
+    def free() -> int:
+        return looks.pop() if len(looks) > 1 else looks[0]
+
+    monkeypatch.setattr(night_book, "Room", partial(Room, free=free))
+
+    def fills() -> None:
+        looks.extend([10**9] * 3)  # so often it is looked at in vain
+
+    class Watching(Meddled):
+        async def render(self, order: Any, **more: Any) -> Any:
+            assert looks == [10**12], "it began without room"
+            return await super().render(order, **more)
+
+    result = night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], Watching(fills))
+    assert result["shots"]["approved"] == 2
+    assert (
+        "the disk has 1.0 GB free, and 2 GB are to stay free" in Path(result["report"]).read_text()
+    )
+
+
 def test_a_take_that_runs_over_goes_on_in_the_next_night(
     studio: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

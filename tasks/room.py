@@ -1,0 +1,48 @@
+"""Room on the disk: while there is too little, a night starts nothing new."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from manifests.settings import Studio
+
+
+class Room:
+    """Whether the disk has the room that the studio keeps free (`stop_disk_gb`).
+
+    The plan looked before the night; others fill disks too. What is in work has the room that is
+    kept: clip, ledger and Prefect's database never meet a full disk where the setting is not 0.
+    """
+
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        tell: Callable[[str], None],
+        free: Callable[[], int] | None = None,
+    ) -> None:
+        """`tell` hears once when it becomes too little, and once when it is enough again.
+
+        `free`: bytes that are free where the studio's root is.
+        """
+        self._least = studio.stop_disk_gb
+        self._free = free or (lambda: shutil.disk_usage(studio.root).free)
+        self._tell = tell
+        self._waits = False
+
+    @property
+    def is_short(self) -> bool:
+        """Whether nothing new may be started now."""
+        free = self._free() / 1e9
+        short = free < self._least
+        if short is not self._waits:
+            self._waits = short
+            self._tell(self._words(free) if short else "there is room on the disk again")
+        return short
+
+    def _words(self, free: float) -> str:
+        return (
+            f"the disk has {free:.1f} GB free, and {self._least:g} GB are to stay free: nothing "
+            "new is started until there is room"
+        )

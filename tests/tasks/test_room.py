@@ -1,0 +1,48 @@
+"""A night that runs out of disk starts nothing new, and says so once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifests.settings import Studio
+from tasks.room import Room
+
+GB = 10**9
+
+
+def test_too_little_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
+    """However often it is asked; with figures, and what follows from them."""
+    told: list[str] = []
+    free = [3 * GB]
+    room = Room(Studio(root=tmp_path, stop_disk_gb=2), tell=told.append, free=lambda: free[0])
+    found = []
+    for free[0] in (3 * GB, GB, GB, 2 * GB, 2 * GB):
+        found.append(room.is_short)
+    assert found == [False, True, True, False, False]
+    assert told == [
+        "the disk has 1.0 GB free, and 2 GB are to stay free: nothing new is started until there "
+        "is room",
+        "there is room on the disk again",
+    ]
+
+
+def test_the_disk_of_the_root_is_asked(tmp_path: Path) -> None:
+    """No disk has 10 million GB free; every disk has 0."""
+    told: list[str] = []
+    assert Room(Studio(root=tmp_path, stop_disk_gb=1e7), tell=told.append).is_short
+    assert not Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append).is_short
+
+
+@given(st.lists(st.integers(0, 4 * GB), max_size=30))
+def test_what_is_told_alternates(asked: list[int]) -> None:
+    """Short, enough, short, enough: never the same twice running, and never enough first."""
+    told: list[str] = []
+    free = iter(asked)
+    room = Room(Studio(root=Path("/"), stop_disk_gb=2), tell=told.append, free=lambda: next(free))
+    for _ in asked:
+        _ = room.is_short
+    kinds = ["again" in words for words in told]
+    assert kinds == [index % 2 == 1 for index in range(len(kinds))]
