@@ -30,7 +30,7 @@ def client_safe(report: NightReport) -> NightReport:
             report.headline, cards=tuple(replace(card, card="") for card in report.headline.cards)
         ),
         shots=shots,
-        needs=tuple(replace(need, remedy="") for need in needs_of(night, shots, ())),
+        needs=tuple(replace(need, remedy="", command="") for need in needs_of(night, shots, ())),
         refused=tuple({} for _ in report.refused),
         notes=(),
         client_safe=True,

@@ -104,6 +104,14 @@ class Need:
     """What happened."""
     remedy: str
     """What to do."""
+    command: str = ""
+    """For a held shot: what delivers its best take as it is."""
+
+    @property
+    def told(self) -> str:
+        """What happened and what to do, on one line."""
+        chosen = f" Good enough as it is? {self.command}" if self.command else ""
+        return f"{self.title}: {self.words}. {self.remedy}{chosen}".rstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

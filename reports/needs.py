@@ -21,7 +21,13 @@ def needs_of(
     for line in sorted(waiting, key=lambda line: order.index(line.status)):
         words = _words(line, ended=night.ended is not None)
         if words is not None:
-            yield Need(shot_id=line.record.id, title=line.shot.id, words=words[0], remedy=words[1])
+            yield Need(
+                shot_id=line.record.id,
+                title=line.shot.id,
+                words=words[0],
+                remedy=words[1],
+                command=_as_it_is(line),
+            )
     for fault in refused:
         yield refusal(fault)
 
@@ -116,14 +122,17 @@ def _advice(line: ShotLine) -> str:
     failure = None if line.best is None else line.best.failure
     general = "Watch the best take; change the prompt, seed or preset of the row."
     advice = general if failure is None else _ADVICE.get(failure, general)
-    chosen = "" if line.best is None or line.best.record.receipt is None else _as_it_is(line)
-    return f"{advice} A changed row renders anew.{chosen}"
+    return f"{advice} A changed row renders anew."
 
 
 def _as_it_is(line: ShotLine) -> str:
-    assert line.best is not None
-    shot = shot_key(line.record.manifest, line.shot.id)
-    return f" Good enough as it is? rushes approve {shot} {line.best.record.number}"
+    """The command that approves the best take of a held shot; empty where there is none."""
+    best = line.best
+    if line.status is not ShotStatus.HELD or best is None or best.record.receipt is None:
+        return ""
+    if best.record.status is TakeStatus.APPROVED:
+        return ""
+    return f"rushes approve {shot_key(line.record.manifest, line.shot.id)} {best.record.number}"
 
 
 def _sentence(text: str) -> str:

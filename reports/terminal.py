@@ -40,7 +40,7 @@ def summary_lines(report: NightReport) -> list[str]:
         lines.append(f"  {shot.shot.id}: {_status(shot)}")
     if report.needs:
         lines.append("needs a person:")
-        lines += [f"  {need.title}: {need.words}. {need.remedy}".rstrip() for need in report.needs]
+        lines += [f"  {need.told}" for need in report.needs]
     return [_printable(line) for line in lines]
 
 
@@ -65,7 +65,7 @@ def _print_rich(report: NightReport, console: Console) -> None:
     if report.needs:
         console.print(Text("\nNeeds a person", style="bold"))
     for need in report.needs:
-        console.print(Text(_printable(f"  {need.title}: {need.words}. {need.remedy}")))
+        console.print(Text(_printable(f"  {need.told}")))
 
 
 def _numbers(report: NightReport) -> str:

@@ -143,7 +143,7 @@ def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
     night_of(maker, sh0010=(T.HELD,))
     with Ledger(studio.ledger_path) as ledger:
         (need,) = build_night_report(ledger, NIGHT).needs
-    assert need.remedy.endswith("Good enough as it is? rushes approve shots/sh0010 1")
+    assert need.command == "rushes approve shots/sh0010 1"
     approve(studio, "sh0010", 1, why="")
     with Ledger(studio.ledger_path) as ledger:
         (need,) = build_night_report(ledger, NIGHT).needs
