@@ -51,10 +51,9 @@ class _Bucket:
     """(-seconds of its chain, arrival, id); may hold ids that are taken already."""
 
 
-def seat_cost(*, taken: int, warm: bool) -> tuple[int, int]:
-    """By which a free seat at a card is chosen for a take, the smallest first: where it has its
-    turn soonest, another model counted as one take more for the time that loading takes."""
-    return taken + (not warm), taken
+def at_once(card: str) -> float:
+    """The card has nothing in hand."""
+    return 0.0
 
 
 class Dispatcher:
@@ -126,9 +125,13 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ what changes
 
-    def pull(self, card: str, now: float, *, ahead: float = 0.0) -> Work | None:
-        """What `card` shall render; None: nothing that it could take or should. It is free `ahead`
-        seconds after `now`: it may ask for its next shot before the last one is done.
+    def pull(
+        self, card: str, now: float, *, free_in: Callable[[str], float] = at_once
+    ) -> Work | None:
+        """What `card` shall render; None: nothing that it could take or should.
+
+        `free_in` says in how many seconds each card has done what it has in hand: one may ask for
+        its next shot before, and leaves it where another would end it sooner.
 
         After None it should ask again when something was done or added; when several do, the
         fastest first. While no shot is in work, whoever asks gets what there is.
@@ -145,11 +148,11 @@ class Dispatcher:
             now=now,
             margin=self._longest_seconds / here.speed,
             speed=self._speed_from[self._sizes[0]],
-            takes=lambda name: ahead + self._seconds_on(here, self._works[name]),
+            takes=lambda name: free_in(card) + self._seconds_on(here, self._works[name]),
         )
         if chosen is None:
             bucket = self._bucket(here, buckets)
-            chosen = None if bucket is None else self._sensible(here, bucket, ahead)
+            chosen = None if bucket is None else self._sensible(here, bucket, free_in)
         if chosen is None:
             return None
         self._take(chosen, card)
@@ -279,7 +282,7 @@ class Dispatcher:
     def _longest(self, bucket: _Bucket) -> float:
         return -bucket.heap[0][0]
 
-    def _sensible(self, here: Card, bucket: _Bucket, ahead: float) -> str | None:
+    def _sensible(self, here: Card, bucket: _Bucket, free_in: Callable[[str], float]) -> str | None:
         """The longest of the bucket that the others would not finish sooner without this card."""
         others = [
             card
@@ -288,13 +291,14 @@ class Dispatcher:
         ]
         if not others or not self._taken:
             return self._first(bucket)
-        rest = sum(self._left.values()) / sum(card.speed for card in others)
+        ahead, rest = free_in(here.name), sum(self._left.values()) / sum(c.speed for c in others)
         fastest = max(card.speed for card in others)
+        slower = 1 / here.speed - 1 / fastest
         first = self._first(bucket)
         assert first is not None, "only buckets with ready work are looked at"
-        slower = 1 / here.speed - 1 / fastest
         if ahead + self._works[first].span * slower <= rest:
             return first
+        rest += min(free_in(card.name) for card in others)
         for entry in sorted(bucket.heap):
             name = entry[2]
             if self._holds(entry) and ahead + self._works[name].span * slower <= rest:

@@ -83,7 +83,7 @@ def _pull(
     busy_until: Mapping[str, float],
 ) -> Slot | None:
     warm = {model for model in loads if dispatcher.is_warm(asking, model)}
-    work = dispatcher.pull(asking, now)
+    work = dispatcher.pull(asking, now, free_in=lambda name: max(0.0, busy_until[name] - now))
     if work is None:
         return None
     others = dispatcher.companions(work.id, asking, busy_until.__getitem__)

@@ -225,12 +225,15 @@ class Lanes:
         ahead = max(LEAST_AHEAD, self._dispatcher.waiting // len(self._there))
         share = min(ahead, -(-self._number() // len(self._there)))
         asking = sorted(self._there, key=lambda card: (self._in_hand[card.name], -card.speed))
+        now = self._clock()
+
+        def free_in(name: str) -> float:
+            return max(0.0, self._busy_until.get(name, now) - now)
+
         for card in asking:
             if self._in_hand[card.name] >= share:
                 continue
-            now = self._clock()
-            busy = max(0.0, self._busy_until.get(card.name, now) - now)
-            work = self._dispatcher.pull(card.name, now, ahead=busy)
+            work = self._dispatcher.pull(card.name, now, free_in=free_in)
             if work is not None:
                 self._taken += 1
                 self._served += 1

@@ -18,8 +18,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-from tasks.dispatch import seat_cost
-
 
 class NoCard(LookupError):
     """There are fewer cards than are wished for that this work may be given to."""
@@ -243,7 +241,9 @@ class Seats:
         return (best,)
 
     def _cost(self, card: _Card, wish: _Wish) -> tuple[int, int]:
-        return seat_cost(taken=card.taken, warm=card.warm == wish.model)
+        """The smallest is where it has its turn soonest, another model counted as one take more for
+        the time that loading takes."""
+        return card.taken + (card.warm != wish.model), card.taken
 
     def _offer(self, cards: list[int], size: int, closed: set[int]) -> list[int]:
         """Of one host's cards, the emptiest that are not closed, at most `size` of them."""

@@ -263,8 +263,19 @@ def test_a_card_that_has_work_in_hand_leaves_the_last_shot_to_one_that_is_free_s
     """What it took now it would begin later than the others end everything."""
     dispatcher = Dispatcher([_work("first"), _work("last")], cards=TWINS)
     assert dispatcher.pull("x", 0.0) is not None
-    assert dispatcher.pull("x", 0.0, ahead=61.0) is None
-    assert dispatcher.pull("y", 0.0) is not None
+    busy = {"x": 61.0, "y": 0.0}
+    assert dispatcher.pull("x", 0.0, free_in=busy.__getitem__) is None
+    assert dispatcher.pull("y", 0.0, free_in=busy.__getitem__) is not None
+
+
+def test_a_slow_card_takes_the_last_shot_where_the_fast_one_is_busy_for_longer() -> None:
+    """It ends it in four minutes; the other would begin it in ten."""
+    studio = [Card(name="fast", memory=80), Card(name="slow", memory=80, speed=0.25)]
+    dispatcher = Dispatcher([_work("first"), _work("last")], cards=studio)
+    assert dispatcher.pull("fast", 0.0) is not None
+    assert dispatcher.pull("slow", 0.0, free_in={"fast": 60.0, "slow": 0.0}.__getitem__) is None
+    busy = {"fast": 600.0, "slow": 0.0}
+    assert dispatcher.pull("slow", 0.0, free_in=busy.__getitem__) is not None
 
 
 def test_a_large_card_leaves_small_takes_to_small_cards() -> None:
