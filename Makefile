@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO := demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check-fast quick-render quick-qc quick-rest lint types contracts docs clean
+.PHONY: help setup demo test check-fast quick-torch quick-rest lint types contracts docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,11 +27,10 @@ demo: $(READY)  ## a whole night on the bundled sheet, on the CPU
 test: $(READY)  ## all tests, two files at a time: half of a night's test is waiting
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# The quick tests in three processes, by what they import: torch and the pipelines, torch alone, or
-# neither. Each imports its own once, where workers that share all tests would import all of it each.
-QUICK := quick-render quick-qc quick-rest
-quick-render: TESTS := tests/render
-quick-qc: TESTS := tests/qc
+# The quick tests in two processes, one for those that import torch and the pipelines, so that it is
+# done once; workers that share all tests would each import all of it.
+QUICK := quick-torch quick-rest
+quick-torch: TESTS := tests/render tests/qc
 quick-rest: TESTS := tests --ignore=tests/render --ignore=tests/qc
 
 check-fast: $(READY)  ## lint, contracts and the quick tests; types take longer

@@ -101,6 +101,7 @@ def test_odd_sizes_measure_as_their_frames(filmed, moves, write_clip, tmp_path, 
     assert card.metrics == pytest.approx(measure_frames(odd, fps=24).metrics, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_variable_rate_fails_an_order_for_a_rate(clip, write_clip, tmp_path):
     """Frames that are held for different times are no 24 a second, whatever their mean is."""
     times = list(np.cumsum([0, *([20, 63] * 8)]))

@@ -31,6 +31,7 @@ def test_the_halves_share_no_photograph_and_no_seed():
     assert [len(s) for s in seeds] == [120, 120]
 
 
+@pytest.mark.slow
 def test_a_scene_is_filmed_alike_twice():
     """A scene says all that its pixels depend on."""
     scene = replace(clean_scene("training", 2), picture="camera", other="moon")

@@ -134,6 +134,7 @@ def test_more_clips_say_more_and_each_doubling_less():
     assert steps == sorted(steps, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["flicker", "boiling", "colour_drift", "collapse"])
 def test_more_data_of_the_same_kind_changes_less(metric):
     """Twice the clips of one population move a limit less, the more there were."""

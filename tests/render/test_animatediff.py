@@ -81,6 +81,7 @@ def test_a_short_text_is_encoded_as_the_stock_pipeline_does(tiny_animatediff: Pa
         assert torch.equal(model.encode_text(text), expected)
 
 
+@pytest.mark.slow
 def test_a_long_text_is_read_to_its_end(tiny_animatediff: Path) -> None:
     """Behind the first piece comes another: the words there change the clip, none is cut off."""
     model = load_tiny(ref_tiny(tiny_animatediff))

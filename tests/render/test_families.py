@@ -268,6 +268,7 @@ def test_what_a_lora_holds_for_the_text_encoder_is_said_to_be_left_out(
     assert note.startswith("LoRA mixed.safetensors: its weights for the text encoder are left out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["prefix", "shape", "changed", "cut", "gone"])
 def test_a_lora_that_does_not_fit_is_refused_by_name(
     fault: str, order_for: OrderFor, warm: DiffusersBackend, tmp_path: Path

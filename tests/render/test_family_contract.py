@@ -170,6 +170,7 @@ def test_components_are_modules_by_name(model: LoadedModel) -> None:
     assert {"transformer", "unet"} & set(model.components)
 
 
+@pytest.mark.slow
 def test_text_is_one_row_of_tokens(model: LoadedModel) -> None:
     """(1, L, D), finite, the same for the same words and other for others."""
     with torch.inference_mode():

@@ -70,6 +70,7 @@ def _write(path: Path, folder: Path, naming: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("naming", "fits"),
     [

@@ -75,6 +75,7 @@ def _drop(path: Path, weight: str) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "spoil", "said"),
     [

@@ -164,6 +164,7 @@ def test_a_full_disk_costs_the_store_and_not_the_take(stored: RenderOrder, tmp_p
     assert hashes(receipt) == hashes(alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("speed", "kept"), [(Speed.EXACT, True), (Speed.TURBO, False)])
 def test_with_step_caches_a_stage_is_kept_at_its_end_only(
     speed: Speed, kept: bool, order_for: OrderFor

@@ -58,6 +58,7 @@ def test_content_moves_against_the_camera(pool: Tensor, move: Move, axis: int, s
     assert abs(shift[1 - axis]) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("move", DIRECTED)
 def test_measured_motion_is_the_asked_one(pool: Tensor, move: Move) -> None:
     """Optical flow on a generated clip names the move that made it."""
