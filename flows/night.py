@@ -24,6 +24,7 @@ from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
 from render.backend import Progress
 from reports.lock import sole_writer
+from reports.records import decisive
 from reports.take import ShotStatus
 from tasks import night_book
 from tasks.admission import hosting_of
@@ -159,7 +160,7 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
                 )
             status = desk.ledger.shot_status(job.shot_id)
             takes = desk.ledger.takes_of(job.shot_id)
-            words = takes[-1].transitions[-1].words if takes else ""
+            words = decisive(takes).transitions[-1].words if takes else ""
             if ended.is_cancelling():
                 await settle(ended.state_details.flow_run_id, f"{status}: {words}")
             watcher.shot_done(job.shot.id, status.value, words)

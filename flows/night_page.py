@@ -22,7 +22,7 @@ from prefect import get_run_logger
 from flows.artifact import write, write_over
 from flows.shown import QUEUE, address
 from reports.media import take_pictures
-from reports.records import TakeRecord
+from reports.records import TakeRecord, decisive
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job
 
@@ -116,7 +116,7 @@ class NightPage:
             "takes": len(takes),
             "preset": job.shot.recipe.preset,
             "film": self._film(job, takes),
-            "last": takes[-1].transitions[-1].words if takes else "",
+            "last": decisive(takes).transitions[-1].words if takes else "",
         }
 
     def _film(self, job: Job, takes: Sequence[TakeRecord]) -> str:

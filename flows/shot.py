@@ -17,7 +17,7 @@ from flows.night_page import link
 from flows.previews import BOARD
 from manifests.errors import RushesError
 from reports.media import stage_pictures, take_pictures
-from reports.records import EventKind, TakeRecord
+from reports.records import EventKind, TakeRecord, decisive
 from reports.take import ShotStatus, TakeStatus
 from tasks.desk import Desk, Job, desk
 from tasks.finish_shot import finish_shot
@@ -113,7 +113,7 @@ def _picture(night: Desk, job: Job) -> None:
 def _state(night: Desk, job: Job) -> Any:
     status = night.ledger.shot_status(job.shot_id)
     takes = night.ledger.takes_of(job.shot_id)
-    words = f"take {len(takes)}: {takes[-1].transitions[-1].words}" if takes else "no take"
+    words = _stands_by(takes)
     match status:
         case ShotStatus.APPROVED:
             return Completed(name="Approved", message=words)
@@ -123,6 +123,13 @@ def _state(night: Desk, job: Job) -> Any:
             return Cancelled(message=f"{said}; {words}")
         case _:
             return Failed(name=status.value.capitalize(), message=words)
+
+
+def _stands_by(takes: Sequence[TakeRecord]) -> str:
+    if not takes:
+        return "no take"
+    take = decisive(takes)
+    return f"take {take.number}: {take.transitions[-1].words}"
 
 
 async def _tell(night: Desk, job: Job) -> None:

@@ -17,7 +17,7 @@ from manifests.settings import Studio, load_studio
 from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
 from reports.lock import ledger_is_held
-from reports.records import EventKind, NightRecord
+from reports.records import EventKind, NightRecord, decisive
 from tasks.control import read_control
 from tasks.estimate import Estimator
 from tasks.host_book import BOOK, read_book
@@ -41,7 +41,9 @@ def night_status(root: Path) -> dict[str, Any]:
                     "sheet": record.manifest,
                     "status": ledger.shot_status(record.id).value,
                     "takes": [take.status.value for take in takes],
-                    "last": takes[-1].transitions[-1].words if takes else told.get(record.id, ""),
+                    "last": decisive(takes).transitions[-1].words
+                    if takes
+                    else told.get(record.id, ""),
                     "deadline": _text(record.shot.deadline),
                     "since": takes[-1].transitions[-1].at.isoformat() if takes else None,
                     "delivered": None if delivery is None else str(delivery.delivery.path),

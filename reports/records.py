@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -136,6 +137,11 @@ class TakeRecord:
         last = self.transitions[-1]
         chosen = last.after is TakeStatus.APPROVED and last.before in BY_HAND
         return last.words if chosen else None
+
+
+def decisive(takes: Sequence[TakeRecord]) -> TakeRecord:
+    """The take that a shot stands by: the approved one, wherever it stands, else the last."""
+    return next((take for take in takes if take.status is TakeStatus.APPROVED), takes[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.records import EventKind, TakeRecord
+from reports.records import EventKind, TakeRecord, decisive
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job
 from tasks.judge_take import next_recipe
@@ -25,12 +25,7 @@ def action_for(night: Desk, job: Job) -> tuple[Action, int]:
         abandoned=bool(abandoned),
         failed_tonight=last is not None and last.transitions[-1].night == night.night_id,
     )
-    return action, _meant(takes).number if takes else 0
-
-
-def _meant(takes: list[TakeRecord]) -> TakeRecord:
-    """The take that the next step is about: the approved one, else the last."""
-    return next((take for take in takes if take.status is TakeStatus.APPROVED), takes[-1])
+    return action, decisive(takes).number if takes else 0
 
 
 def add_take(night: Desk, job: Job, *, again: bool) -> None:
@@ -63,7 +58,7 @@ def add_take(night: Desk, job: Job, *, again: bool) -> None:
 def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
     """Write down that a step failed for good, so that the shot rests; returns the words."""
     words = f"{type(error).__name__}: {error}"
-    take = _meant(night.ledger.takes_of(job.shot_id))
+    take = decisive(night.ledger.takes_of(job.shot_id))
     match action:
         case Action.RENDER:
             # An error before the first try leaves the take queued; only a started one fails.

@@ -105,6 +105,10 @@ def test_a_take_that_a_person_approves_is_delivered_by_the_next_night(studio: An
     told = [take["approved_by_hand"] for take in sidecar["takes"]]
     assert told == [None, "approved by a person: it is meant to stand still", None]
     assert "it is meant to stand still" in Path(result["report"]).read_text()
+    from flows.status import night_status
+
+    (shot,) = night_status(studio.root)["shots"]
+    assert shot["last"] == "approved by a person: it is meant to stand still"
 
 
 def test_nan_is_a_failed_picture_not_a_failed_machine(studio: Any) -> None:
