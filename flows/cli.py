@@ -57,6 +57,12 @@ def main() -> None:
         err().print(f"[red]{type(error).__name__}:[/]", end=" ")
         err().print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
+    except OSError as error:
+        # A disk, a right, a folder: what a person can mend, so told as such.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        words = f"{where}{error.strerror or error}; rushes doctor says what this studio lacks"
+        err().print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         err().print("Interrupted. What is finished is kept; the same command goes on from here.")
         sys.exit(INTERRUPTED)

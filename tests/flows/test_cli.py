@@ -162,6 +162,19 @@ def test_limits_that_judge_nothing_are_found_before_the_evening(
     assert "a limit has no 'fial'" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["inbox", "serve"])
+def test_a_folder_that_cannot_be_written_is_told_in_words(
+    rushes: Any, studio: Any, command: str
+) -> None:
+    """2, the path and what the system says of it; no traceback."""
+    (studio.root / "inbox").write_text("a file where the folder should be")
+    done = rushes(command, "--root", studio.root)
+    assert done.returncode == 2
+    assert f"{studio.root}/inbox" in done.stderr
+    assert "rushes doctor" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_run_with_a_bad_sheet_starts_nothing(rushes: Any, studio: Any) -> None:
     """2, every fault on standard error, and no ledger, no takes, no server."""
     sheet = studio.sheet([{"shot": "a", "frames": "many"}])
