@@ -7,6 +7,7 @@ of the way of it.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,10 +36,11 @@ async def swapped(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
                 asked = replace(asked, rungs={"as if learned": rungs})
                 receipt = await pool.render(asked, budget=BUDGET)
                 plain = plain or receipt
-                told[f"{name}, {again}"] = {
+                told[f"{name}, {again}"] = found = {
                     "seconds": round(receipt.seconds, 2),
                     **compared(receipt, plain),
                 }
+                print(f"swapped: {name}, {again}", json.dumps(found), flush=True)
     return told
 
 
@@ -65,10 +67,11 @@ async def descent(
             begun = time.perf_counter()
             receipt = await pool.render(asked, budget=BUDGET)
             plain = plain or receipt
-            told[name] = {
+            told[name] = found = {
                 "wall_seconds": round(time.perf_counter() - begun, 2),
                 "workers_begun_anew": len(set(pool.worker_pids().items()) - set(before.items())),
                 "forced": list(receipt.forced),
                 **compared(receipt, plain),
             }
+            print(f"descent: {name}", json.dumps(found), flush=True)
     return told

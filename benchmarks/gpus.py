@@ -10,13 +10,14 @@ Real-size Wan models with random weights, drawn on the card by every worker
   stage's latents are compared with the one-card take, hash by hash.
 * together: context parallelism (Ulysses) through the pool, as `gpus: 2` asks for it, 1.3B and
   14B; seconds a step from the stage's own span, distance of the latents to the one-card take.
-* swapped: the same with blocks of the 14B swapped from host memory (`gang_memory`).
+* swapped: the same with blocks swapped from host memory (`gang_memory`).
 * descent: a gang on cards too small for it, until it has stepped down to swapping together.
 * apart: a take on each card at once, against one after another.
 * upscale: a network upscales on the other card while a take samples, against on the same card,
   where the two take turns (`upscale_beside`).
 
-Each part may be run by itself (`--parts`), into a file of its own.
+Each part may be run by itself (`--parts`), into a file of its own, under a time limit (`timeout`):
+workers start for 15 s, and descent needs two minutes or three.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import argparse
 import asyncio
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -53,7 +56,8 @@ from tasks.worker_pool import WorkerPool
 
 PARTS = ("together", "upscale", "descent", "swapped", "apart", "placement")
 SHALLOW = "14B quick 12layers"
-"""The 14B with 12 of its 40 layers, which are alike: a gang that steps down loads it anew."""
+"""The 14B with 12 of its 40 layers, which are alike: a gang that steps down loads it anew, and one
+that swaps locks host memory for it."""
 SMALL_CARD = 8.5
 """GiB, beside 8.35 of those layers' weights: not enough to sample with them there, enough to
 decode 17 frames of 512x512."""
@@ -153,6 +157,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from benchmarks.wan_folder import card_words
 
+    # Stopped at a time limit, it ends its workers: they would go on in the cards of what is next.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     rig = Rig(arguments.tiny)
     found: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -175,12 +181,12 @@ def main() -> None:
     small, large = ("tiny", "tiny") if rig.tiny else ("1.3B", "14B")
     os.environ["RUSHES_BACKEND"] = "benchmarks.random_family:RandomBackend"
     with tempfile.TemporaryDirectory() as text:
-        folder, short = Path(text), partial(descent, gib=SMALL_CARD, knows=("cache",))
+        folder, short = Path(text), partial(descent, gib=SMALL_CARD, knows=("cache", "alone"))
         models = tuple(dict.fromkeys((small, large)))
         note("together", lambda: asyncio.run(together(rig, folder, models)))
         note("upscale", lambda: asyncio.run(upscale(rig, folder / "up", f"{small} quick")))
         note("descent", lambda: asyncio.run(short(rig, folder, "tiny" if rig.tiny else SHALLOW)))
-        note("swapped", lambda: asyncio.run(swapped(rig, folder, f"{large} quick")))
+        note("swapped", lambda: asyncio.run(swapped(rig, folder, "tiny" if rig.tiny else SHALLOW)))
         note("apart", lambda: asyncio.run(apart(rig, folder, small)))
         if not rig.tiny:  # needs two devices that torch tells apart
             note("placement", lambda: placement(folder, f"{large} x2"))
