@@ -54,7 +54,8 @@ def tell(found: Sequence[Found], told: dict[str, str], console: Console) -> None
     for each in found:
         if told.get(each.name) != each.fate:
             line = f"{each.name}: {each.fate}, {each.words}"
-            console.print(line, style=_STYLES.get(each.fate), highlight=False, markup=False)
+            style = _STYLES.get(each.fate)
+            console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
     told.clear()
     told.update({each.name: each.fate.value for each in found})
 
