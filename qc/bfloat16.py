@@ -11,15 +11,13 @@ pixels, and leaves LPIPS with a third of plain rounding's error or less.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-_USUAL = (1, 3, 240, 416)
-"""Shape of most pictures: half of 832x480."""
 _NATIVE = ("avx512_bf16", "amx_bf16")
 
 
@@ -31,73 +29,14 @@ def multiplied_here() -> bool:
     return any(bool(has.get(name)) for name in _NATIVE)
 
 
-class Trunk:
-    """A copy of a network's slices that computes in bfloat16, from weights that are `diffused`.
-
-    Where the processor multiplies bfloat16, convolutions have their weights laid out for it once
-    and not at every call, and clip what they give themselves: the same bits in a twelfth less time.
-    """
-
-    def __init__(self, slices: Iterable[torch.nn.Module]) -> None:
-        """`slices`, each behind the one before: poolings, and convolutions with a ReLU each."""
-        values, self._slices = torch.zeros(_USUAL), list[list[Step]]()
-        for part in slices:
-            steps, values = _steps(copy.deepcopy(part).eval(), values)
-            self._slices.append(steps)
-
-    def __call__(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """What each slice gives (n, C, h, w), float32, of `pixels` (n, 3, H, W)."""
-        values, found = pixels.to(torch.bfloat16, memory_format=torch.channels_last), []
-        for steps in self._slices:
-            for step in steps:
-                values = step(values)
-            found.append(values.float())
-        return found
-
-
-Step = Callable[[torch.Tensor], torch.Tensor]
-
-
 @torch.no_grad()
-def _steps(part: torch.nn.Module, values: torch.Tensor) -> tuple[list[Step], torch.Tensor]:
-    """Those of a slice that `values` of the usual size come into, and what it makes of them."""
-    steps: list[Step] = []
-    for module in part.children():
-        if isinstance(module, torch.nn.Conv2d):
-            size, values = values.shape, module(values)
-            module.weight.copy_(diffused(module.weight))
-            module = module.to(torch.bfloat16).to(memory_format=torch.channels_last)
-            steps.append(_laid_out(module, size) if _lays_out() else module)
-        else:
-            values = module(values)
-            # Where convolutions are laid out, ReLU is done with the one before it.
-            if not (isinstance(module, torch.nn.ReLU) and _lays_out()):
-                steps.append(module)
-    return steps, values
-
-
-def _lays_out() -> bool:
-    # NOTE: torch's own compiler uses these two; they are not promised, hence the question.
-    wanted = ("_convolution_pointwise", "_reorder_convolution_weight")
-    return multiplied_here() and all(hasattr(torch.ops.mkldnn, name) for name in wanted)
-
-
-def _laid_out(module: torch.nn.Conv2d, size: torch.Size) -> Step:
-    """The convolution and the ReLU behind it.
-
-    The layout is chosen for inputs of `size`, fits all, and is no good at all without one.
-    """
-    ops: Any = torch.ops.mkldnn
-    how = (list(module.padding), list(module.stride), list(module.dilation), module.groups)
-    weight = ops._reorder_convolution_weight(module.weight, *how, list(size))
-
-    def step(values: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = ops._convolution_pointwise(
-            values, weight, module.bias, *how, "relu", [], ""
-        )
-        return result
-
-    return step
+def shortened(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy of `network` that computes in bfloat16, the weights of its convolutions `diffused`."""
+    short = copy.deepcopy(network)
+    for part in short.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.weight.copy_(diffused(part.weight))
+    return short.to(torch.bfloat16).to(memory_format=torch.channels_last)
 
 
 def diffused(weight: torch.Tensor) -> torch.Tensor:

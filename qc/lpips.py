@@ -76,7 +76,7 @@ class LpipsBackbone:
         self.device = torch.device(device)
         # Pixels come with their channels last: with weights alike nothing is put in another order.
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
-        self._short = bfloat16.Trunk(self.network.net.children()) if short else None
+        self._short = bfloat16.shortened(self.network.net) if short else None
         self._roots = [
             layer.model[-1].weight.detach().clamp(min=0).sqrt()[0] for layer in self.network.lins
         ]
@@ -128,17 +128,19 @@ class LpipsBackbone:
             total += apart.sum(dim=1).mean(dim=(1, 2))
         return [float(value) for value in total]
 
-    def _short_for(self, image: Image) -> bfloat16.Trunk | None:
+    def _short_for(self, image: Image) -> torch.nn.Module | None:
         return self._short if image.shape[0] * image.shape[1] >= LARGE else None
 
-    def _features(self, pixels: torch.Tensor, short: bfloat16.Trunk | None) -> list[torch.Tensor]:
+    def _features(self, pixels: torch.Tensor, short: torch.nn.Module | None) -> list[torch.Tensor]:
         """Features of each layer, float32, of uint8 pixels (n, H, W, 3)."""
         # As rows of W * 3 numbers: over three at a time torch takes five times as long.
         width = pixels.shape[2]
         rows = pixels.reshape(*pixels.shape[:2], -1).float()
         rows.mul_(self._gain.repeat(width)).add_(self._offset.repeat(width))
         scaled = rows.view(pixels.shape).permute(0, 3, 1, 2)
-        return list(self.network.net(scaled)) if short is None else short(scaled)
+        if short is None:
+            return list(self.network.net(scaled))
+        return [layer.float() for layer in short(scaled.to(torch.bfloat16))]
 
 
 def _normalised(layer: torch.Tensor) -> torch.Tensor:
