@@ -9,9 +9,11 @@ from ledger_maker import Maker
 
 from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
+from reports.client_safe import client_safe
 from reports.errors import IllegalTransition, LedgerBusy
 from reports.ledger import Ledger
 from reports.lock import sole_writer
+from reports.morning import render_page
 from reports.night_report import build_night_report
 from reports.take import ShotStatus, TakeStatus
 from tasks.approve import approve
@@ -149,3 +151,18 @@ def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
         (need,) = build_night_report(ledger, NIGHT).needs
     assert need.words == "a person approved it, and it is not delivered yet"
     assert need.remedy == "Run the same sheets again: it is finished and delivered."
+
+
+def test_the_reason_stands_in_the_report_and_not_in_the_client_s(
+    maker: Maker, studio: Studio
+) -> None:
+    """A client learns that a person approved it, not in which words."""
+    night_of(maker, sh0010=(T.HELD,))
+    approve(studio, "sh0010", 1, why="<b>good enough</b> for them")
+    with Ledger(studio.ledger_path) as ledger:
+        report = build_night_report(ledger, NIGHT)
+    page = render_page(report, maker.root)
+    assert "approved by a person: &lt;b&gt;good enough&lt;/b&gt; for them" in page
+    safe = render_page(client_safe(report), maker.root)
+    assert "good enough" not in safe
+    assert '<p class="by-hand">approved by a person</p>' in safe
