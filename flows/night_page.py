@@ -89,6 +89,7 @@ class NightPage:
         if queue:
             text = f"# The queue of {night}\n\n- [What comes next, and its priority]({queue})\n"
             await self._put("markdown", f"rushes-{night}", text, "Change what comes next")
+            get_run_logger().info("Artifacts, rushes-%s: change what comes next", night)
 
     async def end(self, report: Path) -> None:
         """Links to the report and its table."""

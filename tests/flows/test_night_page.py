@@ -123,3 +123,24 @@ def test_what_is_written_is_what_is_shown() -> None:
         return seen
 
     assert asyncio.run(night()) == [[("markdown", first)], [("markdown", second)]]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_page_leads_to_the_queue_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the night's first moment on our own server; on another one nothing is promised."""
+    from prefect import flow
+
+    from flows.night_page import NightPage
+    from flows.shown import QUEUE
+
+    @flow
+    async def night() -> list[str]:
+        desk: Any = SimpleNamespace(night_id="2026-11-20")
+        page = NightPage(desk)
+        await page._begin()
+        return list(page._said)
+
+    monkeypatch.delenv(QUEUE, raising=False)
+    assert asyncio.run(night()) == []
+    monkeypatch.setenv(QUEUE, "/rushes/key/queue")
+    assert asyncio.run(night()) == ["rushes-2026-11-20"]
