@@ -12,6 +12,7 @@ from manifests.settings import Studio, load_studio
 from reports.client_safe import client_safe
 from reports.errors import IllegalTransition, LedgerBusy
 from reports.ledger import Ledger
+from reports.ledger_scores import LedgerScores
 from reports.lock import sole_writer
 from reports.morning import render_page
 from reports.night_report import build_night_report
@@ -151,6 +152,17 @@ def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
         (need,) = build_night_report(ledger, NIGHT).needs
     assert need.words == "a person approved it, and it is not delivered yet"
     assert need.remedy == "Run the same sheets again: it is finished and delivered."
+
+
+def test_limits_are_learned_from_what_a_person_approved(maker: Maker, studio: Studio) -> None:
+    """The measured numbers of that take speak for wider limits, as those of any approved one."""
+    night_of(maker, sh0010=(T.REJECTED, T.HELD))
+    approve(studio, "sh0010", 1, why="")
+    with LedgerScores(studio.ledger_path) as scores:
+        assert {clip.take_id: clip.approved for clip in scores.judged_clips()} == {
+            "shots/1/t1": True,
+            "shots/1/t2": False,
+        }
 
 
 def test_the_reason_stands_in_the_report_and_not_in_the_client_s(
