@@ -1,4 +1,7 @@
-"""The page on which people set priorities: what it shows, what it does, and for whom."""
+"""The page on which people set priorities: what it shows, what it does, and for whom.
+
+Slow, since each has a sheet, a plan and a ledger of its own.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ from tasks.control import read_control
 from tasks.night_book import begin as begin_night
 from tasks.plan import make_plan
 from tasks.sheets import load_sheets
+
+pytestmark = pytest.mark.slow
 
 SHOTS = [
     {"shot": "sh010"},
