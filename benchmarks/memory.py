@@ -267,8 +267,7 @@ def _shrink() -> tuple[tuple[int, int, int], ...]:
     return sizes
 
 
-def main() -> None:
-    """Run everything and write the results as they come."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory_h200.json"))
     parser.add_argument("--parts", nargs="+", default=["phases", "ladder", "steps", "narrow"])
@@ -276,11 +275,37 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=1e9, help="GiB; no cap above it is tried")
     parser.add_argument("--limit", type=float, default=1e9, help="seconds; no part begins later")
     parser.add_argument("--tiny", action="store_true", help="tiny shapes on a CPU: a rehearsal")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def _model(kind: str, folder: Path, device: torch.device) -> RandomWan:
+    """A model of that kind with random weights."""
+    boundary = 0.9 if "a14b" in kind else None
+    request = LoadRequest(
+        model=ModelRef(name=kind, family="wan", location=str(folder)),
+        precision="bfloat16",
+        vae_precision="float32",
+        device=str(device),
+        image_to_video="i2v" in kind,
+        boundary=boundary,
+    )
+    return RandomWan(random_pipe(kind, device), request, boundary=boundary)
+
+
+def _measured(part: dict[str, Any], name: str, work: Callable[[], Any]) -> None:
+    """What a part measures. One that fails must not cost the others: a card is lent for minutes."""
+    try:
+        part[name] = work()
+    except Exception:
+        part[name] = {"failed": traceback.format_exc()}
+        traceback.print_exc()
+
+
+def main() -> None:
+    """Run everything and write the results as they come."""
+    arguments = _arguments()
     device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    sizes: tuple[tuple[int, int, int], ...] = SIZES
-    if arguments.tiny:
-        sizes = _shrink()
+    sizes = _shrink() if arguments.tiny else SIZES
     results: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
@@ -298,16 +323,7 @@ def main() -> None:
     caps = runs_of(sizes[0], most=arguments.most)
     for kind in arguments.kinds:
         folder = write_folder(kind, root / "models")
-        pipe = random_pipe(kind, device)
-        request = LoadRequest(
-            model=ModelRef(name=kind, family="wan", location=str(folder)),
-            precision="bfloat16",
-            vae_precision="float32",
-            device=str(device),
-            image_to_video="i2v" in kind,
-            boundary=0.9 if "a14b" in kind else None,
-        )
-        model = RandomWan(pipe, request, boundary=0.9 if "a14b" in kind else None)
+        model = _model(kind, folder, device)
         print(f"{kind} built after {time.perf_counter() - begun:.0f} s", flush=True)
         part = results.setdefault(kind, {})
         with torch.inference_mode():  # the first kernel's workspaces are nobody's peak
@@ -320,17 +336,11 @@ def main() -> None:
             "narrow": partial(_ladder, kind, model, sizes[0], root, device, say, NARROW),
         }
         for name in arguments.parts:
-            if time.perf_counter() - begun > arguments.limit:
-                continue
-            try:
-                part[name] = works[name]()
-            except Exception:
-                # One part that fails must not cost the others: a card is lent for minutes.
-                part[name] = {"failed": traceback.format_exc()}
-                traceback.print_exc()
+            if time.perf_counter() - begun <= arguments.limit:
+                _measured(part, name, works[name])
         for residence in model.residences:
             residence.let_go()
-        del model, pipe
+        del model, works
         gc.collect()
     results["seconds"] = round(time.perf_counter() - begun)
     say({"seconds": results["seconds"]})

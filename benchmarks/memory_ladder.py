@@ -21,7 +21,7 @@ from manifests.stage import Concession, Recipe, Stage, StageKind
 from render import diffusers_backend
 from render.diffusers_backend import DiffusersBackend, _device_words
 from render.errors import OutOfMemory
-from render.footprint import GIB, fit
+from render.footprint import GIB, Footprint, fit
 from render.ladder import Rung
 from render.order import ModelRef, RenderOrder
 
@@ -157,66 +157,73 @@ def ladder(
 ) -> list[Any]:
     """The same take on cards of several sizes: rungs, seconds, and whether the bits are equal."""
     footprint = footprint_of(kind, root / "models" / kind, size)
-    known, nothing = footprint.room(()), dict.fromkeys(footprint.parts, 1)
     found: list[Any] = []
     whole: list[Any] = []
     for run in runs:
         _install(kind, model)
-        backend = DiffusersBackend()
         order = order_of(
             kind,
             size,
             root,
             f"{size[2]}-{run.folder}",
             device,
-            room=known if run.known else nothing,
+            room=footprint.room(()) if run.known else dict.fromkeys(footprint.parts, 1),
             concessions=run.conceded,
             rungs={_device_words(device): tuple(rung.value for rung in run.begins)},
         )
-        begun = time.perf_counter()
-        said: dict[str, Any] = {"name": run.name, "cap_gib": run.cap}
-        card = int((run.cap or 140) * GIB)
-        planned = fit(footprint, card=card, concessions=run.conceded)
-        said |= {"plan": planned.words, "planned_rungs": [rung.value for rung in planned.rungs]}
-        with capped(run.cap, device):
-            try:
-                receipt = backend.render(order, tell=lambda progress: None)
-                said |= {
-                    "estimated_gib": round(
-                        footprint.peak([Rung(rung) for rung in receipt.rungs]) / GIB, 2
-                    ),
-                    "rungs": list(receipt.rungs),
-                    "notes": list(receipt.notes),
-                    "peak_gib": round(receipt.peak_memory / GIB, 2),
-                    "load_seconds": round(receipt.load_seconds, 2),
-                    "encode_seconds": round(receipt.encode_seconds, 2),
-                    "stage_seconds": [round(stage.seconds, 2) for stage in receipt.stages],
-                    "decode_seconds": round(receipt.decode_seconds, 2),
-                    "latents": receipt.stages[-1].latents_sha256[:16],
-                    "clip": receipt.clip_sha256[:16],
-                }
-                if run.cap is None:
-                    whole = list(LAST)
-                if whole:
-                    said["frames_apart"] = _apart(whole)
-            except OutOfMemory as error:
-                said |= {"error": str(error), "phase": error.phase, "rungs": list(error.rungs)}
-        said["wall"] = round(time.perf_counter() - begun, 1)
+        said = _rendered(run, order, footprint, device)
+        if "error" not in said:
+            if run.cap is None:
+                whole = list(LAST)
+            if whole:
+                said["frames_apart"] = _apart(whole)
         for residence in model.residences:
             for part in model.components.values():
                 residence.send_away(part)
         found.append(said)
         say(said)
-        del backend
         gc.collect()
     return found
+
+
+def _rendered(
+    run: Run, order: RenderOrder, footprint: Footprint, device: torch.device
+) -> dict[str, Any]:
+    """What was planned for a take on a card of that size, and what became of it."""
+    planned = fit(footprint, card=int((run.cap or 140) * GIB), concessions=run.conceded)
+    said: dict[str, Any] = {
+        "name": run.name,
+        "cap_gib": run.cap,
+        "plan": planned.words,
+        "planned_rungs": [rung.value for rung in planned.rungs],
+    }
+    begun = time.perf_counter()
+    with capped(run.cap, device):
+        try:
+            receipt = DiffusersBackend().render(order, tell=lambda progress: None)
+            said |= {
+                "estimated_gib": round(footprint.peak(list(map(Rung, receipt.rungs))) / GIB, 2),
+                "rungs": list(receipt.rungs),
+                "notes": list(receipt.notes),
+                "peak_gib": round(receipt.peak_memory / GIB, 2),
+                "load_seconds": round(receipt.load_seconds, 2),
+                "encode_seconds": round(receipt.encode_seconds, 2),
+                "stage_seconds": [round(stage.seconds, 2) for stage in receipt.stages],
+                "decode_seconds": round(receipt.decode_seconds, 2),
+                "latents": receipt.stages[-1].latents_sha256[:16],
+                "clip": receipt.clip_sha256[:16],
+            }
+        except OutOfMemory as error:
+            said |= {"error": str(error), "phase": error.phase, "rungs": list(error.rungs)}
+    said["wall"] = round(time.perf_counter() - begun, 1)
+    return said
 
 
 def _install(kind: str, model: RandomWan) -> None:
     """Have the backend 'load' the model that is there already."""
     keep: Any = model
     keep.close = lambda: None
-    diffusers_backend.load_model = lambda request, **_: keep  # type: ignore[assignment]
+    diffusers_backend.load_model = lambda request, **_: keep  # type: ignore[attr-defined]
 
 
 LAST: list[Any] = []
