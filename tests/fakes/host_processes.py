@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from waiting import LONG
 
 from tasks.admission import Hosting
 from tasks.engine import Gate
@@ -67,7 +68,7 @@ class HostProcess:
         family = self._family()
         for process in family:
             process.kill()
-        psutil.wait_procs(family, timeout=20)
+        psutil.wait_procs(family, timeout=LONG)
         self.process.wait(20)
 
     def leave(self) -> int:

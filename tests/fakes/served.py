@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,16 +13,12 @@ from typing import Any
 
 import httpx
 import psutil
+from free_port import free_port
+from waiting import LONG
 
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
-from reports.take import ShotStatus
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from reports.take import ShotStatus, TakeStatus
 
 
 class Serve:
@@ -53,7 +48,7 @@ class Serve:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = 240.0) -> Any:
+    def wait_for(self, true: Callable[[], Any], what: str, timeout: float = LONG) -> Any:
         deadline = time.monotonic() + timeout
         while not (found := true()):
             assert time.monotonic() < deadline, f"no {what}: {self.said}"
@@ -105,8 +100,8 @@ class Serve:
         """Stop it; every process that it had must be gone with it."""
         family = self.family()
         self.process.send_signal(how)
-        code = self.process.wait(timeout=90)
-        _, alive = psutil.wait_procs(family, timeout=20)
+        code = self.process.wait(timeout=LONG)
+        _, alive = psutil.wait_procs(family, timeout=LONG)
         assert not alive, [process.cmdline() for process in alive]
         return code
 
@@ -132,6 +127,14 @@ def statuses(studio: Any) -> dict[str, ShotStatus]:
     with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
         records = ledger.shot_records(ledger.nights()[-1].id)
         return {record.shot.id: ledger.shot_status(record.id) for record in records}
+
+
+def renders(studio: Any) -> bool:
+    """Whether a take of the latest night is being rendered, as the ledger has it."""
+    with LedgerReads(studio.root / "rushes.db", must_exist=True) as ledger:
+        records = ledger.shot_records(ledger.nights()[-1].id)
+        takes = [take for record in records for take in ledger.takes_of(record.id)]
+    return any(take.status is TakeStatus.RENDERING for take in takes)
 
 
 def last_night(studio: Any) -> NightRecord:

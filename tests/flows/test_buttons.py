@@ -18,7 +18,8 @@ from uuid import uuid4
 import httpx
 import psutil
 import pytest
-from served import Serve, drop, free_port, last_night, statuses
+from free_port import free_port
+from served import Serve, drop, last_night, renders, statuses
 
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus, TakeStatus
@@ -72,7 +73,7 @@ def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
     state = httpx.get(f"{served.url}/api/flow_runs/{run}").json()["state"]
     assert state["message"].startswith("Nothing new is started")
     assert state["state_details"]["pause_timeout"] is None
-    time.sleep(6)  # what was in work is over by then
+    served.wait_for(lambda: not renders(studio), "the end of what was in work")
     begun = len(list(studio.root.glob("takes/shots/*")))
     time.sleep(4)
     assert len(list(studio.root.glob("takes/shots/*"))) == begun < 5

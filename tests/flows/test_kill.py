@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import LONG
 
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
@@ -44,8 +45,8 @@ class Run:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def wait_for(self, pattern: str, timeout: float = 120.0) -> None:
-        deadline = time.monotonic() + timeout
+    def wait_for(self, pattern: str) -> None:
+        deadline = time.monotonic() + LONG
         while not list(self.root.glob(pattern)):
             assert time.monotonic() < deadline, f"no {pattern}: {self.said}"
             assert self.process.poll() is None, f"ended before {pattern}: {self.said}"
@@ -89,8 +90,8 @@ def assert_all_delivered_once(root: Path) -> None:
             assert [take.status for take in ledger.takes_of(record.id)] == [TakeStatus.APPROVED]
 
 
-def assert_gone(processes: list[psutil.Process], seconds: float = 20.0) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+def assert_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=LONG)
     assert not alive, [process.cmdline() for process in alive]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from served import Serve, drop, last_night, statuses
+from waiting import LONG
 
 from flows.serving import serving
 from reports.ledger_reads import LedgerReads
@@ -48,7 +49,7 @@ def test_a_night_that_is_cancelled_in_prefect_keeps_what_is_done(
     assert tags["verdict"] == "approve"
     assert tags["gpu"]
     second = Serve(studio.root, dict(os.environ))
-    assert second.process.wait(timeout=60) == 2
+    assert second.process.wait(timeout=LONG) == 2
     assert f"is served by process {served.process.pid}, {served.url}" in served.said
     assert served.stop(signal.SIGINT) == 0
     assert "Traceback" not in served.said

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import LONG
 
 from flows.prefect_server import (
     PrefectServer,
@@ -89,7 +90,7 @@ def test_a_process_ends_with_the_one_that_started_it() -> None:
     process.kill()
     process.wait()
     process.stdout.close()
-    orphan.wait(timeout=10)
+    orphan.wait(timeout=LONG)
     assert not orphan.is_running()
 
 
