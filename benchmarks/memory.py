@@ -317,7 +317,7 @@ def main() -> None:
         print(json.dumps(part), flush=True)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 
-    developing.write_clip = no_clip  # type: ignore[assignment]
+    developing.write_clip = no_clip  # type: ignore[assignment, attr-defined]
     root = Path(tempfile.mkdtemp(prefix="memory-"))
     begun = time.perf_counter()
     caps = runs_of(sizes[0], most=arguments.most)

@@ -164,7 +164,7 @@ def packed(folder: Path, *, tiny: bool, say: Say) -> dict[str, Any]:
     """Whole takes from GGUF files, by the card, beside the folder's own."""
     size, layers = ("tiny", None) if tiny else ("1.3B", LAYERS)
     where = write_wan(folder / "short", size, layers=layers)
-    files = {"folder": None}
+    files: dict[str, Path | None] = {"folder": None}
     for kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_0):
         begun = time.perf_counter()
         files[kind.name] = pack(where, folder / f"{kind.name}.gguf", kind)
