@@ -20,6 +20,7 @@ from manifests.models import check_model
 from manifests.refusal import Refusal
 from manifests.settings import Studio, load_studio
 from manifests.text import suggest
+from reports.words import size_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +133,3 @@ def print_lora(lora: LoraFile, verdicts: Sequence[LoraVerdict], console: Console
         console.print(told, highlight=False, soft_wrap=True)
         if verdict.remedy is not None:
             console.print(f"    {verdict.remedy}", style="yellow", highlight=False, markup=False)
-
-
-def size_words(size: int) -> str:
-    """`28.6 GB`, `3 MB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

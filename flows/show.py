@@ -15,6 +15,7 @@ from manifests.errors import Fault
 from manifests.noise import level_words
 from manifests.schedules import stage_sigmas
 from manifests.stage import Expert, Noise, Stage, StageKind
+from reports.words import size_words
 from tasks.plan import Plan
 from tasks.plan_line import PlanLine
 
@@ -58,8 +59,8 @@ def print_plan(plan: Plan, console: Console, *, zone: ZoneInfo | None = None) ->
     for basis in sorted({line.estimate.basis for line in plan.open_lines}):
         console.print(f"times from {basis}", style="dim", highlight=False)
     console.print(
-        f"One take each: {duration(plan.seconds)}, {plan.disk_bytes / 1e6:.0f} MB of "
-        f"{plan.disk_free / 1e9:.0f} GB free.",
+        f"One take each: {duration(plan.seconds)}, {size_words(plan.disk_bytes)} of "
+        f"{size_words(plan.disk_free)} free.",
         highlight=False,
     )
     if plan.refused:

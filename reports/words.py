@@ -82,6 +82,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def size_words(size: int) -> str:
+    """Bytes as `28.6 GB`, `3 MB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
 def percent(share: float) -> str:
     """A share as `25 %`."""
     return f"{share * 100:.0f} %"

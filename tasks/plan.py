@@ -21,6 +21,7 @@ from reports.fingerprint import shot_fingerprint
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus
+from reports.words import size_words
 from tasks.card_groups import Card
 from tasks.cards import cards_of
 from tasks.estimate import Estimator, disk_bytes, start_words
@@ -172,8 +173,8 @@ def disk_fault(plan: Plan, studio: Studio) -> Fault | None:
     return Fault(
         file=studio.root,
         problem=(
-            f"{plan.disk_free / 1e9:.1f} GB are free, the night may write "
-            f"{plan.disk_bytes / 1e9:.1f} GB and {studio.stop_disk_gb:g} GB are to stay free"
+            f"{size_words(plan.disk_free)} are free, the night may write "
+            f"{size_words(plan.disk_bytes)} and {studio.stop_disk_gb:g} GB are to stay free"
         ),
         remedy="free some space, or give --root on a larger disk",
     )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from manifests.settings import Studio
+from reports.words import size_words
 
 
 class Room:
@@ -34,15 +35,15 @@ class Room:
     @property
     def is_short(self) -> bool:
         """Whether nothing new may be started now."""
-        free = self._free() / 1e9
-        short = free < self._least
+        free = self._free()
+        short = free < self._least * 1e9
         if short is not self._waits:
             self._waits = short
             self._tell(self._words(free) if short else "there is room on the disk again")
         return short
 
-    def _words(self, free: float) -> str:
+    def _words(self, free: int) -> str:
         return (
-            f"the disk has {free:.1f} GB free, and {self._least:g} GB are to stay free: nothing "
-            "new is started until there is room"
+            f"the disk has {size_words(free)} free, and {self._least:g} GB are to stay free: "
+            "nothing new is started until there is room"
         )
