@@ -31,7 +31,7 @@ test: $(READY)  ## all tests, two files at a time: half of a night's test is wai
 # done once; workers that share all tests would each import all of it.
 QUICK := quick-torch quick-rest
 quick-torch: TESTS := tests/render tests/qc
-quick-rest: TESTS := tests --ignore=tests/render --ignore=tests/qc
+quick-rest: TESTS := --no-torch tests --ignore=tests/render --ignore=tests/qc
 
 check-fast: $(READY)  ## lint, contracts and the quick tests; types take longer
 	@$(MAKE) --no-print-directory --keep-going --jobs --output-sync=target $(QUICK) lint contracts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import pytest
 from hypothesis import settings
@@ -14,8 +15,18 @@ settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("rushes")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make check-fast` runs the tests that need no torch in a process without it."""
+    parser.addoption("--no-torch", action="store_true", help="refuse modules that import torch")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Modules live to the end: the collector need not look at them again and again."""
+    if session.config.getoption("--no-torch") and "torch" in sys.modules:
+        raise pytest.UsageError(
+            "a test outside tests/render and tests/qc imports torch as it is read, which takes "
+            "seconds of every quick run: import it inside the test"
+        )
     gc.collect()
     gc.freeze()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from diffusers import EulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
@@ -31,9 +30,12 @@ def test_a_flow_table_rises_to_one(shift: float) -> None:
     assert all(levels[1:] > levels[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "name"), [(EPS[0], "scaled_linear"), (EPS[1], "linear")])
 def test_an_eps_table_is_the_schedulers(noise: Noise, name: str) -> None:
     """Levels and the timesteps between them are diffusers', up to its float32."""
+    from diffusers import EulerDiscreteScheduler
+
     first, last = BETAS
     stock = EulerDiscreteScheduler(beta_start=first, beta_end=last, beta_schedule=name)
     levels = table_of(noise, shift=1.0).levels

@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_animatediff import build_tiny_animatediff
 
 from flows.show import stage_words
 from manifests.load import load_manifest
 from manifests.settings import load_studio
 from render.clip import clip_info
-from render.diffusers_backend import DiffusersBackend
-from render.families.registry import measure_footprint
 from render.order import RenderOrder
 from tasks.footprints import footprint_order
 from tasks.model_ref import model_ref
@@ -30,6 +27,11 @@ models:
 @pytest.mark.slow
 def test_a_sheet_is_checked_planned_and_rendered(tmp_path: Path) -> None:
     """Paths are the studio's, levels the motion modules', and what was planned is rendered."""
+    from tiny_animatediff import build_tiny_animatediff
+
+    from render.diffusers_backend import DiffusersBackend
+    from render.families.registry import measure_footprint
+
     build_tiny_animatediff(tmp_path / "models")
     (tmp_path / "studio.yaml").write_text(STUDIO)
     sheet = tmp_path / "shots.csv"

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from manifests.load import load_manifest
 from manifests.models import POCKET_FOLDER
 from manifests.settings import load_studio
 from manifests.wan_names import original_name
-from render.diffusers_backend import DiffusersBackend
 from render.order import RenderOrder
 from tasks.model_ref import model_ref
 
@@ -23,6 +21,10 @@ WEIGHTS = POCKET_FOLDER / "transformer" / "diffusion_pytorch_model.safetensors"
 @pytest.mark.slow
 def test_a_file_of_the_studio_is_what_the_worker_loads(tmp_path: Path) -> None:
     """The recipe names it by its hash, and other weights in it make another take."""
+    from safetensors.torch import load_file, save_file
+
+    from render.diffusers_backend import DiffusersBackend
+
     weights = {original_name(name): weight for name, weight in load_file(WEIGHTS).items()}
     save_file(weights, tmp_path / "one.safetensors")
     save_file(
