@@ -13,8 +13,9 @@ long as they cover less than half. Left out are cells in which flow has nothing 
 ways (gradient of the weaker direction, less what noise adds to it, under .7 levels a pixel; noise
 is told from the residual where it is least), and pairs between which the camera jerks by more than
 1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Range 0..; nearly all
-clean clips stay under .06. Absent where too little is left. Source of the idea, here with other constants: the
-project's reference on judging clips. Figures of this implementation: benchmarks/qc_bench.
+clean clips stay under .06. Absent where too little is left. Source of the idea, here with other
+constants: the project's reference on judging clips. Figures of this implementation:
+benchmarks/qc_bench.
 """
 
 from __future__ import annotations
