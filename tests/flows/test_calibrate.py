@@ -150,6 +150,7 @@ def test_written_limits_are_what_the_next_take_is_judged_by(
     assert set_here["flicker"].warn == load_thresholds("wan")["flicker"].warn
 
 
+@pytest.mark.slow
 def test_limits_are_never_shared_between_backbones(tmp_path: Path, rushes: Command) -> None:
     """What was learned with the random backbone does not hold for a clip measured with a trained
     one, and is not learned from together with it; the verdict says why."""
@@ -168,6 +169,7 @@ def test_limits_are_never_shared_between_backbones(tmp_path: Path, rushes: Comma
     assert (cell["approved"], cell["set_aside"], cell["limits"]) == (10, 80, [])
 
 
+@pytest.mark.slow
 def test_few_clips_write_nothing(tmp_path: Path, rushes: Command) -> None:
     """Under 50 approved clips there is nothing to write: refused in words, no file."""
     ledger_of(tmp_path, good(FEWEST - 1))
@@ -192,6 +194,7 @@ def test_the_night_that_is_being_judged_is_not_learned_from(
     assert cell["approved"] == 55
 
 
+@pytest.mark.slow
 def test_nothing_is_written_while_a_night_runs(tmp_path: Path, rushes: Command) -> None:
     """A night keeps the limits that it began with: --write waits for its end."""
     ledger_of(tmp_path, good(60))
@@ -221,6 +224,7 @@ def test_the_file_before_is_kept_and_other_cells_go_on(tmp_path: Path, rushes: C
     ]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_stops_before_a_night_begins(tmp_path: Path, rushes: Command) -> None:
     """thresholds.yaml that cannot be used is named with its fault, never passed over."""
     ledger_of(tmp_path, good(60))

@@ -64,6 +64,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_studio_whose_models_are_whole_ends_with_0(rushes: Any, root: Path) -> None:
     """Family, task, kind of reference, precision, size and licence of each; nothing of torch."""
     code, out, _ = rushes("--root", root, "--json")
@@ -152,6 +153,7 @@ def test_a_lora_is_held_against_every_model(rushes: Any, root: Path) -> None:
     assert "pocket-wan" not in out
 
 
+@pytest.mark.slow
 def test_a_lora_that_fits_nothing_ends_with_1(rushes: Any, root: Path) -> None:
     """And no LoRA at all, or no such model, is bad input."""
     layer = "lora_unet_down_blocks_0_attn1_to_q"

@@ -39,6 +39,7 @@ def mailbox() -> Iterator[tuple[str, list[dict[str, str]]]]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_night_is_told_at_its_start_and_end(mailbox: tuple[str, list[dict[str, str]]]) -> None:
     """Two messages with the night's name, the counts and where the report lies."""
     url, arrived = mailbox

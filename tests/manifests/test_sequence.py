@@ -221,6 +221,7 @@ def test_exactly_the_shots_that_reach_themselves_are_in_circles(edges):
     assert found == {f"s/{n}" for n in range(8) if n in reach[n]}
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_is_walked_without_recursion():
     """A sheet may be one line of shots, as long as a sheet can be."""
     links = [

@@ -59,6 +59,7 @@ def test_rungs_are_those_that_such_takes_were_forced_to_on_each_card(maker, rend
         assert ledger.rungs(model_id=model, **{**SIZE, "frames": 13}) == {}
 
 
+@pytest.mark.slow
 def test_a_rung_is_forgotten_after_seven_nights_with_such_takes(maker, rendering):
     """Nights on which the card rendered nothing of the kind do not count; forced to it again, it
     is remembered again."""

@@ -93,6 +93,7 @@ def test_nothing_is_loaded_from_anywhere(html):
     assert not re.search(r"@import|url\(", without_files)
 
 
+@pytest.mark.slow
 def test_the_policy_allows_exactly_the_pages_own_script_and_style(html):
     """The hashes in the policy are those of the inlined text; nothing else may run."""
     policy = next(a["content"] for t, a in Page(html).tags if a.get("http-equiv"))
@@ -189,6 +190,7 @@ def test_a_night_in_which_all_is_held_has_a_page(maker):
     assert page.text.count("its take was rejected".capitalize()) == 3
 
 
+@pytest.mark.slow
 def test_pictures_that_vanished_leave_a_page_that_says_so(night):
     """Without strips, previews and delivered files the page still tells everything else."""
     for path in [*night.maker.root.rglob("*.jpg"), *night.maker.root.rglob("*.mp4")]:
@@ -200,6 +202,7 @@ def test_pictures_that_vanished_leave_a_page_that_says_so(night):
     assert not any(link.endswith(".mp4") for link in page.values("href"))
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_picture_breaks_nothing(night):
     """A damaged strip is left out of the head; a browser shows it as broken where it stands."""
     for path in night.maker.root.rglob("*.jpg"):
@@ -217,6 +220,7 @@ def test_links_go_to_the_delivered_files_and_lead_there(night):
     assert all((folder / link).resolve().is_file() for link in links)
 
 
+@pytest.mark.slow
 def test_beyond_the_budget_files_are_linked(night):
     """A small budget embeds strips of what needs a person first and links the rest."""
     report = build_night_report(night.ledger, night.id)
@@ -232,6 +236,7 @@ def test_beyond_the_budget_files_are_linked(night):
     assert not [source for source in full.values("src") if not source.startswith("data:")]
 
 
+@pytest.mark.slow
 def test_stages_are_shown_behind_a_fold(night):
     """Each stage that left a strip has it, by take; one whose file is gone is left out, and a
     client sees none."""
@@ -321,6 +326,7 @@ def test_a_client_safe_report_holds_no_secret(night):
     assert not [link for link in Page(text).values("href") if link[0] not in "#rd"]
 
 
+@pytest.mark.slow
 def test_what_a_shot_waits_for_is_told_in_house_alone(night):
     """In words that name the shot, and what to do; words that came from an error may hold a path,
     so a client reads that it was not started."""
@@ -342,6 +348,7 @@ def test_what_a_shot_waits_for_is_told_in_house_alone(night):
     assert told.words == "it was not started"
 
 
+@pytest.mark.slow
 def test_writing_again_replaces_the_page_whole(night):
     """The report is made again from the ledger; no temporary file stays behind."""
     report = build_night_report(night.ledger, night.id)

@@ -103,6 +103,7 @@ def test_a_shot_waits_for_those_before_it(night: tuple[list[Card], list[Work]]) 
     assert all(ends[name] <= slot.begins for slot in book for name in slot.work.after)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(sheets())
 def test_no_night_beats_the_lower_bound(night: tuple[list[Card], list[Work]]) -> None:
@@ -126,6 +127,7 @@ def test_higher_priority_is_never_taken_later_by_the_same_card(
     assert order == sorted(order, reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(sheets())
 def test_equal_nights_are_equal(night: tuple[list[Card], list[Work]]) -> None:
@@ -158,6 +160,7 @@ def test_deadlines_that_one_card_can_keep_are_kept(dated: list[tuple[float, floa
         assert slot.work.deadline is None or slot.ends <= slot.work.deadline
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(sheets(), st.data())
 def test_what_is_dropped_is_never_taken_nor_what_comes_after_it(
@@ -181,6 +184,7 @@ def test_what_is_dropped_is_never_taken_nor_what_comes_after_it(
         dispatcher.drop(next(iter(gone)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(sheets(), cards)
 def test_cards_may_change_while_the_night_runs(

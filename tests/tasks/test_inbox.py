@@ -160,6 +160,7 @@ def test_a_changed_sheet_takes_the_place_of_the_one_before(
     assert len(list((studio.accepted_dir / "earlier").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_stills_may_come_after_the_sheet(studio: Studio, box: Inbox, clock: Clock) -> None:
     """A sheet that lacks only files waits for them, and is taken when they are there."""
     drop(studio, LATE)
@@ -290,6 +291,7 @@ def test_the_inbox_is_one_night_whatever_lies_in_it(studio: Studio) -> None:
 AFTER = "shot,source,after\nsh010,still.png,monday/sh010\n"
 
 
+@pytest.mark.slow
 def test_a_sheet_waits_for_another_whose_shots_it_names(
     studio: Studio, box: Inbox, clock: Clock
 ) -> None:
