@@ -30,6 +30,8 @@ from render.order import Gang
 TRANSFORMERS = ("transformer", "transformer_2")
 """The modules whose tokens are spread."""
 
+_LOST = ("gloo", "Connection closed", "Connection reset", "Wait timeout")
+
 
 @dataclass(frozen=True, slots=True)
 class _Velocity:
@@ -243,8 +245,8 @@ def _leave(device: torch.device, *, well: bool) -> None:
 
 
 def _is_lost_peer(error: Exception) -> bool:
-    """gloo names a lost peer in a bare RuntimeError."""
-    return any(words in str(error) for words in ("gloo", "Connection closed", "Connection reset"))
+    """gloo names a lost peer in a bare RuntimeError, and so one that never came."""
+    return any(words in str(error) for words in _LOST)
 
 
 def _meet(gang: Gang, device: torch.device) -> None:
@@ -264,7 +266,8 @@ def _meet(gang: Gang, device: torch.device) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        init_method=gang.meeting.as_uri(),
+        # NOTE: not by its URI, whose quoted blanks torch takes for the file's name.
+        store=dist.FileStore(str(gang.meeting), gang.size),
         rank=gang.rank,
         world_size=gang.size,
         timeout=timedelta(seconds=gang.seconds),

@@ -16,11 +16,13 @@ import pytest
 import torch
 from plain_render import render
 from safetensors.torch import load_file
+from swapping import bring_swapped
 from torch import distributed as dist
 
 from manifests.stage import Sampler, Stage, StageKind
 from render.diffusers_backend import DiffusersBackend
 from render.errors import WorkerLost
+from render.memory import Residence
 from render.order import Gang, Receipt, RenderOrder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,8 +49,8 @@ def _second_rank(order: RenderOrder, folder: Path, *words: str) -> Iterator[Any]
         process.communicate()
 
 
-def _gang(order: RenderOrder, folder: Path, *, seconds: float = 120.0) -> RenderOrder:
-    meeting = folder / "meeting"
+def _gang(order: RenderOrder, folder: Path, *, seconds: float = 600.0) -> RenderOrder:
+    meeting = folder / "meeting"  # however busy the machine is: the other rank imports torch first
     return replace(order, gpus=2, gang=Gang(size=2, rank=0, meeting=meeting, seconds=seconds))
 
 
@@ -71,12 +73,44 @@ def test_two_ranks_make_the_take_of_one(order_for: OrderFor, tmp_path: Path) -> 
     order = _gang(replace(alone, folder=tmp_path / "together"), tmp_path)
     with _second_rank(order, tmp_path) as other:
         receipt = render(order, backend)
-        assert other.wait(timeout=60) == 0
+        assert other.wait(timeout=600) == 0
     for mine, theirs in zip(_latents(receipt), expected, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=2e-5)
     again = render(replace(alone, folder=tmp_path / "again"), backend)
     assert all(map(torch.equal, _latents(again), expected))
     assert not receipt.notes
+
+
+@pytest.mark.slow
+def test_two_ranks_that_swap_blocks_make_the_same_take(
+    order_for: OrderFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the hooks that swap blocks beside those that spread tokens, laid in either order: each
+    block still sees half of the tokens, and every bit is that of ranks that swap nothing."""
+    seen: list[int] = []
+
+    def together(name: str, backend: DiffusersBackend, *words: str) -> list[torch.Tensor]:
+        (tmp_path / name).mkdir()
+        asked = order_for("t2v-2.1", folder=tmp_path / name / "take")
+        order = _gang(asked, tmp_path / name)
+        with _second_rank(order, tmp_path / name, *words) as other:
+            receipt = render(order, backend)
+            assert other.wait(timeout=600) == 0
+        return _latents(receipt)
+
+    expected = together("plain", DiffusersBackend())
+    monkeypatch.setattr(Residence, "bring", bring_swapped)
+    alone = DiffusersBackend()
+    render(order_for("t2v-2.1", folder=tmp_path / "alone"), alone)
+    model: Any = alone._model
+    net = model._pipe.transformer
+    first = net.blocks[0].norm1  # inside the block, whose own forward spreads the tokens
+    first.register_forward_pre_hook(lambda norm, given: seen.append(given[0].shape[1]))
+    for name, backend in (("spread, then swapped", DiffusersBackend()), ("the reverse", alone)):
+        swapped = together(name, backend, "swap")
+        assert all(map(torch.equal, swapped, expected)), name
+    whole = net.patch_embedding(torch.zeros(model.latent_shape(width=32, height=32, frames=5)))
+    assert set(seen) == {whole.flatten(2).shape[2] // 2}
 
 
 @pytest.mark.slow
@@ -99,6 +133,13 @@ def test_tokens_that_cannot_be_shared_are_rendered_by_the_leader_alone(
     receipt = render(_gang(order, tmp_path), backend)
     assert receipt.notes == ("gpus 2: rendered on one card (3 tokens cannot be shared by 2 cards)",)
     backend.lend(replace(_gang(order, tmp_path), folder=tmp_path / "b"))
+
+
+def test_a_rank_that_never_comes_is_lost_by_name(order_for: OrderFor, tmp_path: Path) -> None:
+    """The leader waits its time and no longer, and a new worker may try again."""
+    order = _gang(order_for("t2v-2.1"), tmp_path, seconds=0.5)
+    with pytest.raises(WorkerLost, match="another rank of the take was lost"):
+        render(order, DiffusersBackend())
 
 
 def test_a_process_that_is_still_in_a_gang_wants_a_new_worker(
