@@ -26,7 +26,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows.control import set_priority
-from manifests.errors import BadInput
+from manifests.errors import BadInput, RushesError
 from manifests.settings import load_studio
 from reports.ledger_reads import LedgerReads
 from reports.records import ShotRecord
@@ -82,7 +82,8 @@ class Queue:
 def queue_of(root: Path) -> Queue:
     """The shots of the latest night that wait, as they come, then those that have begun.
 
-    Raises BadInput where the settings, or what people have said, cannot be read.
+    Raises BadInput where the settings, or what people have said, cannot be read, and what the
+    ledger raises where that cannot be.
     """
     studio = load_studio(root)
     if not studio.ledger_path.exists():
@@ -162,15 +163,18 @@ class _Page:
             except _Refused as error:
                 status, fault = error.status, str(error)
             except BadInput as error:
-                status, fault = 400, "\n".join(map(str, error.faults))
+                status, fault = 400, str(error)
+            except (RushesError, OSError) as error:
+                status, fault = 500, str(error)
         said = request.query_params.get("said", "")
         text, readable = await asyncio.to_thread(self._shown, said, fault)
         return HTMLResponse(text, status if readable else 500, headers=self._headers)
 
     async def _say(self, request: Request) -> str:
-        """Do what a form says; the shot that it speaks of. Raises _Refused, BadInput."""
+        """Do what a form says; the shot it speaks of. Raises _Refused, RushesError, OSError."""
         form = await _form_of(request)
-        if not secrets.compare_digest(form.get("token", ""), self._token):
+        # NOTE: as bytes: of text it compares ASCII alone, and raises for the rest.
+        if not secrets.compare_digest(form.get("token", "").encode(), self._token.encode()):
             raise _Refused(403, "This page was older than the server: set it again here.")
         shot, wish = form.get("shot", ""), form.get("do", "set")
         number = await asyncio.to_thread(self._wished, wish, form.get("number", ""))
@@ -195,9 +199,9 @@ class _Page:
         readable = True
         try:
             queue = queue_of(self._root)
-        except BadInput as error:
+        except (RushesError, OSError) as error:
             queue, readable = Queue(night=None), False
-            fault = "\n".join([fault, *map(str, error.faults)]).strip()
+            fault = f"{fault}\n{error}".strip()
         template = self._environment.get_template("queue.html.j2")
         night = queue.night
         text = template.render(

@@ -142,7 +142,8 @@ def test_another_page_cannot_send_a_form(night: Path) -> None:
     page = browser(night)
     fields = {"shot": "shots/sh010", "number": "9", "do": "set"}
     assert page.post(PATH, data=fields).status_code == 403
-    assert page.post(PATH, data={**fields, "token": "guessed"}).status_code == 403
+    for token in ("guessed", "é", "\ufffd"):
+        assert page.post(PATH, data={**fields, "token": token}).status_code == 403
     for site in ("cross-site", "same-site"):
         assert press(page, "set", "shots/sh010", "9", **{"sec-fetch-site": site}).status_code == 403
     fields["token"] = word_of(page)
@@ -175,10 +176,11 @@ def test_the_page_loads_nothing_and_is_framed_by_nobody(night: Path) -> None:
 
 
 def test_a_root_without_nights_says_so(tmp_path: Path) -> None:
-    """And a number that is sent all the same is refused."""
-    page = browser(tmp_path)
-    assert "no night has run here" in page.get(PATH).text
-    assert "No shot waits" in page.get(PATH).text
+    """There is no row, and no ledger is made by looking."""
+    text = browser(tmp_path).get(PATH).text
+    assert "no night has run here" in text
+    assert "No shot waits" in text
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_read_is_named(night: Path) -> None:
@@ -190,6 +192,14 @@ def test_what_cannot_be_read_is_named(night: Path) -> None:
     assert "cannot be read" in answer.text
     with pytest.raises(BadInput):
         queue_of(night)
+
+
+def test_a_ledger_that_cannot_be_read_is_named(night: Path) -> None:
+    """As everywhere else, in place of a page of the server's that says nothing."""
+    load_studio(night).ledger_path.write_bytes(b"no ledger" * 1000)
+    answer = browser(night).get(PATH)
+    assert answer.status_code == 500
+    assert "rushes.db" in answer.text
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
