@@ -267,7 +267,7 @@ def _meet(gang: Gang, device: torch.device) -> None:
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
         # NOTE: not by its URI, whose quoted blanks torch takes for the file's name.
-        store=dist.FileStore(str(gang.meeting), gang.size),
+        store=dist.FileStore(str(gang.meeting), gang.size),  # type: ignore[attr-defined]
         rank=gang.rank,
         world_size=gang.size,
         timeout=timedelta(seconds=gang.seconds),
