@@ -16,7 +16,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,18 +177,17 @@ class _Page:
         if not secrets.compare_digest(form.get("token", "").encode(), self._token.encode()):
             raise _Refused(403, "This page was older than the server: set it again here.")
         shot, wish = form.get("shot", ""), form.get("do", "set")
-        number = await asyncio.to_thread(self._wished, wish, form.get("number", ""))
+        number = await asyncio.to_thread(self._wished, wish, shot, form.get("number", ""))
         await asyncio.to_thread(set_priority, self._root, shot, number)
         return shot
 
-    def _wished(self, wish: str, number: str) -> int | None:
+    def _wished(self, wish: str, shot: str, number: str) -> int | None:
         """The priority that is wished for; None: its sheet's."""
         match wish:
             case "sheet":
                 return None
             case "first":
-                holds = [row.holds for row in queue_of(self._root).rows]
-                return min(MOST, max(holds, default=0) + 1)
+                return _above_all(queue_of(self._root).rows, shot)
             case "set" if _NUMBER.fullmatch(number) and -MOST <= int(number) <= MOST:
                 return int(number)
             case _:
@@ -225,6 +224,14 @@ class _Page:
             "Referrer-Policy": "same-origin",
             "Cache-Control": "no-store",
         }
+
+
+def _above_all(rows: Sequence[Row], shot: str) -> int:
+    """A priority above all others'; what is first already keeps its own. Raises _Refused."""
+    number = max((row.holds + (row.key != shot) for row in rows), default=0)
+    if number > MOST:
+        raise _Refused(400, f"Another shot has {MOST}, the highest there is: give it less first.")
+    return number
 
 
 async def _form_of(request: Request) -> dict[str, str]:

@@ -119,6 +119,20 @@ def test_first_is_above_all_that_wait(night: Path) -> None:
     assert said(night) == {"shots/sh030": 7}
 
 
+def test_what_is_first_already_stays_as_it_is(night: Path) -> None:
+    """Pressed twice, its number does not grow; nothing can be before the highest number, and that
+    is said instead of a tie."""
+    page = browser(night)
+    for _ in range(2):
+        press(page, "first", "shots/sh010")
+    assert said(night) == {"shots/sh010": 6}
+    press(page, "set", "shots/sh010", "1000000")
+    answer = press(page, "first", "shots/sh030")
+    assert answer.status_code == 400
+    assert "Another shot has 1000000, the highest there is" in answer.text
+    assert said(night) == {"shots/sh010": 1_000_000}
+
+
 @pytest.mark.parametrize("number", ["", "soon", "1.5", "1e3", "1000001", "-1000001", "９", "1 2"])
 def test_what_is_no_priority_is_refused_in_words(night: Path, number: str) -> None:
     """On the page itself, and nothing is changed."""
