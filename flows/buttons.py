@@ -86,15 +86,19 @@ class Buttons:
 
     async def until_cancelled(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the night's work, as far as it gets before a cancel that nobody else carries out."""
-        doing, late = asyncio.create_task(work), asyncio.create_task(_set(self._late))
+        doing, late = asyncio.create_task(work), asyncio.create_task(self._late.wait())
         try:
             await asyncio.wait([doing, late], return_when=asyncio.FIRST_COMPLETED)
         finally:
             late.cancel()
             cut = doing.cancel()
-            await asyncio.gather(doing, return_exceptions=True)
+            (came,) = await asyncio.gather(doing, return_exceptions=True)
         if cut:
-            get_run_logger().warning("ended: Prefect's runner did not end it")
+            log = get_run_logger()
+            log.warning("ended: Prefect's runner did not end it")
+            if isinstance(came, Exception):
+                # The night ends all the same, with its report; what broke meanwhile is not lost.
+                log.error("the work that was cut broke", exc_info=came)
             with suppress(HTTPError, PrefectException):
                 await self._settle_shots()
         else:
@@ -214,10 +218,6 @@ async def end_state(run_id: UUID, state: State[Any]) -> State[Any]:
             if _is_cancelling(await client.read_flow_run(run_id)):
                 return Cancelled(message=state.message)
     return state
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
 
 
 def _hear_no_stop() -> None:
