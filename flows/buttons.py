@@ -42,6 +42,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
+from manifests.errors import RushesError
 from tasks.control import cancel_shots, change_control, shot_key
 from tasks.desk import Desk
 from tasks.night_book import CANCELLED
@@ -119,11 +120,17 @@ class Buttons:
                     await following
 
     async def _follow(self) -> None:
+        told = ""
         try:
             while True:
-                # A server that is away is asked again: the night does not wait for it.
-                with suppress(HTTPError, PrefectException):
-                    await self.look()
+                try:
+                    # A server that is away is asked again: the night does not wait for it.
+                    with suppress(HTTPError, PrefectException):
+                        await self.look()
+                except (RushesError, OSError) as error:
+                    # What was said could not be kept (a full disk): the next look tries again.
+                    if told != (told := str(error)):
+                        get_run_logger().warning("not heard yet: %s", told)
                 await asyncio.sleep(LOOK_EVERY)
         except Exception:
             get_run_logger().exception("the buttons of this page are not heard any more")

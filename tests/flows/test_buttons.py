@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ import psutil
 import pytest
 from free_port import free_port
 from served import Serve, drop, last_night, renders, statuses
+from waiting import in_time
 
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus, TakeStatus
@@ -207,3 +210,57 @@ def test_a_page_that_a_person_deleted_costs_its_words_alone() -> None:
     from flows.buttons import settle
 
     asyncio.run(settle(uuid4(), "over"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_cannot_be_kept_now_is_heard_later() -> None:
+    """A disk that is full when a button is pressed does not end the listening to the page."""
+    from prefect import flow
+
+    from flows.buttons import Buttons
+
+    class Pressed(Buttons):
+        def __init__(self) -> None:
+            super().__init__(SimpleNamespace(), uuid4())  # type: ignore[arg-type]
+            self.looks, self.heard = 0, asyncio.Event()
+
+        async def look(self) -> None:
+            self.looks += 1
+            if self.looks == 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.heard.set()
+
+    @flow
+    async def night() -> None:
+        buttons = Pressed()
+        async with buttons.followed():
+            await buttons.heard.wait()
+
+    in_time(night())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_night_is_cut_where_nobody_else_ends_it_and_what_breaks_it_is_raised() -> None:
+    """The first also where its work breaks while it is cut: the report follows all the same."""
+    from prefect import flow
+
+    from flows.buttons import Buttons
+
+    async def breaks_when_cut() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def breaks() -> None:
+        raise KeyError("a fault of ours")
+
+    @flow
+    async def night() -> None:
+        buttons = Buttons(SimpleNamespace(), uuid4())  # type: ignore[arg-type]
+        asyncio.get_running_loop().call_soon(buttons._late.set)
+        await buttons.until_cancelled(breaks_when_cut())
+        with pytest.raises(KeyError):
+            await Buttons(SimpleNamespace(), uuid4()).until_cancelled(breaks())  # type: ignore[arg-type]
+
+    in_time(night())
