@@ -35,17 +35,15 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
     """Take a shot as far as it gets tonight. Never raises for what can be written down."""
     night = desk()
     job, log = night.jobs[shot_id], get_run_logger()
-    # A shot takes three steps a take, each after a pause at most, and two at the end; more means
-    # that a step did nothing.
+    # A shot takes three steps a take and two at the end; twice as many mean that steps did nothing.
     async with BOARD.get().showing(take_id(job.manifest, shot, job.fingerprint, 1)):
         for _ in range(8 * night.studio.max_takes + 4):
             action, number = action_for(night, job)
-            if action is Action.NOTHING or cancelled(night, job):
+            if action is Action.NOTHING:
                 break
-            if action in STARTS and _nothing_new(night):
+            if action in STARTS:
                 await _while_nothing_new(night, job)
-                continue
-            if postponed(night, job, action):
+            if cancelled(night, job) or postponed(night, job, action):
                 break
             try:
                 await _step(night, job, action, number)
