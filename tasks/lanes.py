@@ -88,6 +88,8 @@ class Lanes:
         self._in_hand = Counter[str]()
         self._cards_of: dict[str, tuple[str, ...]] = {}
         """Of each shot that has a lane: the card that asked, and those that render it with that."""
+        self._lasts: dict[str, float] = {}
+        """Of each shot that has a lane: the seconds for which its cards are expected to have it."""
         self._approved = set[str]()
         """Shots that are over for what comes after them, though their lane is not given back."""
         self._busy_until: dict[str, float] = {}
@@ -184,8 +186,8 @@ class Lanes:
         self._taken -= 1
         for card in self._cards_of.pop(shot):
             self._in_hand[card] -= 1
-            if not self._in_hand[card]:
-                self._busy_until.pop(card, None)
+        del self._lasts[shot]
+        self._settle()
         if shot in self._approved:
             return
         if lane.ended is None:
@@ -253,10 +255,21 @@ class Lanes:
             self._dispatcher.lend(other, work.id)
         self._cards_of[work.id] = cards = (card.name, *others)
         pace = min(each.speed for each in self._there if each.name in cards)
-        ends = max(map(busy_until, cards)) + work.span / pace
+        self._lasts[work.id] = work.span / pace
+        ends = max(map(busy_until, cards)) + self._lasts[work.id]
         for name in cards:
             self._in_hand[name] += 1
             self._busy_until[name] = ends
+
+    def _settle(self) -> None:
+        """No card is busy for longer than if all that has a lane were begun now: what ended sooner
+        than expected would else be counted as busy to the end of the night."""
+        ends = dict.fromkeys(self._busy_until, self._clock())
+        for shot, cards in self._cards_of.items():
+            end = max(ends[card] for card in cards) + self._lasts[shot]
+            ends.update(dict.fromkeys(cards, end))
+        for card, end in ends.items():
+            self._busy_until[card] = min(self._busy_until[card], end)
 
     def _hear(self, shot: str, control: Control) -> None:
         """What a person has said of a shot that waits."""

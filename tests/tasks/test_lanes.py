@@ -244,6 +244,19 @@ def test_a_shot_on_two_cards_counts_at_both() -> None:
     assert not any(night.lanes._in_hand.values())
 
 
+def test_time_that_quick_shots_left_over_is_not_counted_as_busy() -> None:
+    """Behind many that ended sooner than expected, what is due first still counts as in time."""
+    works = [work(f"s/{n}", seconds=100.0, priority=1) for n in range(20)]
+    works += [
+        work("s/soon", seconds=10.0, deadline=400.0),
+        work("s/later", seconds=10.0, deadline=9000.0),
+        work("s/long", seconds=1000.0, priority=-1),
+    ]
+    night = Night(2, works)
+    asyncio.run(night.run())
+    assert night.order[-3:] == ["s/soon", "s/later", "s/long"]
+
+
 def test_a_shot_that_never_asks_keeps_no_lane() -> None:
     """Whether one was kept for it or not: once it is known to be gone the others go on, and what
     comes after it is told."""
