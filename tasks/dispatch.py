@@ -205,7 +205,7 @@ class Dispatcher:
         for name in sorted(self._arrival, key=self._arrival.__getitem__):
             if self._is_ready(name):
                 self._put(name)
-        self._dates.moved()
+        self._dates.know(due_times(self._works, self._order, self._followers))
 
     def set_priority(self, name: str, priority: int) -> None:
         """Move a shot that nobody has taken yet. Raises KeyError when it is taken or unknown."""
@@ -349,6 +349,7 @@ class Dispatcher:
         """Enter work into the books of what is left, or take it out."""
         self._left[self._fits(work)] += sign * work.area
         self._backlog[work.model] += sign * work.area
+        self._longest_seconds = max(self._longest_seconds, work.span)
 
     def _fits(self, work: Work) -> int:
         return next((size for size in self._sizes if size >= work.memory), self._sizes[-1])
@@ -383,7 +384,6 @@ class Dispatcher:
         for work in works:
             self._blocked[work.id] = {name for name in work.after if name not in self._done}
             self._count(work, 1)
-            self._longest_seconds = max(self._longest_seconds, work.span)
         self._dates.know(due_times(known, order, followers))
         for work in works:
             if not self._blocked[work.id]:

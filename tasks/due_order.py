@@ -56,7 +56,7 @@ class DueOrder:
         self._looks.clear()
 
     def moved(self) -> None:
-        """Priorities, cards or what is left have changed."""
+        """Priorities or what is left have changed."""
         self._stale = True
 
     def first(

@@ -263,6 +263,19 @@ def test_where_there_are_fewer_cards_than_a_shot_wants_it_gets_those() -> None:
     assert slot.ends == 40.0
 
 
+def test_when_cards_leave_what_comes_before_a_shot_on_several_is_due_sooner() -> None:
+    """That takes longer on those that stay, and its own deadline stays."""
+    works = [
+        _work("short", seconds=20.0, deadline=150.0),
+        _work("first", seconds=20.0),
+        _work("hero", seconds=175.0, cards=2, deadline=300.0, after=("first",)),
+    ]
+    dispatcher = Dispatcher(works, cards=TWINS)
+    dispatcher.set_cards(TWINS[:1])
+    book = forecast(dispatcher, cards=TWINS[:1], loads={})
+    assert [slot.work.id for slot in book] == ["first", "short", "hero"]
+
+
 def test_a_card_that_has_work_in_hand_leaves_the_last_shot_to_one_that_is_free_sooner() -> None:
     """What it took now it would begin later than the others end everything."""
     dispatcher = Dispatcher([_work("first"), _work("last")], cards=TWINS)
