@@ -264,13 +264,17 @@ def _meet(gang: Gang, device: torch.device) -> None:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    patience = timedelta(seconds=gang.seconds)
+    # NOTE: not by its URI, whose quoted blanks torch takes for the file's name. A store that is
+    # handed in keeps torch's own five minutes, unless told otherwise.
+    store = dist.FileStore(str(gang.meeting), gang.size)  # type: ignore[attr-defined]
+    store.set_timeout(patience)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        # NOTE: not by its URI, whose quoted blanks torch takes for the file's name.
-        store=dist.FileStore(str(gang.meeting), gang.size),  # type: ignore[attr-defined]
+        store=store,
         rank=gang.rank,
         world_size=gang.size,
-        timeout=timedelta(seconds=gang.seconds),
+        timeout=patience,
     )
 
 
