@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
@@ -132,7 +133,8 @@ def _as_it_is(line: ShotLine) -> str:
         return ""
     if best.record.status is TakeStatus.APPROVED:
         return ""
-    return f"rushes approve {shot_key(line.record.manifest, line.shot.id)} {best.record.number}"
+    name = shlex.quote(shot_key(line.record.manifest, line.shot.id))  # sheets may have blanks
+    return f"rushes approve {name} {best.record.number}"
 
 
 def _sentence(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from reports.ledger import Ledger
 from reports.ledger_scores import LedgerScores
 from reports.lock import sole_writer
 from reports.morning import render_page
+from reports.needs import needs_of
 from reports.night_report import build_night_report
 from reports.take import ShotStatus, TakeStatus
 from tasks.approve import approve
@@ -152,6 +155,19 @@ def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
         (need,) = build_night_report(ledger, NIGHT).needs
     assert need.words == "a person approved it, and it is not delivered yet"
     assert need.remedy == "Run the same sheets again: it is finished and delivered."
+
+
+def test_the_command_can_be_pasted_whatever_the_sheet_is_called(
+    maker: Maker, studio: Studio
+) -> None:
+    """A sheet's name may hold blanks and brackets: a shell reads `sheet/shot` as one word."""
+    night_of(maker, sh0010=(T.HELD,))
+    with Ledger(studio.ledger_path) as ledger:
+        report = build_night_report(ledger, NIGHT)
+    (line,) = report.shots
+    renamed = replace(line, record=replace(line.record, manifest="spot (2) + end"))
+    (need,) = needs_of(report.night, [renamed], ())
+    assert shlex.split(need.command) == ["rushes", "approve", "spot (2) + end/sh0010", "1"]
 
 
 def test_limits_are_learned_from_what_a_person_approved(maker: Maker, studio: Studio) -> None:
