@@ -227,6 +227,8 @@ def _check_override(
 def _problem(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"a limit has no {item['loc'][-1]!r}"
+    if item["type"] == "model_type":
+        return f"{quoted(item['input'])} is no pair of warn and fail"
     return f"{quoted(item['input'])} is no number"
 
 

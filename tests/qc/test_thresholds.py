@@ -67,17 +67,19 @@ def test_wrong_overrides_are_told_all_at_once():
         "fliker": {"fail": 1.0},
         "boiling": {"fale": 1.0},
         "blur": {"fail": "high"},
+        "banding": 3,
         "cut": {"warn": 0.5, "fail": 0.2},
     }
     with pytest.raises(BadInput) as caught:
         load_thresholds("default", overrides, where=Path("our.yaml"))
     faults = [str(fault) for fault in caught.value.faults]
-    assert len(faults) == 4
+    assert len(faults) == 5
     assert "our.yaml, column thresholds.fliker" in faults[0]
     assert "did you mean 'flicker'?" in faults[0]
     assert "thresholds.boiling.fale" in faults[1]
     assert "thresholds.blur.fail" in faults[2]
-    assert "fail at 0.2 before it warns at 0.5" in faults[3]
+    assert "3 is no pair of warn and fail" in faults[3]
+    assert "fail at 0.2 before it warns at 0.5" in faults[4]
 
 
 def test_contract_modules_leave_the_heavy_libraries_alone():
