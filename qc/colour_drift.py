@@ -12,7 +12,10 @@ k is colours that grow stronger or weaker, which is saturation's; what is left i
 over everything. The median of the vectors, not of their lengths: points that the flow let slide are
 off in all directions and cancel out. Weighted a second time by how grey and how light the points
 are, because there a cast is seen first: a gain of blue does nothing to a red bowl that fills most
-of the picture. Where all is of one colour the two cannot be told apart, and it is called drift.
+of the picture. The second reading counts only while half of the points of frame 0 are still
+followed: the grey ones among the few that a fast pan leaves may be those that slid onto something
+else, and then they agree on a cast that is none. Where all is of one colour a cast and stronger
+colours cannot be told apart, and it is called drift.
 The clip's value is the 90th percentile over frames. Range 0.., in units of Lab;
 1 is just visible side by side, 4 visible. Figures: benchmarks/qc_bench.
 """
@@ -25,7 +28,7 @@ import numpy as np
 
 from qc.colours import Colours, weighted_median
 
-VERSION = "4"
+VERSION = "5"
 _RIDGE = 10.0
 """Lab units squared: less spread of colours than this tells nothing of their strength."""
 _WEAKEST, _STRONGEST = -0.5, 1.5
@@ -36,6 +39,8 @@ _GREY = 20.0
 _LIGHT = 30.0
 """Lightness from which on a point counts fully."""
 _DARKEST = 0.1
+_HALF = 0.5
+"""Share of frame 0's points without which the grey ones do not decide alone."""
 
 
 def check(then: Colours, now: Colours) -> None:
@@ -44,9 +49,15 @@ def check(then: Colours, now: Colours) -> None:
         raise ValueError(f"colours of {then.shape} and {now.shape}: want the same (n, 3)")
 
 
-def compute(then: Colours, now: Colours) -> float:
-    """The cast over the points (n, 3) of Lab."""
+def compute(then: Colours, now: Colours, *, followed: float) -> float:
+    """The cast over the points (n, 3) of Lab; they are the share `followed` (0..1) of frame 0's.
+
+    Raises:
+        ValueError: the colours are not (n, 3) both, or `followed` is no share.
+    """
     check(then, now)
+    if not 0 <= followed <= 1:
+        raise ValueError(f"{followed} of the points followed: want 0..1")
     before, change = then[:, 1:], (now - then)[:, 1:]
     spread, moved = before - np.median(before, axis=0), change - np.median(change, axis=0)
     far = np.hypot(moved[:, 0], moved[:, 1])
@@ -54,11 +65,13 @@ def compute(then: Colours, now: Colours) -> float:
     joint = float((spread[used] * moved[used]).sum())
     slope = joint / (float((spread[used] ** 2).sum()) + _RIDGE * int(used.sum()))
     left = change - np.clip(slope, _WEAKEST, _STRONGEST) * before
-    cast = np.median(left, axis=0)
+    cast = float(np.hypot(*np.median(left, axis=0)))
+    if followed < _HALF:
+        return cast
     light = np.clip(then[:, 0] / _LIGHT, _DARKEST, 1)
     weights = light / (1 + (before**2).sum(axis=1) / _GREY**2)
     grey = weighted_median(left[:, 0], weights), weighted_median(left[:, 1], weights)
-    return float(max(np.hypot(cast[0], cast[1]), np.hypot(*grey)))
+    return max(cast, float(np.hypot(*grey)))
 
 
 def reduce(values: Sequence[float]) -> dict[str, float]:

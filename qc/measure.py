@@ -295,7 +295,8 @@ class _Pass:
             now = colours.at_points(frame.rgb, self._tracker.now)
             both = colours.matched(self._reference, now, self._tracker.alive)
             if both is not None:
-                self._drift.append(colour_drift.compute(*both))
+                followed = float(self._tracker.alive.mean())
+                self._drift.append(colour_drift.compute(*both, followed=followed))
                 self._saturation.append(saturation.compute(*both))
         self._sharpness.add(frame, self._tracker)
         if self._identity is not None:

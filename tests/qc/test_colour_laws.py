@@ -28,7 +28,7 @@ def test_a_cast_over_everything_is_its_length(seed, cast):
     """All points pushed one way in (a, b): drift is how far, and none is 0."""
     then = points(seed)
     now = then + np.array([0, *cast], np.float32)
-    assert colour_drift.compute(then, now) == pytest.approx(np.hypot(*cast), abs=1e-3)
+    assert colour_drift.compute(then, now, followed=1.0) == pytest.approx(np.hypot(*cast), abs=1e-3)
 
 
 @settings(deadline=None, max_examples=examples(40))
@@ -39,7 +39,7 @@ def test_stronger_colours_are_no_cast(seed, gain):
     now = then * np.array([1, gain, gain], np.float32)
     # Less than a tenth of how far the colours moved: the ridge holds some of it back.
     moved = abs(gain - 1) * float(np.hypot(then[:, 1], then[:, 2]).mean())
-    assert colour_drift.compute(then, now) <= 0.1 * moved + 1e-3
+    assert colour_drift.compute(then, now, followed=1.0) <= 0.1 * moved + 1e-3
 
 
 @settings(deadline=None, max_examples=examples(40))
@@ -50,7 +50,7 @@ def test_points_that_slid_are_no_drift(seed, share):
     now = then.copy()
     slid = np.random.default_rng(seed + 1).random(len(then)) < share
     now[slid] = points(seed + 2, count=int(slid.sum()), spread=40.0)
-    assert colour_drift.compute(then, now) < 2.5
+    assert colour_drift.compute(then, now, followed=1.0) < 2.5
     assert abs(saturation.compute(then, now)) < 0.12
 
 
@@ -81,5 +81,30 @@ def test_a_cast_is_seen_where_a_picture_has_its_grey_parts():
     then = np.repeat(np.concatenate([red, grey]), [70, 30], axis=0).astype(np.float32)
     now = then.copy()
     now[70:] += np.array([0, 4, -9], np.float32)
-    assert colour_drift.compute(then, now) > 8
-    assert colour_drift.compute(then, then) == 0
+    assert colour_drift.compute(then, now, followed=1.0) > 8
+    assert colour_drift.compute(then, then, followed=1.0) == 0
+
+
+def test_grey_parts_decide_alone_only_while_half_of_the_picture_is_followed():
+    """Of a red picture of which a fifth is left, grey points that slid are no cast."""
+    red, grey = np.array([[45.0, 65.0, 50.0]]), np.array([[60.0, 1.0, 1.0]])
+    then = np.repeat(np.concatenate([red, grey]), [70, 30], axis=0).astype(np.float32)
+    slid = then.copy()
+    slid[70:] += np.array([0, 4, -9], np.float32)
+    assert colour_drift.compute(then, slid, followed=0.5) > 8
+    assert colour_drift.compute(then, slid, followed=0.21) < 1
+
+
+def test_a_cast_over_everything_is_seen_in_what_little_is_left():
+    """Where most of the picture was lost, a cast that all points agree on is still one."""
+    then = points(3, count=60)
+    now = then + np.array([0, 4, -9], np.float32)
+    assert colour_drift.compute(then, now, followed=0.1) == pytest.approx(np.hypot(4, 9), abs=1e-3)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_what_is_no_share_of_points_is_refused(share):
+    """Shares lie from none to all."""
+    then = points(4)
+    with pytest.raises(ValueError, match="of the points followed"):
+        colour_drift.compute(then, then, followed=share)
