@@ -35,14 +35,25 @@ class Room:
     @property
     def is_short(self) -> bool:
         """Whether nothing new may be started now."""
-        free = self._free()
-        short = free < self._least * 1e9
+        words = self._why_not()
+        short = words is not None
         if short is not self._waits:
             self._waits = short
-            self._tell(self._words(free) if short else "there is room on the disk again")
+            self._tell(words or "there is room on the disk again")
         return short
 
-    def _words(self, free: int) -> str:
+    def _why_not(self) -> str | None:
+        """Why nothing new may be started now, in words; None: it may."""
+        try:
+            free = self._free()
+        except OSError as error:
+            # A share that is away for a moment: every shot that asks would else fail for good.
+            return (
+                f"the disk does not say how much is free ({error}): nothing new is started until "
+                "it does"
+            )
+        if free >= self._least * 1e9:
+            return None
         return (
             f"the disk has {size_words(free)} free, and {self._least:g} GB are to stay free: "
             "nothing new is started until there is room"

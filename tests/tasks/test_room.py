@@ -36,6 +36,26 @@ def test_the_disk_of_the_root_is_asked(tmp_path: Path) -> None:
     assert not Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append).is_short
 
 
+def test_a_disk_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
+    """A share may be away for a moment; the shot that asks must not fail by it."""
+    told: list[str] = []
+    answers = iter([OSError(5, "Input/output error"), 3 * GB])
+
+    def free() -> int:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    room = Room(Studio(root=tmp_path, stop_disk_gb=2), tell=told.append, free=free)
+    assert [room.is_short, room.is_short] == [True, False]
+    assert told == [
+        "the disk does not say how much is free ([Errno 5] Input/output error): nothing new is "
+        "started until it does",
+        "there is room on the disk again",
+    ]
+
+
 @given(st.lists(st.integers(0, 4 * GB), max_size=30))
 def test_what_is_told_alternates(asked: list[int]) -> None:
     """Short, enough, short, enough: never the same twice running, and never enough first."""
