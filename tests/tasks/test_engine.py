@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import in_time
 
 from tasks.engine import Engine
 
@@ -76,4 +77,4 @@ def test_a_killed_worker_is_gone_when_its_process_is(tmp_path: Path) -> None:
             cluster.nanny.process.kill()
             await noticing
 
-    asyncio.run(asyncio.wait_for(killed(), 30))
+    in_time(killed())

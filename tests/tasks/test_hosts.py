@@ -17,7 +17,7 @@ import pytest
 from free_port import free_port
 from host_processes import HERE, HostProcess, hosting, hostless_pool
 from plain_order import plain_order
-from waiting import in_time, until
+from waiting import LONG, in_time, until
 
 from render.errors import CardsBlocked, MachineFailure, WorkerLost
 from render.order import Receipt
@@ -163,7 +163,7 @@ def test_a_host_leaves_while_its_workers_start(hosts: Hosts, tmp_path: Path) -> 
         await until(lambda: len(_processes(host)) > 1)
         family = _processes(host)
         assert await asyncio.to_thread(host.leave) == 0
-        assert not psutil.wait_procs(family, timeout=10)[1]
+        assert not psutil.wait_procs(family, timeout=LONG)[1]
         assert "left before its workers were up" in host.said
         assert "joined" not in host.said
         await until(lambda: "a left before its workers were up" in news)
