@@ -7,7 +7,6 @@ from pathlib import Path
 
 from manifests.errors import BadInput, Fault
 from manifests.refusal import Refusal
-from manifests.sequence import shot_key
 from manifests.settings import Studio
 from manifests.text import suggest
 from reports.ledger import Ledger
@@ -16,6 +15,7 @@ from reports.lock import sole_writer
 from reports.records import ShotRecord, TakeRecord
 from reports.take import ShotStatus, TakeStatus
 from tasks.judge_take import best_take
+from tasks.queue import key_of
 
 
 def approve(studio: Studio, name: str, number: int | None, *, why: str) -> tuple[str, TakeRecord]:
@@ -31,22 +31,18 @@ def approve(studio: Studio, name: str, number: int | None, *, why: str) -> tuple
         raise BadInput([refusal.at(path)])
     with sole_writer(path), Ledger(path) as ledger:
         night, record = _find(ledger, name, path)
-        key = shot_key(record.manifest, record.shot.id)
         _check_held(ledger, record, path)
         take = _choose(ledger.takes_of(record.id), number, path=path)
         words = f"approved by a person: {why}" if why else "approved by a person"
         ledger.approved_by_hand(take.take_id, night=night, words=words)
-        return key, ledger.take(take.take_id)
+        return key_of(record), ledger.take(take.take_id)
 
 
 def _find(ledger: LedgerReads, name: str, path: Path) -> tuple[str, ShotRecord]:
     """The shot of that name in the latest night that had one."""
     known: set[str] = set()
     for night in reversed(ledger.nights()):
-        found = {
-            shot_key(record.manifest, record.shot.id): record
-            for record in ledger.shot_records(night.id)
-        }
+        found = {key_of(record): record for record in ledger.shot_records(night.id)}
         meant = [key for key, record in found.items() if name in (key, record.shot.id)]
         if len(meant) > 1:
             raise _fault(path, f"{name!r} names {len(meant)} shots", f"write {' or '.join(meant)}")
