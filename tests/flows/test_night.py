@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,46 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_night import ledger, night_of, run, statuses
 from fake_pool import FakePool
 
 from manifests.errors import BadInput
-from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 
 FROZEN = {"frozen": 1.0}
-
-
-async def run(
-    sheet: Path, root: Path, pool: FakePool, *, skip_bad: bool = False, now: bool = False
-) -> dict[str, Any]:
-    from flows.night import POOL, night
-
-    token = POOL.set(lambda _studio, _listener: pool)
-    try:
-        return await night(manifests=[sheet], root=root, skip_bad=skip_bad, now=now)
-    finally:
-        POOL.reset(token)
-
-
-def night_of(
-    studio: Any, rows: list[dict[str, Any]], pool: FakePool, *, now: bool = False
-) -> dict[str, Any]:
-    import asyncio
-
-    return asyncio.run(run(studio.sheet(rows), studio.root, pool, now=now))
-
-
-def ledger(studio: Any) -> LedgerReads:
-    return LedgerReads(studio.root / "rushes.db", must_exist=True)
-
-
-def statuses(studio: Any, shot: str) -> list[str]:
-    with ledger(studio) as book:
-        last = book.nights()[-1]
-        (record,) = [each for each in book.shot_records(last.id) if each.shot.id == shot]
-        return [take.status.value for take in book.takes_of(record.id)]
 
 
 def test_a_good_shot_is_delivered_with_its_sidecar(studio: Any) -> None:
@@ -310,122 +278,6 @@ def test_what_becomes_of_a_card_is_in_the_ledger_the_status_and_the_report(studi
     assert event.words == "Card #1 renders no more takes tonight"
     assert night_status(studio.root)["cards"] == [event.words]
     assert event.words in Path(result["report"]).read_text()
-
-
-class Meddled(FakePool):
-    """A pool with one lane; while the first shot renders, a person says something."""
-
-    lanes = 1
-
-    def __init__(self, said: Callable[[], None], **more: Any) -> None:
-        super().__init__(**more)
-        self._said: Callable[[], None] | None = said
-
-    async def render(self, order: Any, **more: Any) -> Any:
-        if self._said is not None:
-            self._said()
-            self._said = None
-        return await super().render(order, **more)
-
-
-def test_a_person_can_cancel_and_reorder_while_the_night_runs(studio: Any) -> None:
-    """One shot is put first, one is cancelled: the rest keeps the plan's order, and the next
-    night renders what was cancelled."""
-    from flows.control import cancel, set_priority
-
-    def said() -> None:
-        set_priority(studio.root, "sh040", 9)
-        cancel(studio.root, ["sh020"])
-
-    rows = [{"shot": f"sh0{n}0"} for n in range(1, 5)]
-    pool = Meddled(said)
-    result = night_of(studio, rows, pool)
-    assert [take.split("/")[1] for take in pool.rendered] == ["sh010", "sh040", "sh030"]
-    assert result["shots"]["waiting"] == 1
-    with ledger(studio) as book:
-        (event,) = book.events_of(kind=EventKind.CANCELLED)
-    assert event.words == "cancelled for this night"
-    again = FakePool()
-    night_of(studio, rows, again)
-    assert [take.split("/")[1] for take in again.rendered] == ["sh020"]
-
-
-def test_a_cancelled_night_ends_with_what_is_done(studio: Any) -> None:
-    """The shot in work is stopped after its step; the night ends, reports, and can go on later."""
-    from flows.control import cancel
-
-    rows = [{"shot": f"sh0{n}0"} for n in range(1, 4)]
-    result = night_of(studio, rows, Meddled(lambda: print(cancel(studio.root, []))))
-    assert result["shots"]["approved"] == 0
-    assert statuses(studio, "sh010") == ["rendered"]
-    assert Path(result["report"]).exists()
-    again = FakePool()
-    assert night_of(studio, rows, again)["shots"]["approved"] == 3
-    assert sorted(take.split("/")[1] for take in again.rendered) == ["sh020", "sh030"]
-
-
-def test_a_paused_night_waits_until_it_is_resumed(studio: Any) -> None:
-    """While it is paused the shot in work is finished and no other begins."""
-    from flows.control import pause
-
-    begun: list[float] = []
-
-    def said() -> None:
-        pause(studio.root, paused=True)
-        threading.Timer(2.0, lambda: (begun.append(0), pause(studio.root, paused=False))).start()
-
-    class Watching(Meddled):
-        async def render(self, order: Any, **more: Any) -> Any:
-            if order.shot == "sh020":
-                assert begun, "it began in the pause"
-            return await super().render(order, **more)
-
-    rows = [{"shot": "sh010"}, {"shot": "sh020"}]
-    assert night_of(studio, rows, Watching(said))["shots"]["approved"] == 2
-
-
-def test_a_night_that_is_cancelled_while_it_is_paused_ends(studio: Any) -> None:
-    """A pause does not keep it from hearing the rest."""
-    from flows.control import cancel, pause
-
-    def said() -> None:
-        pause(studio.root, paused=True)
-        threading.Timer(1.0, lambda: cancel(studio.root, [])).start()
-
-    result = night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], Meddled(said))
-    assert result["shots"]["waiting"] == 1
-    assert Path(result["report"]).exists()
-
-
-def test_a_night_without_room_on_the_disk_waits_for_it(
-    studio: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is in work is finished, nothing else begins until there is room; the report says so."""
-    from functools import partial
-
-    from tasks import night_book
-    from tasks.room import Room
-
-    looks = [10**12]
-
-    def free() -> int:
-        return looks.pop() if len(looks) > 1 else looks[0]
-
-    monkeypatch.setattr(night_book, "Room", partial(Room, free=free))
-
-    def fills() -> None:
-        looks.extend([10**9] * 3)  # so often it is looked at in vain
-
-    class Watching(Meddled):
-        async def render(self, order: Any, **more: Any) -> Any:
-            assert looks == [10**12], "it began without room"
-            return await super().render(order, **more)
-
-    result = night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], Watching(fills))
-    assert result["shots"]["approved"] == 2
-    assert (
-        "the disk has 1.0 GB free, and 2 GB are to stay free" in Path(result["report"]).read_text()
-    )
 
 
 def test_a_take_that_runs_over_goes_on_in_the_next_night(
