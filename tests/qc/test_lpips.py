@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from qc import conditioning
+from qc import bfloat16, conditioning
 from qc.bfloat16 import diffused, rounded
 from qc.errors import BackboneUnavailable
 from qc.lpips import (
     RANDOM,
     TRUNK_FILES,
     LpipsBackbone,
-    _self_test,
     load_backbone,
     self_test_value,
 )
@@ -160,14 +159,23 @@ def test_small_pictures_are_embedded_in_float32(random_backbone):
     assert all(torch.equal(a, b) for a, b in zip(used.layers, exact.layers, strict=True))
 
 
-def test_a_processor_that_gets_bfloat16_wrong_fails_the_self_test(random_backbone):
-    """What most pictures are embedded with is tested when a backbone is loaded, too."""
-    short = LpipsBackbone(random_backbone.network, name=RANDOM, device="cpu", short=True)
-    _self_test(short)
-    with torch.no_grad():
-        next(short._short.parameters()).mul_(1.1)
-    with pytest.raises(BackboneUnavailable, match="bfloat16"):
-        _self_test(short)
+@pytest.mark.parametrize(("gain", "kept"), [(1.0, True), (1.1, False), (float("nan"), False)])
+def test_bfloat16_is_used_only_where_it_gives_what_float32_gives(monkeypatch, gain, kept):
+    """Weights that it does not suit, or a processor that gets it wrong, cost time and no clip."""
+    right = bfloat16.shortened
+
+    def spoilt(network: torch.nn.Module) -> torch.nn.Module:
+        short = right(network)
+        with torch.no_grad():
+            next(short.parameters()).mul_(gain)
+        return short
+
+    monkeypatch.setattr(bfloat16, "multiplied_here", lambda: True)
+    monkeypatch.setattr(bfloat16, "shortened", spoilt)
+    backbone = load_backbone(weights_dir=None)
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    used, exact = backbone.embed(image), backbone.embed(image, exactly=True)
+    assert all(map(torch.equal, used.layers, exact.layers)) is not kept
 
 
 @settings(deadline=None, max_examples=20)
