@@ -69,12 +69,12 @@ class HostProcess:
         for process in family:
             process.kill()
         psutil.wait_procs(family, timeout=LONG)
-        self.process.wait(20)
+        self.process.wait(LONG)
 
     def leave(self) -> int:
         """SIGTERM, to the host alone, as a service manager does; its exit code."""
         self.process.terminate()
-        return self.process.wait(60)
+        return self.process.wait(LONG)
 
     def end(self) -> None:
         """Whatever it does: leave nothing behind."""

@@ -287,13 +287,13 @@ def test_a_host_that_is_not_the_same_is_sent_away(hosts: Hosts) -> None:
     async def night() -> None:
         async with hostless_pool(hosts.root, rules=older) as pool:
             host = hosts.join(pool, "a")
-            assert await asyncio.to_thread(host.process.wait, 60) == 2
+            assert await asyncio.to_thread(host.process.wait, LONG) == 2
             assert "it does not run the same as the night: code" in host.said
             elsewhere = hosts.root.parent / "elsewhere"
             elsewhere.mkdir()
             other = HostProcess(elsewhere, pool.address, "b")
             hosts.all.append(other)
-            assert await asyncio.to_thread(other.process.wait, 60) == 2
+            assert await asyncio.to_thread(other.process.wait, LONG) == 2
             assert pool.cards == 0
 
     in_time(night())
