@@ -96,8 +96,22 @@ def _temporary(name: str) -> Path:
 
 def join(host: Host, *, console: Console) -> None:
     """Join nights until SIGTERM or Ctrl-C. Raises NotLetIn, BadInput."""
+    if (words := unnamed_words(host)) is not None:
+        console.print(words, style="yellow", highlight=False, markup=False, soft_wrap=True)
     asyncio.run(_join(host, console))
     console.print("left; what was not finished goes on elsewhere", highlight=False)
+
+
+def unnamed_words(host: Host) -> str | None:
+    """What to tell of a host that the settings leave out while they name others: it may have been
+    renamed, and then cards that should be left alone are not. None: all is as it should be."""
+    named = host.studio.hosts.machines
+    if not named or host.name in named:
+        return None
+    return (
+        f"hosts.machines names {', '.join(sorted(named))}, and not {host.name}: nothing there says "
+        "which cards of this machine to leave alone; if it is one of those, say so with --name"
+    )
 
 
 async def _join(host: Host, console: Console) -> None:

@@ -14,7 +14,7 @@ from plain_order import plain_order
 from recording_engine import CARD, NETWORK, OTHER, RecordingEngine, finish_order
 from waiting import in_time
 
-from flows.join import host_of
+from flows.join import host_of, unnamed_words
 from manifests.errors import BadInput
 from manifests.settings import load_studio
 from render.order import Placement
@@ -35,6 +35,19 @@ def host_with(root: Path, machines: Mapping[str, Any], **options: Any) -> Host:
 def cards_of(host: Host) -> list[str | None]:
     """What the workers that render there see."""
     return [post.device.visible for post in host.crew.cards if post.device]
+
+
+@pytest.mark.parametrize(
+    ("machines", "told"),
+    [({}, False), ({"a": {}, "b": {}}, False), ({"b": {}, "a.local": {}}, True)],
+)
+def test_a_host_that_is_not_named_beside_others_is_told_so(
+    tmp_path: Path, machines: Mapping[str, Any], told: bool
+) -> None:
+    """A machine under another name than in the settings would use cards that it should not."""
+    words = unnamed_words(host_with(tmp_path, machines, device="cpu"))
+    assert (words is not None) is told
+    assert words is None or "names a.local, b, and not a" in words
 
 
 @pytest.mark.usefixtures("three_cards")
