@@ -20,12 +20,14 @@ from PIL import Image
 
 from benchmarks.qc_bench.defects import DEFECTS, GRADES, Defect
 from benchmarks.qc_bench.scenes import Clip, Film, Scene, clean_scene, defect_scene, film
+from manifests.files import write_atomic
 
 FPS = 24
 VERSION = "3"
 """Of scenes, defects and encoding together: another one films everything anew."""
 _SALTS, _ATTEMPTS = 97, 20
 _MIDDLE = GRADES.index("middle")
+_OUTER = ("weak", "strong")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,8 @@ def _of(half: str, defect: Defect | None, index: int, plan: Plan, folder: Path) 
     name = "clean" if defect is None else defect.name
     stem = f"{half}-{name}-{index:03d}".replace(" ", "_")
     label = folder / f"{stem}.json"
-    known = _known(label, plan)
+    graded = defect is not None and index < plan.graded
+    known = _known(label, plan, graded=graded)
     if known is None:
         scene, clips, source = _filmed(half, defect, index, plan)
         for grade, clip in clips.items():
@@ -88,8 +91,10 @@ def _of(half: str, defect: Defect | None, index: int, plan: Plan, folder: Path) 
             "scene": asdict(scene),
             "grades": list(clips),
         }
-        label.write_text(json.dumps(known), encoding="utf-8")
+        write_atomic(label, json.dumps(known))
     for grade in known["grades"]:
+        if grade in _OUTER and not graded:  # a larger plan filmed it
+            continue
         yield Reel(
             defect=name,
             grade=grade,
@@ -99,12 +104,16 @@ def _of(half: str, defect: Defect | None, index: int, plan: Plan, folder: Path) 
         )
 
 
-def _known(label: Path, plan: Plan) -> dict[str, Any] | None:
-    """What was filmed before under this label; None where it has to be filmed."""
+def _known(label: Path, plan: Plan, *, graded: bool) -> dict[str, Any] | None:
+    """What was filmed before under this label; None where it has to be filmed.
+
+    `graded`: all grades are wanted, of which an earlier plan may have filmed the middle one alone.
+    """
     if not label.is_file():
         return None
     found: dict[str, Any] = json.loads(label.read_text(encoding="utf-8"))
-    return found if (found["version"], found["frames"]) == (VERSION, plan.frames) else None
+    alike = (found["version"], found["frames"]) == (VERSION, plan.frames)
+    return found if alike and (not graded or "strong" in found["grades"]) else None
 
 
 def _filmed(

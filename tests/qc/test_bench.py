@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from benchmarks.qc_bench import visible
 from benchmarks.qc_bench.bench import auc, cases, summary
 from benchmarks.qc_bench.defects import DEFECTS, GRADES
 from benchmarks.qc_bench.photographs import PhotographMissing, missing, photographs, picture
-from benchmarks.qc_bench.reels import Plan, reels
+from benchmarks.qc_bench.reels import VERSION, Plan, _known, reels
 from benchmarks.qc_bench.scenes import HALVES, Film, clean_scene, defect_scene, film
 
 
@@ -112,3 +114,25 @@ def test_a_folder_of_reels_is_filmed_once(tmp_path):
     assert first.clip.stat().st_mtime_ns == before
     next(reels("training", replace(plan, frames=4), folder=tmp_path))
     assert first.clip.stat().st_mtime_ns > before
+
+
+def test_a_kept_folder_gives_the_grades_that_are_asked_for(tmp_path):
+    """What a larger plan filmed beyond them is left out; what a smaller one left out is filmed."""
+    defect, scene = DEFECTS[0], asdict(clean_scene("training", 0))
+    name = f"training-{defect.name}-000.json".replace(" ", "_")
+
+    def label(*grades: str) -> Path:
+        told = {"version": VERSION, "frames": 9, "scene": scene, "grades": grades}
+        (tmp_path / name).write_text(json.dumps(told))
+        return tmp_path / name
+
+    def grades_of(graded: int) -> list[str]:
+        plan = Plan(clean=0, scenes=1, graded=graded, frames=9, defects=(defect,))
+        return [reel.grade for reel in reels("training", plan, folder=tmp_path)]
+
+    label(*GRADES)
+    assert grades_of(1) == list(GRADES)
+    assert grades_of(0) == ["middle"]
+    plan, middle = Plan(clean=0, scenes=1, frames=9), label("middle")
+    assert grades_of(0) == ["middle"]
+    assert _known(middle, plan, graded=True) is None
