@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from types import TracebackType
 
 from rich.console import Console
@@ -21,23 +22,27 @@ class Clock:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._open: dict[str, float] = {}
+        # NOTE: a list, because two sheets of one night may name a shot alike.
+        self._open: dict[str, list[float]] = {}
         self._done = 0.0
 
     def begin(self, shots: Sequence[tuple[str, float]]) -> None:
         """Start with these open shots: (id, estimated seconds)."""
         self._started = time.monotonic()
-        self._open, self._done = dict(shots), 0.0
+        self._open, self._done = {}, 0.0
+        for shot, seconds in shots:
+            self._open.setdefault(shot, []).append(seconds)
 
     def finish(self, shot: str) -> None:
-        """A shot is done."""
-        self._done += self._open.pop(shot, 0.0)
+        """A shot is done, the first of those with this id; one that is not open changes nothing."""
+        if estimates := self._open.get(shot):
+            self._done += estimates.pop(0)
 
     @property
     def seconds_left(self) -> float:
         """Of the open shots, at the pace of those that are done, or as estimated before."""
         pace = (time.monotonic() - self._started) / self._done if self._done else 1.0
-        return pace * sum(self._open.values())
+        return pace * sum(chain.from_iterable(self._open.values()))
 
     @property
     def words(self) -> str:
