@@ -16,6 +16,7 @@ _REMEDIES = {
     "bool_parsing": "write true or false",
     "bool_type": "write true or false",
     "string_type": "write text",
+    "path_type": "write a path",
     "list_type": "write a list: [one, two]",
     "tuple_type": "write a list: [one, two]",
     "dict_type": "write `key: value` lines (in the environment: JSON)",
@@ -27,6 +28,10 @@ _BOUNDS = {
     "greater_than_equal": ("ge", "write {} or more"),
     "less_than": ("lt", "write less than {}"),
     "less_than_equal": ("le", "write {} or less"),
+    "string_too_short": ("min_length", "write text of {} or more characters"),
+    "string_too_long": ("max_length", "write text of {} or fewer characters"),
+    "too_short": ("min_length", "give {} or more"),
+    "too_long": ("max_length", "give {} or fewer"),
 }
 _QUOTED = re.compile(r"'([^']*)'")
 

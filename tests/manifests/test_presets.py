@@ -111,6 +111,8 @@ RENOISE = "  - {kind: renoise, steps: 10, cfg: 3, shift: 3, denoise: 0.4}\n"
             "write a finite",
         ),
         ("steps: 12", "steps: 0", 8, "stages.1.steps", "'0' is refused", "write 1 or more"),
+        ("title: Mine", "title: ''", 1, "title", "'' is refused", "write text of 1 or more"),
+        ("title: Mine", f"title: {'x' * 81}", 1, "title", "'xxx", "write text of 80 or fewer"),
         ("cfg: 3, shift: 3}", "shift: 3}", 8, "stages.1.cfg", "'cfg' is missing", "add it"),
         (
             "steps: 12",
