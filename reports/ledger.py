@@ -180,15 +180,19 @@ class Ledger(LedgerReads):
     def approved_by_hand(self, take_id: str, *, night: str, words: str) -> None:
         """A person approves a take that its verdict did not. The verdict stays as it was.
 
-        Raises IllegalTransition where the shot is not held, or the take has no clip.
+        Raises IllegalTransition where the shot is not held, another take of it is approved (and
+        its finish failed), or the take has no clip.
         """
         with self._write():
             take = self.take(take_id)
-            status = self.shot_status(take.shot_id)
-            if status is not ShotStatus.HELD or take.status not in BY_HAND or not take.receipt:
+            status, all_takes = self.shot_status(take.shot_id), self.takes_of(take.shot_id)
+            chosen = any(each.status is TakeStatus.APPROVED for each in all_takes)
+            waits = status is ShotStatus.HELD and not chosen
+            if not waits or take.status not in BY_HAND or not take.receipt:
+                also = ", with an approved take" if chosen else ""
                 raise IllegalTransition(
-                    f"take {take_id} is {take.status} and its shot {status}: a person approves a "
-                    "take with a clip of a shot that is held"
+                    f"take {take_id} is {take.status} and its shot {status}{also}: a person "
+                    "approves a take with a clip of a shot that is held without one"
                 )
             self._append(take.id, take.status, TakeStatus.APPROVED, night, words)
 

@@ -19,6 +19,7 @@ from reports.lock import sole_writer
 from reports.morning import render_page
 from reports.needs import needs_of
 from reports.night_report import build_night_report
+from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 from tasks.approve import approve
 from tasks.next_action import Action, next_action
@@ -140,6 +141,22 @@ def test_the_ledger_itself_refuses_what_is_not_held(
         with pytest.raises(IllegalTransition):
             ledger.approved_by_hand(before[0].take_id, night=NIGHT, words="")
         assert ledger.takes_of(1) == before
+
+
+def test_a_shot_has_one_approved_take(maker: Maker, studio: Studio) -> None:
+    """Held because its finish failed, it is not given a second one: which would be delivered?"""
+    night_of(maker, sh0010=(T.REJECTED, T.HELD))
+    _, chosen = approve(studio, "sh0010", 2, why="")
+    with maker.ledger("rushes.db") as ledger:
+        words = "LutUnreadable: warm.cube is gone"
+        ledger.event(
+            kind=EventKind.ABANDONED, words=words, night=NIGHT, take_id=chosen.take_id, data={}
+        )
+        assert ledger.shot_status(1) is ShotStatus.HELD
+        first = ledger.takes_of(1)[0]
+        with pytest.raises(IllegalTransition, match="with an approved take"):
+            ledger.approved_by_hand(first.take_id, night=NIGHT, words="")
+    assert fault(studio, "sh0010", 1)[0] == "'sh0010' is approved already"
 
 
 def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
