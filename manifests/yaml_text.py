@@ -171,7 +171,8 @@ class _Reader:
             else:
                 mapping[key.value] = value
         for other in shared:
-            mapping = {**other, **mapping}
+            for name, node in other.items():
+                mapping.setdefault(name, node)
         return Node(mapping, done.line, 1 + sum(node.size for node in mapping.values()))
 
     def _shared(self, value: Node, line: int) -> list[dict[str, Node]]:
