@@ -58,7 +58,7 @@ class Row:
     sheet: str
     status: str
     place: int | None
-    """How many are before it, and itself; None: it has begun."""
+    """Among those that wait, by priority and as planned, from 1; None: it has begun."""
     typed: int
     """Priority in its sheet."""
     holds: int
@@ -80,7 +80,7 @@ class Queue:
 
 
 def queue_of(root: Path) -> Queue:
-    """The shots of the latest night that wait, as they come, then those that have begun.
+    """The shots of the latest night that wait, by priority and as planned, then those begun.
 
     Raises BadInput where the settings, or what people have said, cannot be read, and what the
     ledger raises where that cannot be.
