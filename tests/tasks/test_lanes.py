@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
 
-from manifests.errors import BadInput
 from tasks.card_groups import Card
 from tasks.chains import Work
-from tasks.control import Control, Said, cancel_shots, change_control, read_control
+from tasks.control import Control, cancel_shots
 from tasks.lanes import Lanes, Queued
 
 CARD = Card(name="card-0", memory=1)
@@ -377,32 +375,3 @@ def test_a_shot_that_gives_up_waiting_takes_no_lane_with_it() -> None:
 
     for turns in range(1, 6):
         asyncio.run(run(turns))
-
-
-def test_what_was_said_is_kept_whole(tmp_path: Path) -> None:
-    """Two changes after one another both hold; another night's cancels are forgotten."""
-    change_control(tmp_path, lambda control: replace(control, paused=True))
-    change_control(tmp_path, lambda control: replace(control, priority={"a/1": 5}))
-    change_control(tmp_path, lambda c: cancel_shots(c, frozenset({"a/1"}), night="one"))
-    held = change_control(tmp_path, lambda c: cancel_shots(c, frozenset({"a/2"}), night="two"))
-    assert read_control(tmp_path) == held
-    assert held.paused
-    assert held.priority_of("a/1", 0) == 5
-    assert held.stops("a/1", night="one") is None
-    assert held.stops("a/2", night="two") == "cancelled for this night"
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"paused": 1', '{"paused": 0, "ended": null}'])
-def test_a_damaged_file_changes_nothing_and_is_told_once(tmp_path: Path, text: str) -> None:
-    """What held before holds on; the complaint names the file and the remedy."""
-    change_control(tmp_path, lambda control: replace(control, paused=True))
-    told: list[str] = []
-    said = Said(tmp_path, complain=told.append)
-    assert said().paused
-    (tmp_path / "control.json").write_text(text)
-    assert said().paused
-    assert said().paused
-    assert len(told) == 1
-    assert "control.json: cannot be read" in told[0]
-    with pytest.raises(BadInput, match="remove it"):
-        read_control(tmp_path)
