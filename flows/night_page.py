@@ -64,8 +64,8 @@ class NightPage:
         await self.write()
 
     async def _keep(self) -> None:
-        await self._begin()
         while True:
+            await self._begin()
             await self.write()
             await asyncio.sleep(EVERY)
 
@@ -84,12 +84,15 @@ class NightPage:
         await self._put("table", f"night-{night}", table, f"Shots: {words or 'none'}")
 
     async def _begin(self) -> None:
-        """A link to the queue, where our server shows it; the report takes its place."""
+        """A link to the queue, once, where our server shows it; the report takes its place."""
         queue, night = os.environ.get(QUEUE), self._desk.night_id
-        if queue:
-            text = f"# The queue of {night}\n\n- [What comes next, and its priority]({queue})\n"
-            await self._put("markdown", f"rushes-{night}", text, "Change what comes next")
-            get_run_logger().info("Artifacts, rushes-%s: change what comes next", night)
+        key = f"rushes-{night}"
+        if not queue or key in self._said:
+            return
+        text = f"# The queue of {night}\n\n- [What comes next, and its priority]({queue})\n"
+        await self._put("markdown", key, text, "Change what comes next")
+        if key in self._said:  # else the server is away: the next look tries again
+            get_run_logger().info("Artifacts, %s: change what comes next", key)
 
     async def end(self, report: Path) -> None:
         """Links to the report and its table."""

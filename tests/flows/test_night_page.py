@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given, settings
@@ -123,6 +124,37 @@ def test_what_is_written_is_what_is_shown() -> None:
         return seen
 
     assert asyncio.run(night()) == [[("markdown", first)], [("markdown", second)]]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_server_that_is_away_when_the_night_begins_costs_no_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue is linked at the next look; once there, it is not written again."""
+    from httpx import ConnectError
+    from prefect import flow
+
+    from flows import night_page
+    from flows.shown import QUEUE
+
+    written: list[str] = []
+
+    async def write(kind: str, data: Any, words: str, *, key: str | None = None) -> UUID:
+        written.append(words)
+        if len(written) == 1:
+            raise ConnectError("away")
+        return uuid4()
+
+    @flow
+    async def night() -> None:
+        page = night_page.NightPage(SimpleNamespace(night_id="2026-11-20"))  # type: ignore[arg-type]
+        for _ in range(3):
+            await page._begin()
+
+    monkeypatch.setenv(QUEUE, "/rushes/key/queue")
+    monkeypatch.setattr(night_page, "write", write)
+    asyncio.run(night())
+    assert written == ["Change what comes next"] * 2
 
 
 @pytest.mark.usefixtures("prefect_server")
