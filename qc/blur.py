@@ -4,6 +4,8 @@
 Laplacian around each tracked point, so that a pan into a plain wall is no softening; over the
 spread of luma from point to point, so that a fade is none; all frames are first brought to the
 scale of the smallest (the scene's zoom, by the points' spread), so that a zoom is none either.
+Absent where under a quarter of the points last to the end: the few that a fast pan leaves at its
+edge may have slid onto plainer ground.
 Range about -1..; 0 for no change, .35 for a third of the detail gone.
 Source: the project's defect bench (variance of the Laplacian over the whole frame, AUC 1.00).
 """
@@ -19,9 +21,9 @@ import numpy.typing as npt
 
 from qc.flow import sample
 from qc.frame import Frame, Image
-from qc.tracking import LEAST, Points, Tracker
+from qc.tracking import Points, Tracker
 
-VERSION = "1"
+VERSION = "2"
 FIRST, LAST = 8, 4
 """Frames at the beginning and at the end."""
 _WINDOW = 15
@@ -30,6 +32,8 @@ _NOISE = 0.5
 _FLAT = 10.0
 """Levels squared: less spread than this is no contrast to measure by."""
 _NO_ZOOM = 0.02
+_LEAST = 0.25
+"""Share of the points that must last to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,8 @@ class Sharpness:
 
 
 def check(first: list[_Kept], last: deque[_Kept]) -> bool:
-    """Whether both ends are complete and a tenth of the points lasted to the end."""
-    return len(first) == FIRST and len(last) == LAST and float(last[-1].alive.mean()) >= LEAST
+    """Whether both ends are complete and a quarter of the points lasted to the end."""
+    return len(first) == FIRST and len(last) == LAST and float(last[-1].alive.mean()) >= _LEAST
 
 
 def compute(kept: _Kept, smallest: float, alive: npt.NDArray[np.bool_]) -> float:

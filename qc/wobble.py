@@ -12,8 +12,10 @@ f being the flow of the three pairs. The median leaves objects with a motion of 
 long as they cover less than half. Left out are cells in which flow has nothing to hold on to both
 ways (gradient of the weaker direction, less what noise adds to it, under .7 levels a pixel; noise
 is told from the residual where it is least), and pairs between which the camera jerks by more than
-1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Range 0..; nearly all
-clean clips stay under .06. Absent where too little is left. Source of the idea, here with other
+1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Absent where less than
+a quarter of the grid is left, or less than a quarter of the clip's triples of pairs: a few cells in
+the dark, or the one triple of a shaken clip that happens not to jerk, tell of flow's errors. Range
+0..; nearly all clean clips stay under .06. Source of the idea, here with other
 constants: the project's reference on judging clips. Figures of this implementation:
 benchmarks/qc_bench.
 """
@@ -30,7 +32,7 @@ import numpy.typing as npt
 from qc.flow import Pair
 from qc.frame import Plane, cell_means
 
-VERSION = "3"
+VERSION = "4"
 ROWS, COLUMNS = 12, 20
 _WIDTH = 256
 _ROUNDS = 5
@@ -43,7 +45,10 @@ _SMOOTH = 0.8
 _KNOWN = 0.2
 _JERK, _JERKS = 1.5, 3.0
 _LEAST_SEEN = 0.3
-_LEAST_CELLS = 24
+_LEAST_CELLS = 60
+"""A quarter of the grid."""
+_LEAST_TRIPLES = 0.25
+"""Of all of the clip's."""
 
 Grid = npt.NDArray[np.float32]
 """(12, 20, 2): x and y, pixels at a width of 256; NaN where too little is seen or held on to."""
@@ -120,9 +125,11 @@ class Wobble:
     def __init__(self) -> None:
         self._rests: deque[Rest] = deque(maxlen=3)
         self._values: list[float] = []
+        self._pairs = 0
 
     def add(self, rest: Rest | None) -> None:
         """Take the next pair's, as `rest_of` gives it."""
+        self._pairs += 1
         if rest is None:
             self._rests.clear()
             return
@@ -132,8 +139,10 @@ class Wobble:
             self._values.append(value)
 
     def reduce(self) -> dict[str, float]:
-        """`wobble` of the clip; nothing where no three pairs in a row could be followed."""
-        return {"wobble": float(np.mean(self._values))} if self._values else {}
+        """`wobble` of the clip; nothing where too few triples of pairs could be followed."""
+        if not self._values or len(self._values) < _LEAST_TRIPLES * (self._pairs - 2):
+            return {}
+        return {"wobble": float(np.mean(self._values))}
 
 
 def _sway(rests: deque[Rest]) -> float | None:
