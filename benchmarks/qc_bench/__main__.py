@@ -1,10 +1,11 @@
 """How well the metrics and the shipped limits tell spoilt clips from clean ones.
 
     python -m benchmarks.qc_bench [--quick] [--clean 120] [--scenes 12] [--graded 8]
-        [--half "held out"] [--reels FOLDER] [--film-only] [--json FILE]
+        [--half "held out"] [--reels FOLDER] [--film-only] [--no-lpips] [--json FILE]
 
 Limits are chosen on the training half alone; the held-out half (other photographs, other seeds) is
-what counts. LPIPS runs on the random backbone. Photographs: benchmarks/qc_bench/photographs.py.
+what counts. LPIPS runs on the random backbone, or not at all: no limit of it fails a clip. The
+results file is written anew behind every twenty clips. Photographs: photographs.py beside this.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from benchmarks.qc_bench.bench import Case, cases, summary
 from benchmarks.qc_bench.photographs import missing
 from benchmarks.qc_bench.reels import Plan, reels
 from benchmarks.qc_bench.scenes import HALVES
+from manifests.files import write_atomic
 from qc.lpips import load_backbone
 from qc.measure import versions_of
 from qc.thresholds import load_thresholds
+
+_KEEP_EVERY = 20
 
 
 def main() -> None:
@@ -41,6 +45,7 @@ def main() -> None:
     parser.add_argument("--half", choices=HALVES, help="this half only")
     parser.add_argument("--reels", type=Path, help="keep the clips here, and take what is there")
     parser.add_argument("--film-only", action="store_true", help="film; measure nothing")
+    parser.add_argument("--no-lpips", action="store_true", help="leave LPIPS out")
     parser.add_argument("--json", type=Path, help="write the results here")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
@@ -58,37 +63,47 @@ def main() -> None:
             for half in halves:
                 print(half, sum(1 for _ in reels(half, plan, folder=folder)), "clips")
             return
-        found = run(plan, halves, folder=folder)
+        found = run(plan, halves, folder=folder, lpips=not asked.no_lpips, kept=asked.json)
     print(table(found))
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def run(plan: Plan, halves: tuple[str, ...], *, folder: Path) -> dict[str, Any]:
-    """The results of a plan, as they are committed; of what was measured when it is interrupted."""
+def run(
+    plan: Plan, halves: tuple[str, ...], *, folder: Path, lpips: bool, kept: Path | None
+) -> dict[str, Any]:
+    """The results of a plan, as they are committed; of what was measured when it is interrupted.
+
+    `kept`: where they are written, also while it runs.
+    """
     began, cpu = time.perf_counter(), time.process_time()
-    backbone = load_backbone(weights_dir=None)
+    backbone = load_backbone(weights_dir=None) if lpips else None
     measured: dict[str, list[Case]] = {half: [] for half in halves}
-    whole = True
+
+    def results(*, whole: bool) -> dict[str, Any]:
+        told = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, shared",
+            "seconds": round(time.perf_counter() - began, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "thresholds": load_thresholds("default").name,
+            "backbone": backbone.name if backbone else "none",
+            "versions": versions_of(lpips=lpips),
+            "scenes_of_each_defect": {"middle": plan.scenes, "all_grades": plan.graded},
+            "whole": whole,
+            "halves": {half: summary(found, plan) for half, found in measured.items()},
+        }
+        if kept:
+            write_atomic(kept, json.dumps(told, indent=1) + "\n")
+        return told
+
     try:
         for half in halves:
             for case in cases(half, plan, lpips=backbone, folder=folder):
                 measured[half].append(case)
+                if len(measured[half]) % _KEEP_EVERY == 0:
+                    results(whole=False)
     except KeyboardInterrupt:
-        whole = False
-    results = {half: summary(found, plan) for half, found in measured.items()}
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, shared",
-        "seconds": round(time.perf_counter() - began, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-        "thresholds": load_thresholds("default").name,
-        "backbone": backbone.name,
-        "versions": versions_of(lpips=True),
-        "scenes_of_each_defect": {"middle": plan.scenes, "all_grades": plan.graded},
-        "whole": whole,
-        "halves": results,
-    }
+        return results(whole=False)
+    return results(whole=True)
 
 
 def table(found: dict[str, Any]) -> str:

@@ -34,6 +34,8 @@ class Case:
     """Classes that failed with the shipped limits, worst first."""
     warnings: tuple[str, ...]
     """Metrics that warned."""
+    beyond: dict[str, float]
+    """Metrics that failed, and their values."""
 
 
 def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None, folder: Path) -> Iterator[Case]:
@@ -45,7 +47,7 @@ def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None, folder: Path) -
     for reel in reels(half, plan, folder=folder):
         backbone = lpips if reel.defect in wants | {"clean"} else None
         card = measure(reel.clip, source=reel.source, expected=None, lpips=backbone)
-        failures, warnings = found(card)
+        failures, warnings, beyond = found(card)
         yield Case(
             half=half,
             defect=reel.defect,
@@ -54,16 +56,19 @@ def cases(half: str, plan: Plan, *, lpips: LpipsBackbone | None, folder: Path) -
             metrics=card.metrics,
             failures=failures,
             warnings=warnings,
+            beyond=beyond,
         )
 
 
-def found(card: Scorecard) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Classes that fail (worst first, each once) and metrics that warn, by the default limits."""
+def found(card: Scorecard) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, float]]:
+    """Classes that fail (worst first, each once), metrics that warn, and the values of those that
+    fail, by the default limits."""
     verdict = judge(card, thresholds=load_thresholds("default"))
     failed = [f.failure for f in verdict.findings if f.level is Level.FAIL and f.failure]
     assert bool(failed) == (verdict.decision is Decision.RETAKE)
     warned = [f.metric for f in verdict.findings if f.level is Level.WARN]
-    return tuple(dict.fromkeys(map(str, failed))), tuple(warned)
+    beyond = {f.metric: f.value for f in verdict.findings if f.level is Level.FAIL}
+    return tuple(dict.fromkeys(map(str, failed))), tuple(warned), beyond
 
 
 def auc(clean: Sequence[float], spoilt: Sequence[float], *, higher_is_worse: bool) -> float:
@@ -102,7 +107,12 @@ def summary(measured: Sequence[Case], plan: Plan) -> dict[str, Any]:
         "false_alarms": len(alarms),
         "false_alarm_share": len(alarms) / len(clean) if clean else None,
         "false_alarms_are": [
-            {"kind": c.scene["kind"], "picture": c.scene["picture"], "failures": c.failures}
+            {
+                "kind": c.scene["kind"],
+                "picture": c.scene["picture"],
+                "failures": c.failures,
+                "values": c.beyond,
+            }
             for c in alarms
         ],
         "clean_clips_with_warnings": sum(bool(case.warnings) for case in clean),

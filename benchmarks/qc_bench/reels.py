@@ -61,20 +61,33 @@ class Reel:
 def reels(half: str, plan: Plan, *, folder: Path) -> Iterator[Reel]:
     """Every clip of a half, filmed where `folder` does not have it yet.
 
-    In turns: some clean clips, then the next scene of every defect, so that a run that is broken
-    off has seen a part of everything.
+    In turns, so that a run that is broken off has seen a part of everything: clean clips, all of
+    them in the first half of the turns, and the middle grade of the next scene of every defect; the
+    other grades last.
     """
     turns = max(plan.scenes, 1)
+    early = (turns + 1) // 2
     for turn in range(turns):
-        for index in range(turn, plan.clean, turns):
-            yield from _of(half, None, index, plan, folder)
+        for index in range(plan.clean * turn // early, plan.clean * (turn + 1) // early):
+            if index < plan.clean:
+                yield from _of(half, None, index, plan, folder, ("",))
         if turn < plan.scenes:
             for defect in plan.defects:
-                yield from _of(half, defect, turn, plan, folder)
+                yield from _of(half, defect, turn, plan, folder, (GRADES[_MIDDLE],))
+    for turn in range(min(plan.graded, plan.scenes)):
+        for defect in plan.defects:
+            yield from _of(half, defect, turn, plan, folder, _OUTER)
 
 
-def _of(half: str, defect: Defect | None, index: int, plan: Plan, folder: Path) -> Iterator[Reel]:
-    """The clips of one scene: a clean one, or those of its grades that are seen."""
+def _of(
+    half: str,
+    defect: Defect | None,
+    index: int,
+    plan: Plan,
+    folder: Path,
+    wanted: tuple[str, ...],
+) -> Iterator[Reel]:
+    """The wanted clips of one scene, as far as their defect is seen; all of the plan are filmed."""
     name = "clean" if defect is None else defect.name
     stem = f"{half}-{name}-{index:03d}".replace(" ", "_")
     label = folder / f"{stem}.json"
@@ -93,7 +106,7 @@ def _of(half: str, defect: Defect | None, index: int, plan: Plan, folder: Path) 
         }
         write_atomic(label, json.dumps(known))
     for grade in known["grades"]:
-        if grade in _OUTER and not graded:  # a larger plan filmed it
+        if grade not in wanted:
             continue
         yield Reel(
             defect=name,

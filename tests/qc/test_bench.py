@@ -51,14 +51,14 @@ def test_auc_is_the_share_of_pairs_in_order(clean, spoilt, expected):
 
 def test_a_photograph_that_is_missing_is_told_with_its_package(monkeypatch, tmp_path):
     """Another file under its name is refused by its hash, before anything is filmed."""
-    photo = photographs()["fruits"]
+    photo = photographs()["cheetah"]
     other = tmp_path / photo.path
     other.parent.mkdir(parents=True)
     other.write_bytes(b"another picture")
     monkeypatch.setenv("RUSHES_BENCH_PHOTOS", str(tmp_path))
     assert any(photo.package in words and "SHA-256" in words for words in missing("held out"))
     with pytest.raises(PhotographMissing, match=photo.sha256):
-        picture("fruits")
+        picture("cheetah")
 
 
 @pytest.mark.slow
@@ -131,8 +131,26 @@ def test_a_kept_folder_gives_the_grades_that_are_asked_for(tmp_path):
         return [reel.grade for reel in reels("training", plan, folder=tmp_path)]
 
     label(*GRADES)
-    assert grades_of(1) == list(GRADES)
+    assert grades_of(1) == ["middle", "weak", "strong"]
     assert grades_of(0) == ["middle"]
     plan, middle = Plan(clean=0, scenes=1, frames=9), label("middle")
     assert grades_of(0) == ["middle"]
     assert _known(middle, plan, graded=True) is None
+
+
+def test_a_bench_that_is_broken_off_has_seen_clean_clips_and_middle_grades_first(tmp_path):
+    """All clean clips come in the first half of the turns, outer grades behind every middle one."""
+    chosen, scene = DEFECTS[:2], asdict(clean_scene("training", 0))
+    plan = Plan(clean=7, scenes=5, graded=2, frames=9, defects=chosen)
+    told = {"version": VERSION, "frames": 9, "scene": scene}
+    for name, count, grades in [("clean", 7, [""]), *((d.name, 5, GRADES) for d in chosen)]:
+        for index in range(count):
+            label = tmp_path / f"training-{name}-{index:03d}.json".replace(" ", "_")
+            label.write_text(json.dumps({**told, "grades": grades}))
+    seen = [(reel.defect, reel.grade) for reel in reels("training", plan, folder=tmp_path)]
+    middles = [at for at, (_, grade) in enumerate(seen) if grade == "middle"]
+    cleans = [at for at, (defect, _) in enumerate(seen) if defect == "clean"]
+    outers = [at for at, (_, grade) in enumerate(seen) if grade in {"weak", "strong"}]
+    assert (len(cleans), len(middles), len(outers)) == (7, 10, 8)
+    assert cleans[-1] < middles[3 * len(chosen) - 1]
+    assert middles[-1] < outers[0]
