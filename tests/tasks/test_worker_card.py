@@ -14,6 +14,7 @@ def test_cards_that_are_not_named_by_uuid_are_a_persons_own_choice(visible: str)
     _check_card(visible)
 
 
+@pytest.mark.slow
 def test_a_card_that_is_not_seen_is_named() -> None:
     """The words name what was given, what is seen, and where to look."""
     with pytest.raises(WorkerLost, match=r"was given GPU-no-such-card and sees .*check the driver"):
