@@ -79,7 +79,10 @@ def auc(clean: Sequence[float], spoilt: Sequence[float], *, higher_is_worse: boo
 
 
 def summary(measured: Sequence[Case], plan: Plan) -> dict[str, Any]:
-    """False alarms of the clean clips; per defect AUC of each metric and recall, by grade."""
+    """False alarms of the clean clips; per defect AUC of each metric and recall, by grade.
+
+    A metric that no clip at all was measured by (LPIPS that was left out) has no AUC.
+    """
     clean = [case for case in measured if case.defect == "clean"]
     alarms = [case for case in clean if case.failures]
     rows = {}
@@ -91,7 +94,11 @@ def summary(measured: Sequence[Case], plan: Plan) -> dict[str, Any]:
         rows[defect.name] = {
             "clips": {grade: len(group) for grade, group in spoilt.items()},
             "auc": {
-                **{name: _auc_by_grade(name, clean, spoilt) for name in defect.metrics},
+                **{
+                    name: _auc_by_grade(name, clean, spoilt)
+                    for name in defect.metrics
+                    if any(name in case.metrics for case in measured)
+                },
                 "all by their limits": _auc_by_limits(defect.metrics, clean, spoilt),
             },
             "sent_back": {

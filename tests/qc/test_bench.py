@@ -11,7 +11,7 @@ import pytest
 from skimage import data
 
 from benchmarks.qc_bench import visible
-from benchmarks.qc_bench.bench import auc, cases, summary
+from benchmarks.qc_bench.bench import Case, auc, cases, summary
 from benchmarks.qc_bench.defects import DEFECTS, GRADES
 from benchmarks.qc_bench.photographs import PhotographMissing, missing, photographs, picture
 from benchmarks.qc_bench.reels import VERSION, Plan, _known, reels
@@ -154,3 +154,24 @@ def test_a_bench_that_is_broken_off_has_seen_clean_clips_and_middle_grades_first
     assert (len(cleans), len(middles), len(outers)) == (7, 10, 8)
     assert cleans[-1] < middles[3 * len(chosen) - 1]
     assert middles[-1] < outers[0]
+
+
+def test_a_metric_that_was_left_out_has_no_auc():
+    """Without LPIPS its metrics are missing from the summary, not as good as a coin."""
+    chosen = tuple(d for d in DEFECTS if d.name == "dropped")
+    measured = [
+        Case(
+            half="training",
+            defect=defect,
+            grade=grade,
+            scene={},
+            metrics={"dropped": value},
+            failures=(),
+            warnings=(),
+            beyond={},
+        )
+        for defect, grade, value in (("clean", "", 0.5), ("dropped", "middle", 2.0))
+    ]
+    found = summary(measured, Plan(clean=1, scenes=1, defects=chosen))["defects"]["dropped"]["auc"]
+    assert set(found) == {"dropped", "all by their limits"}
+    assert found["dropped"]["middle"] == 1.0
