@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,16 @@ class HostProcess:
     def signal_all(self, number: signal.Signals) -> None:
         """To the host and to every process below it: the machine's plug, or its breath."""
         for process in self._family():
-            process.send_signal(number)
+            # NOTE: what ended by itself since the family was listed needs no signal.
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def kill(self) -> None:
         """Pull the plug."""
         family = self._family()
         for process in family:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         psutil.wait_procs(family, timeout=LONG)
         self.process.wait(LONG)
 
