@@ -43,7 +43,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
 from manifests.errors import RushesError
-from tasks.control import cancel_shots, change_control, shot_key
+from tasks.control import cancel_shots, change_control
 from tasks.desk import Desk
 from tasks.night_book import CANCELLED
 
@@ -172,7 +172,7 @@ class Buttons:
                 log.warning("%s. %s", CANCELLED, ENDING)
         for shot in await self._cancelling(client):
             job = self._desk.jobs[int(shot.parameters["shot_id"])]
-            key = shot_key(job.manifest, job.shot.id)
+            key = job.key
             if said.stops(key, night=night) is None:
                 keys = frozenset([key])
                 change_control(where, partial(cancel_shots, shots=keys, night=night))

@@ -12,7 +12,8 @@ from manifests.settings import Studio, load_studio
 from manifests.text import suggest
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
-from tasks.control import Control, cancel_shots, change_control, shot_key
+from tasks.control import Control, cancel_shots, change_control
+from tasks.queue import key_of
 
 
 def pause(root: Path, *, paused: bool) -> str:
@@ -61,7 +62,7 @@ def _keys(studio: Studio, night: NightRecord, name: str) -> tuple[str, ...]:
     """The shots that `name` means: `sheet/shot`, or a shot's own name in any sheet."""
     with LedgerReads(studio.ledger_path) as ledger:
         records = ledger.shot_records(night.id)
-    keys = {shot_key(record.manifest, record.shot.id): record.shot.id for record in records}
+    keys = {key_of(record): record.shot.id for record in records}
     found = tuple(key for key, shot in keys.items() if name in (key, shot))
     if not found:
         refusal = Refusal(

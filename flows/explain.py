@@ -15,7 +15,7 @@ from manifests.text import suggest
 from qc.scorecard import Level, LimitInForce, Verdict
 from reports.ledger_reads import LedgerReads
 from reports.records import ShotRecord, TakeRecord
-from tasks.control import shot_key
+from tasks.queue import key_of
 
 _COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 _UNKNOWN = "not kept: the verdict is older than the record of limits"
@@ -51,7 +51,7 @@ def _find(ledger: LedgerReads, name: str, path: Path) -> ShotRecord:
     known: set[str] = set()
     for night in reversed(ledger.nights()):
         for record in ledger.shot_records(night.id):
-            names = {record.shot.id, shot_key(record.manifest, record.shot.id)}
+            names = {record.shot.id, key_of(record)}
             if name in names:
                 return record
             known |= names
