@@ -56,7 +56,7 @@ def test_a_photograph_that_is_missing_is_told_with_its_package(monkeypatch, tmp_
     other.parent.mkdir(parents=True)
     other.write_bytes(b"another picture")
     monkeypatch.setenv("RUSHES_BENCH_PHOTOS", str(tmp_path))
-    assert any(photo.package in words and "SHA-256" in words for words in missing("held out"))
+    assert any(photo.package in words and "SHA-256" in words for words in missing(photo.half))
     with pytest.raises(PhotographMissing, match=photo.sha256):
         picture("cheetah")
 
