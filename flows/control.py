@@ -13,7 +13,6 @@ from manifests.text import suggest
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from tasks.control import Control, cancel_shots, change_control
-from tasks.queue import key_of
 
 
 def pause(root: Path, *, paused: bool) -> str:
@@ -61,8 +60,7 @@ def set_priority(root: Path, shot: str, priority: int | None) -> str:
 def _keys(studio: Studio, night: NightRecord, name: str) -> tuple[str, ...]:
     """The shots that `name` means: `sheet/shot`, or a shot's own name in any sheet."""
     with LedgerReads(studio.ledger_path) as ledger:
-        records = ledger.shot_records(night.id)
-    keys = {key_of(record): record.shot.id for record in records}
+        keys = {shot.key: shot.shot for shot in ledger.standings(night.id)}
     found = tuple(key for key, shot in keys.items() if name in (key, shot))
     if not found:
         refusal = Refusal(

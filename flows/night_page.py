@@ -31,13 +31,13 @@ EVERY = 15.0
 MOST_ROWS = 100
 """A longer table is no window on a night; all shots stand in the report and its CSV."""
 _ORDER = (
-    ShotStatus.WORKING,
     ShotStatus.FAILED,
     ShotStatus.HELD,
+    ShotStatus.WORKING,
     ShotStatus.APPROVED,
     ShotStatus.WAITING,
 )
-"""What a person looks for comes first."""
+"""What needs a person comes first: on many hosts what is in work alone fills the table."""
 _OVER = frozenset({ShotStatus.FAILED, ShotStatus.HELD, ShotStatus.APPROVED})
 
 
@@ -71,9 +71,9 @@ class NightPage:
 
     async def write(self) -> None:
         """Bring the page up to date."""
-        found = [
-            (self._desk.ledger.shot_status(job.shot_id), job) for job in self._desk.jobs.values()
-        ]
+        ledger, jobs = self._desk.ledger, self._desk.jobs
+        standings = {shot.id: shot.status for shot in ledger.standings(self._desk.night_id)}
+        found = [(standings[job.shot_id], job) for job in jobs.values()]
         counts = Counter(status for status, _ in found)
         words = ", ".join(f"{counts[each]} {each}" for each in _ORDER if counts[each])
         over = sum(counts[status] for status in _OVER)

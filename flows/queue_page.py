@@ -20,19 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows.control import set_priority
+from flows.queue_view import Queue, Row, Standing, page_of, queue_of
 from manifests.errors import BadInput, RushesError
-from manifests.settings import load_studio
-from reports.ledger_reads import LedgerReads
-from reports.records import ShotRecord
-from reports.take import ShotStatus
-from tasks.control import Control, read_control
-from tasks.queue import key_of, waiting_shots
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,76 +41,6 @@ MOST = 1_000_000
 """The highest priority, as in a sheet; the lowest is its negative."""
 _NUMBER = re.compile(r"[+-]?[0-9]{1,7}")
 _FORM = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One shot on the page."""
-
-    key: str
-    """`sheet/shot`."""
-    name: str
-    sheet: str
-    status: str
-    place: int | None
-    """Among those that wait, by priority and as planned, from 1; None: it has begun."""
-    typed: int
-    """Priority in its sheet."""
-    holds: int
-    """Priority that holds."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether a person has set another than its sheet's."""
-        return self.typed != self.holds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """What the page shows."""
-
-    night: str | None
-    """None: no night has run here."""
-    rows: tuple[Row, ...] = ()
-
-
-def queue_of(root: Path) -> Queue:
-    """The shots of the latest night that wait, by priority and as planned, then those begun.
-
-    Raises BadInput where the settings, or what people have said, cannot be read, and what the
-    ledger raises where that cannot be.
-    """
-    studio = load_studio(root)
-    if not studio.ledger_path.exists():
-        return Queue(night=None)
-    control = read_control(studio.state_dir)
-    with LedgerReads(studio.ledger_path) as ledger:
-        nights = ledger.nights()
-        if not nights:
-            return Queue(night=None)
-        night = nights[-1].id
-        waiting = waiting_shots(ledger, night, control)
-        begun = [
-            record
-            for record in ledger.shot_records(night)
-            if ledger.shot_status(record.id) is ShotStatus.WORKING
-        ]
-    rows = [_row(record, control, place=place) for place, record in enumerate(waiting, start=1)]
-    rows += [_row(record, control, place=None) for record in begun]
-    return Queue(night=night, rows=tuple(rows))
-
-
-def _row(record: ShotRecord, control: Control, *, place: int | None) -> Row:
-    key, typed = key_of(record), record.shot.priority
-    return Row(
-        key=key,
-        name=record.shot.id,
-        sheet=record.manifest,
-        status="in work" if place is None else "waiting",
-        place=place,
-        typed=typed,
-        holds=control.priority_of(key, typed),
-    )
 
 
 def steer(app: FastAPI, root: Path, path: str) -> None:
@@ -133,6 +58,28 @@ class _Refused(Exception):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Which part of the queue is looked at: the query of the page's address."""
+
+    looked_for: str
+    page: str
+    said: str
+    """Key of the shot whose priority was just set."""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> _Asked:
+        """As the browser sent it."""
+        return cls(
+            looked_for=query.get("q", ""), page=query.get("page", ""), said=query.get("said", "")
+        )
+
+    def link(self, **other: str | int) -> str:
+        """The address of what is looked at, but for what `other` says: `q`, `page` and `said`."""
+        query = {"q": self.looked_for, "page": self.page, **other}
+        return "?" + urlencode({name: value for name, value in query.items() if value})
 
 
 class _Page:
@@ -154,20 +101,19 @@ class _Page:
         from starlette.responses import HTMLResponse, RedirectResponse
 
         status, fault = 200, ""
+        asked = _Asked.of(request.query_params)
         if request.method == "POST":
             try:
                 shot = await self._say(request)
-                return RedirectResponse(
-                    f"{self._path}?said={quote(shot, safe='')}", status_code=303
-                )
+                back = f"{self._path}{asked.link(said=shot)}"
+                return RedirectResponse(back, status_code=303)
             except _Refused as error:
                 status, fault = error.status, str(error)
             except BadInput as error:
                 status, fault = 400, str(error)
             except (RushesError, OSError) as error:
                 status, fault = 500, str(error)
-        said = request.query_params.get("said", "")
-        text, readable = await asyncio.to_thread(self._shown, said, fault)
+        text, readable = await asyncio.to_thread(self._shown, asked, fault)
         return HTMLResponse(text, status if readable else 500, headers=self._headers)
 
     async def _say(self, request: Request) -> str:
@@ -193,7 +139,7 @@ class _Page:
             case _:
                 raise _Refused(400, f"A priority is a whole number from -{MOST} to {MOST}.")
 
-    def _shown(self, said: str, fault: str) -> tuple[str, bool]:
+    def _shown(self, asked: _Asked, fault: str) -> tuple[str, bool]:
         """The page, and whether the queue could be read."""
         readable = True
         try:
@@ -205,8 +151,11 @@ class _Page:
         night = queue.night
         text = template.render(
             title="The queue: no night has run here" if night is None else f"The queue of {night}",
-            rows=queue.rows,
-            said=next((row for row in queue.rows if row.key == said), None),
+            page=page_of(queue.rows, asked.looked_for, asked.page),
+            waiting=queue.count(Standing.WAITING),
+            in_work=queue.count(Standing.IN_WORK),
+            link=asked.link,
+            said=next((row for row in queue.rows if row.key == asked.said), None),
             fault=fault,
             token=self._token,
             # Our own file, not anyone's text: the page allows exactly this one by its hash.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from manifests.settings import Studio, load_studio
 from reports.ledger_counts import LedgerCounts
 from reports.ledger_reads import LedgerReads
 from reports.lock import ledger_is_held
-from reports.records import EventKind, NightRecord, decisive
+from reports.records import EventKind, NightRecord, ShotRecord, ShotStanding, decisive
 from tasks.control import read_control
 from tasks.estimate import Estimator
 from tasks.host_book import BOOK, read_book
-from tasks.queue import left_out, waiting_shots
+from tasks.queue import left_out, shots_to_come
 
 
 def night_status(root: Path) -> dict[str, Any]:
@@ -29,27 +30,13 @@ def night_status(root: Path) -> dict[str, Any]:
     studio = load_studio(root)
     with LedgerReads(_ledger_path(studio)) as ledger:
         night = _night(ledger, None, studio)
-        told = left_out(ledger, night.id)
-        shots = []
-        for record in ledger.shot_records(night.id):
-            takes = ledger.takes_of(record.id)
-            delivery = ledger.delivery_of(record.id)
-            shots.append(
-                {
-                    "shot_id": record.id,
-                    "shot": record.shot.id,
-                    "sheet": record.manifest,
-                    "status": ledger.shot_status(record.id).value,
-                    "takes": [take.status.value for take in takes],
-                    "last": decisive(takes).transitions[-1].words
-                    if takes
-                    else told.get(record.id, ""),
-                    "deadline": _text(record.shot.deadline),
-                    "since": takes[-1].transitions[-1].at.isoformat() if takes else None,
-                    "delivered": None if delivery is None else str(delivery.delivery.path),
-                }
-            )
-        ahead = _ahead(studio, ledger, night)
+        with ledger.snapshot():
+            told = left_out(ledger, night.id)
+            records = {record.id: record for record in ledger.shot_records(night.id)}
+            shots = [
+                _shot(ledger, records[shot.id], shot, told) for shot in ledger.standings(night.id)
+            ]
+        ahead = _ahead(studio, ledger, night, records)
         cards = [event.words for event in ledger.events_of(night=night.id, kind=EventKind.CARD)]
     running = ledger_is_held(studio.ledger_path)
     return {
@@ -65,11 +52,31 @@ def night_status(root: Path) -> dict[str, Any]:
     }
 
 
+def _shot(
+    ledger: LedgerReads, record: ShotRecord, standing: ShotStanding, told: Mapping[int, str]
+) -> dict[str, Any]:
+    takes, delivery = ledger.takes_of(record.id), ledger.delivery_of(record.id)
+    last = decisive(takes).transitions[-1].words if takes else told.get(record.id, "")
+    return {
+        "shot_id": record.id,
+        "shot": record.shot.id,
+        "sheet": record.manifest,
+        "status": standing.status.value,
+        "takes": [take.status.value for take in takes],
+        "last": last,
+        "deadline": _text(record.shot.deadline),
+        "since": takes[-1].transitions[-1].at.isoformat() if takes else None,
+        "delivered": None if delivery is None else str(delivery.delivery.path),
+    }
+
+
 def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str, Any]:
+def _ahead(
+    studio: Studio, ledger: LedgerReads, night: NightRecord, records: Mapping[int, ShotRecord]
+) -> dict[str, Any]:
     """What is in work, what comes next, and how long both will take."""
     now, control = datetime.now(UTC), read_control(studio.state_dir)
     estimator = Estimator(ledger)
@@ -83,14 +90,18 @@ def _ahead(studio: Studio, ledger: LedgerReads, night: NightRecord) -> dict[str,
             }
             for take in counts.in_hand()
         ]
-    waiting = waiting_shots(ledger, night.id, control)
-    to_come = sum(estimator.of(record.shot.recipe).seconds for record in waiting)
+    waiting = [
+        shot.id
+        for shot in shots_to_come(ledger, night.id, control).waiting
+        if shot.id in records  # else it was bound, and took its place, since they were read
+    ]
+    to_come = sum(estimator.of(records[shot_id].shot.recipe).seconds for shot_id in waiting)
     left = sum(max(0.0, take["expected"] - take["seconds"]) for take in in_work)
     hours = None if studio.window is None else studio.window.now(now)
     return {
         "paused": control.paused,
         "in_work": in_work,
-        "next": [record.id for record in waiting],
+        "next": waiting,
         # Takes in work at once share what is to come; their number is what the machine has shown.
         "seconds_left": (to_come + left) / max(1, len(in_work)),
         "window_left": None if hours is None else hours.seconds_left(now),

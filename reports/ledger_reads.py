@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from reports.errors import NotInLedger
@@ -15,6 +17,7 @@ from reports.records import (
     EventRecord,
     NightRecord,
     ShotRecord,
+    ShotStanding,
     TakeRecord,
 )
 from reports.rows import (
@@ -22,6 +25,7 @@ from reports.rows import (
     event_record,
     night_record,
     shot_record,
+    shot_standing,
     take_record,
 )
 from reports.take import ShotStatus, TakeStatus
@@ -43,6 +47,17 @@ _DELIVERIES = """
     SELECT deliveries.*, takes.take_id FROM deliveries JOIN takes ON takes.id = deliveries.take
 """
 _EVENTS = "SELECT events.*, takes.take_id FROM events LEFT JOIN takes ON takes.id = events.take"
+
+_STANDINGS = """
+    SELECT shots.id, shots.manifest, shots.shot, shots.priority,
+      (SELECT after FROM transitions WHERE take = takes.id ORDER BY id DESC LIMIT 1) AS status,
+      EXISTS (SELECT 1 FROM deliveries WHERE shot_id = shots.id) AS delivered,
+      EXISTS (SELECT 1 FROM events WHERE shot_id = shots.id AND kind = ?) AS abandoned
+    FROM night_shots JOIN shots ON shots.id = night_shots.shot_id
+    LEFT JOIN takes ON takes.shot_id = shots.id
+    WHERE night_shots.night = ?
+    ORDER BY night_shots.position, shots.id, takes.number
+"""
 
 
 class LedgerReads(PolicyReads, TimeReads):
@@ -137,6 +152,12 @@ class LedgerReads(PolicyReads, TimeReads):
                 "SELECT 1 FROM events WHERE shot_id = ? AND kind = ?", shot_id, EventKind.ABANDONED
             ),
         )
+
+    def standings(self, night: str) -> list[ShotStanding]:
+        """Where every shot of a night is, in the night's order; one query, however many."""
+        rows = self._rows(_STANDINGS, EventKind.ABANDONED, night)
+        grouped = groupby(rows, key=itemgetter("id"))
+        return [shot_standing(list(takes)) for _, takes in grouped]
 
     def delivery_of(self, shot_id: int) -> DeliveryRecord | None:
         """The latest delivery of a shot."""

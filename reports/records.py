@@ -9,11 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from manifests.sequence import shot_key
 from manifests.shot import Shot
 from manifests.stage import Recipe
 from qc.scorecard import Scorecard, Verdict
 from render.order import Delivery, Receipt
-from reports.take import BY_HAND, TakeStatus
+from reports.take import BY_HAND, ShotStatus, TakeStatus
 
 
 class EventKind(StrEnum):
@@ -79,6 +80,24 @@ class ShotRecord:
     fingerprint: str
     """`reports.fingerprint.shot_fingerprint` of `shot`."""
     shot: Shot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShotStanding:
+    """Where a shot of a night is, without its recipe: thousands of them are read at once."""
+
+    id: int
+    manifest: str
+    shot: str
+    """Its id in the sheet."""
+    priority: int
+    """Its sheet's."""
+    status: ShotStatus
+
+    @property
+    def key(self) -> str:
+        """The name by which a person speaks of it: `sheet/shot`."""
+        return shot_key(self.manifest, self.shot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

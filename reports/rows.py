@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,10 +23,11 @@ from reports.records import (
     NightRecord,
     RetakePair,
     ShotRecord,
+    ShotStanding,
     TakeRecord,
     Transition,
 )
-from reports.take import TakeStatus
+from reports.take import TakeStatus, shot_status
 
 Row = dict[str, Any]
 Parsed = TypeVar("Parsed")
@@ -81,6 +82,23 @@ def shot_record(row: Row) -> ShotRecord:
         )
         return ShotRecord(
             id=row["id"], manifest=row["manifest"], fingerprint=row["fingerprint"], shot=shot
+        )
+
+
+def shot_standing(rows: Sequence[Row]) -> ShotStanding:
+    """The standing of a shot from its rows, one for each take in order, or one without a status."""
+    first = rows[0]
+    with _readable("shots", first["id"]):
+        return ShotStanding(
+            id=first["id"],
+            manifest=first["manifest"],
+            shot=first["shot"],
+            priority=first["priority"],
+            status=shot_status(
+                [TakeStatus(row["status"]) for row in rows if row["status"] is not None],
+                delivered=bool(first["delivered"]),
+                abandoned=bool(first["abandoned"]),
+            ),
         )
 
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from reports.ledger_reads import LedgerReads
-from reports.records import EventKind, ShotRecord
+from reports.records import EventKind, ShotRecord, ShotStanding
 from reports.take import ShotStatus
 from tasks.control import Control, shot_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToCome:
+    """The shots of a night that are not over."""
+
+    waiting: Sequence[ShotStanding]
+    """They wait for their turn: by priority, then as they were planned."""
+    begun: Sequence[ShotStanding]
+    """A take of theirs is in work, or waits for its card, its verdict or its finish."""
 
 
 def left_out(ledger: LedgerReads, night: str) -> dict[int, str]:
@@ -23,17 +36,18 @@ def key_of(record: ShotRecord) -> str:
     return shot_key(record.manifest, record.shot.id)
 
 
-def waiting_shots(ledger: LedgerReads, night: str, control: Control) -> list[ShotRecord]:
-    """The shots of a night that wait for their turn: by priority, then as they were planned."""
-    out = left_out(ledger, night)
+def shots_to_come(ledger: LedgerReads, night: str, control: Control) -> ToCome:
+    """The shots of a night that wait or are in work; what is left out tonight is in neither."""
+    with ledger.snapshot():
+        shots = ledger.standings(night)
+        out = left_out(ledger, night)
     waiting = [
-        record
-        for record in ledger.shot_records(night)
-        if ledger.shot_status(record.id) is ShotStatus.WAITING
-        and record.id not in out
-        and control.stops(key_of(record), night=night) is None
+        shot
+        for shot in shots
+        if shot.status is ShotStatus.WAITING
+        and shot.id not in out
+        and control.stops(shot.key, night=night) is None
     ]
-    return sorted(
-        waiting,
-        key=lambda record: -control.priority_of(key_of(record), record.shot.priority),
-    )
+    waiting.sort(key=lambda shot: -control.priority_of(shot.key, shot.priority))
+    begun = [shot for shot in shots if shot.status is ShotStatus.WORKING]
+    return ToCome(waiting=waiting, begun=begun)

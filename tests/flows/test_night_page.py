@@ -67,8 +67,8 @@ def test_the_table_is_never_too_long_and_loses_nobody(statuses: list[ShotStatus]
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(ShotStatus), max_size=300))
 def test_what_a_person_looks_for_stands_first(statuses: list[ShotStatus]) -> None:
-    """In work, failed, held, approved, waiting; each in the order of the plan."""
-    order = ["working", "failed", "held", "approved", "waiting"]
+    """Failed, held, in work, approved, waiting; each in the order of the plan."""
+    order = ["failed", "held", "working", "approved", "waiting"]
     rows = [row for row in table_of(statuses) if row["status"]]
     keys = [(order.index(row["status"]), int(row["shot"])) for row in rows]
     assert keys == sorted(keys)

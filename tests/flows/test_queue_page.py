@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from httpx import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.queue_page import queue_of, steer
+from flows.queue_page import steer
+from flows.queue_view import queue_of
 from flows.shown import QUEUE, SHOWN, begin
 from manifests.errors import BadInput
 from manifests.settings import load_studio
@@ -149,6 +151,34 @@ def test_a_shot_that_is_not_in_the_night_is_refused(night: Path) -> None:
     assert "<i>" not in answer.text
     assert "has no shot" in answer.text
     assert said(night) == {}
+
+
+def test_a_long_queue_comes_in_pages(night: Path) -> None:
+    """With a way from each to the next, and what is looked for goes along; a form leads back to
+    where it was sent from, and says where its shot is now."""
+    with Ledger(load_studio(night).ledger_path) as ledger:
+        (record, *_) = ledger.shot_records("2026-11-20")
+        for number in range(250):
+            shot = replace(record.shot, id=f"more{number:03d}", priority=0)
+            ledger.record_shot("2026-11-20", "shots", shot, 100 + number)
+    page = browser(night)
+    assert len(shown(page)) == 100
+    text = page.get(f"{PATH}?q=more&page=2").text
+    assert re.findall(r'<th scope="row">(.*?)</th>', text)[0] == "more100"
+    assert 'href="?q=more&amp;page=3" rel="next"' in text
+    assert "253 waiting" in text
+    fields = {"token": word_of(page), "shot": "shots/more120", "number": "9", "do": "set"}
+    answer = page.post(f"{PATH}?q=more&page=2", data=fields)
+    assert dict(answer.url.params) == {"q": "more", "page": "2", "said": "shots/more120"}
+    assert "Priority of more120: 9 (its sheet says 0)." in answer.text
+    assert '<a href="?q=shots%2Fmore120">number 1</a>' in answer.text
+
+
+def test_what_is_looked_for_is_no_markup(night: Path) -> None:
+    """It is shown as it was typed, also where nothing has it."""
+    text = browser(night).get(PATH, params={"q": '"><b>x'}).text
+    assert "<b>" not in text
+    assert "No shot that waits or is in work has" in text
 
 
 def test_another_page_cannot_send_a_form(night: Path) -> None:

@@ -275,6 +275,27 @@ def test_shot_status_is_derived(maker):
         assert ledger.shot_status(ids["working"]) is ShotStatus.HELD
 
 
+def test_where_every_shot_of_a_night_is_takes_one_query(maker):
+    """In the night's order, with what `shot_status` says of each; other nights' are left out."""
+    with maker.ledger() as ledger:
+        other = maker.begin(ledger)
+        maker.run(ledger, maker.shot("other"), other, TakeStatus.APPROVED)
+        night = maker.begin(ledger, "2026-11-21")
+        ends = [(), (TakeStatus.REJECTED, TakeStatus.HELD), (TakeStatus.REJECTED,), ()]
+        for index, steps in enumerate(ends):
+            shot = maker.shot(f"sh{9 - index}", priority=index)
+            maker.run(ledger, shot, night, *steps, position=index)
+        asked: list[str] = []
+        ledger._connection.set_trace_callback(asked.append)
+        found = ledger.standings(night)
+        ledger._connection.set_trace_callback(None)
+        assert sum("SELECT" in statement for statement in asked) == 1
+        assert [shot.key for shot in found] == ["shots/sh9", "shots/sh8", "shots/sh7", "shots/sh6"]
+        assert [shot.priority for shot in found] == [0, 1, 2, 3]
+        assert [shot.status for shot in found] == ["waiting", "held", "working", "waiting"]
+        assert [shot.status for shot in found] == [ledger.shot_status(shot.id) for shot in found]
+
+
 def test_recover_requeues_only_what_was_rendering(maker):
     """A dead process's take is queued again, with words; the others stay."""
     with maker.ledger() as ledger:

@@ -162,6 +162,7 @@ def test_replay_equals_state_and_illegal_steps_change_nothing(maker, steps):
         _check_whole(ledger)
         last = [history[-1] for history in model]
         assert ledger.shot_status(shot) is derive_status(last, delivered=False, abandoned=False)
+        assert [each.status for each in ledger.standings(night)] == [ledger.shot_status(shot)]
 
 
 def _try(maker, ledger: Ledger, take_id: str, after: TakeStatus, night: str) -> None:
