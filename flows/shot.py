@@ -63,7 +63,7 @@ async def shot_flow(shot: str, shot_id: int) -> Any:
 
 def _nothing_new(night: Desk) -> bool:
     """Whether nothing new is to be started now: a person said so, or the disk is full."""
-    return night.control().paused or night.room.is_short
+    return night.control().paused or night.room.look()
 
 
 async def _while_nothing_new(night: Desk, job: Job) -> None:

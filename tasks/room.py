@@ -32,9 +32,8 @@ class Room:
         self._tell = tell
         self._waits = False
 
-    @property
-    def is_short(self) -> bool:
-        """Whether nothing new may be started now."""
+    def look(self) -> bool:
+        """Look at the disk, and tell what has changed; whether nothing new may be started now."""
         words = self._why_not()
         short = words is not None
         if short is not self._waits:

@@ -20,7 +20,7 @@ def test_too_little_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
     room = Room(Studio(root=tmp_path, stop_disk_gb=2), tell=told.append, free=lambda: free[0])
     found = []
     for free[0] in (3 * GB, GB, GB, 2 * GB, 2 * GB):
-        found.append(room.is_short)
+        found.append(room.look())
     assert found == [False, True, True, False, False]
     assert told == [
         "the disk has 1.0 GB free, and 2 GB are to stay free: nothing new is started until there "
@@ -32,8 +32,8 @@ def test_too_little_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
 def test_the_disk_of_the_root_is_asked(tmp_path: Path) -> None:
     """No disk has 10 million GB free; every disk has 0."""
     told: list[str] = []
-    assert Room(Studio(root=tmp_path, stop_disk_gb=1e7), tell=told.append).is_short
-    assert not Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append).is_short
+    assert Room(Studio(root=tmp_path, stop_disk_gb=1e7), tell=told.append).look()
+    assert not Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append).look()
 
 
 def test_a_disk_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_disk_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
         return answer
 
     room = Room(Studio(root=tmp_path, stop_disk_gb=2), tell=told.append, free=free)
-    assert [room.is_short, room.is_short] == [True, False]
+    assert [room.look(), room.look()] == [True, False]
     assert told == [
         "the disk does not say how much is free ([Errno 5] Input/output error): nothing new is "
         "started until it does",
@@ -63,6 +63,6 @@ def test_what_is_told_alternates(asked: list[int]) -> None:
     free = iter(asked)
     room = Room(Studio(root=Path("/"), stop_disk_gb=2), tell=told.append, free=lambda: next(free))
     for _ in asked:
-        _ = room.is_short
+        room.look()
     kinds = ["again" in words for words in told]
     assert kinds == [index % 2 == 1 for index in range(len(kinds))]
