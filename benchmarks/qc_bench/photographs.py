@@ -1,13 +1,15 @@
 """Photographs that the bench films: scikit-image's own, and those of a few Debian packages.
 
 The packages' files are found where they are installed, or under a folder into which they were
-unpacked (`dpkg-deb -x`), named by the environment variable RUSHES_BENCH_PHOTOS. Each file's hash
-is checked: figures are only comparable over the same pictures.
+unpacked (`dpkg-deb -x`), named by the environment variable RUSHES_BENCH_PHOTOS. A picture may lie
+inside a Qt resource archive of the package. Each picture's hash is checked: figures are only
+comparable over the same pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +21,8 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 from skimage import data
+
+from benchmarks.qc_bench.qt_resource import ResourceUnreadable, stored
 
 FOLDER = "RUSHES_BENCH_PHOTOS"
 _LIST = Path(__file__).with_name("photographs.yaml")
@@ -45,8 +49,10 @@ class Photograph:
     """Debian package; empty for scikit-image's."""
     path: str
     """Inside the package."""
+    entry: str
+    """Inside the Qt resource archive at `path`; empty where that is the picture itself."""
     sha256: str
-    """First 16 hexadecimal digits."""
+    """First 16 hexadecimal digits of the picture's bytes, packed in an archive or not."""
     colourful: bool
     drawn: bool
 
@@ -60,6 +66,7 @@ def photographs() -> dict[str, Photograph]:
             half="training",
             package="",
             path="",
+            entry="",
             sha256="",
             colourful=name not in _GREY,
             drawn=False,
@@ -73,6 +80,7 @@ def photographs() -> dict[str, Photograph]:
                 half=half,
                 package=row["package"],
                 path=row["path"],
+                entry=row.get("entry", ""),
                 sha256=row["sha256"],
                 colourful=row.get("is") != "grey",
                 drawn=row.get("is") == "drawn",
@@ -95,7 +103,7 @@ def missing(half: str) -> list[str]:
     for photo in photographs().values():
         if photo.half == half and photo.package:
             try:
-                _located(photo)
+                _bytes_of(photo)
             except PhotographMissing as fault:
                 faults.append(str(fault))
     return faults
@@ -122,14 +130,35 @@ def _of_skimage(name: str) -> npt.NDArray[np.uint8]:
 
 
 def _of_package(photo: Photograph) -> npt.NDArray[np.uint8]:
-    with Image.open(_located(photo)) as still:
+    with Image.open(io.BytesIO(_bytes_of(photo))) as still:
         still.draft("RGB", (2 * _LONG, 2 * _LONG))
         return np.array(still.convert("RGB"), np.uint8)
 
 
-@cache
+def _bytes_of(photo: Photograph) -> bytes:
+    """The picture as it is stored, its hash checked."""
+    path = _located(photo)
+    kept = path.read_bytes()
+    try:
+        found = stored(kept, photo.entry) if photo.entry else kept
+    except ResourceUnreadable as fault:
+        raise PhotographMissing(f"{path}: {fault}; {_whose(photo)}") from fault
+    digest = hashlib.sha256(found).hexdigest()
+    if not digest.startswith(photo.sha256):
+        inside = f" holds {photo.entry} that" if photo.entry else ""
+        raise PhotographMissing(
+            f"{path}{inside} has SHA-256 {digest[:16]}..., expected {photo.sha256}...: "
+            f"{_whose(photo)}"
+        )
+    return found
+
+
+def _whose(photo: Photograph) -> str:
+    return f"another version of {photo.package}; the figures are those of Debian 12's"
+
+
 def _located(photo: Photograph) -> Path:
-    """Where the file lies, its hash checked."""
+    """Where the picture, or the archive that it is in, lies."""
     unpacked = os.environ.get(FOLDER)
     places = [Path("/")]
     if unpacked:
@@ -137,12 +166,6 @@ def _located(photo: Photograph) -> Path:
     for place in places:
         path = place / photo.path
         if path.is_file():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            if not digest.startswith(photo.sha256):
-                raise PhotographMissing(
-                    f"{path} has SHA-256 {digest[:16]}..., expected {photo.sha256}...: another "
-                    f"version of {photo.package}; the figures are those of Debian 12's"
-                )
             return path
     raise PhotographMissing(
         f"photograph {photo.name!r} is not here: install Debian's {photo.package}, or unpack it "
