@@ -14,6 +14,8 @@ import argparse
 import json
 import os
 import platform
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -36,8 +38,19 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=160, help="of a take's first stage")
     parser.add_argument("--folder", type=Path, help="where roots and logs are kept")
     asked = parser.parse_args()
+    # Stopped at a time limit, it ends its nights: they would go on in the cards of what is next.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     if asked.rehearse and "CARDS_REHEARSAL" not in os.environ:
         _begin_again()
+    try:
+        return _run(asked)
+    finally:
+        if asked.rehearse:
+            shutil.rmtree(os.environ["CARDS_REHEARSAL"], ignore_errors=True)
+
+
+def _run(asked: argparse.Namespace) -> int:
+    """The parts, one after the other; 1 where one of them was not seen to its end."""
     found: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores, Python {platform.python_version()}",

@@ -108,6 +108,14 @@ def _is_rendering(studio: Studio, night: Process, receipts: int) -> bool:
     return sum(take.receipt is not None for take in takes(studio.root)) >= receipts
 
 
+def _have_joined(night: Process, hosts: list[Process]) -> bool:
+    """Whether all of them render for the night. Raises RuntimeError where it, or one, has ended."""
+    for each in (night, *hosts):
+        if each.process.poll() is not None:
+            raise RuntimeError(f"{each.log.name} ended: {each.said[-3000:]}")
+    return all("joined" in host.said for host in hosts)
+
+
 def faults(stand: Stand) -> dict[str, Any]:
     """Every take asserts on the second card; the first one is sound."""
     sound, faulty, *_ = uuids()
@@ -138,7 +146,7 @@ def hosts(stand: Stand) -> dict[str, Any]:
     address = f"tcp://127.0.0.1:{port}"
     night = studio.night()
     joined = [studio.host("a", address, first), studio.host("b", address, second)]
-    wait_for(lambda: all("joined" in host.said for host in joined), "two hosts", stand.starting)
+    wait_for(lambda: _have_joined(night, joined), "two hosts", stand.starting)
     wait_for(lambda: _is_rendering(studio, night, 2), "take", stand.starting)
     victims = wait_for(lambda: _first_stage_of(studio, "b"), "take of b behind a stage", 60)
     killed = time.time()

@@ -58,7 +58,7 @@ class Stand:
     @property
     def starting(self) -> float:
         """Seconds until a night renders: its server and workers start, its model is loaded."""
-        return 600.0 if self.rehearsal else 90.0
+        return 600.0 if self.rehearsal else 150.0
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of every process of a night."""
