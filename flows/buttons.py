@@ -39,6 +39,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
@@ -51,6 +52,8 @@ LOOK_EVERY = 2.0
 """Seconds between looks at the page."""
 RUNNER_ENDS = 10.0
 """Seconds that Prefect's runner has to end a night that it started, once this is cancelled."""
+PAGE = 200
+"""Runs that a server gives at once, unless it was told otherwise."""
 PAUSED = (
     "Nothing new is started; takes in work go on to the end of their step. "
     "Resume (or `rushes resume`) goes on."
@@ -88,8 +91,11 @@ class Buttons:
     async def until_cancelled(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the night's work, as far as it gets before a cancel that nobody else carries out."""
         doing, late = asyncio.create_task(work), asyncio.create_task(self._late.wait())
+        broken = frozenset[UUID]()
         try:
             await asyncio.wait([doing, late], return_when=asyncio.FIRST_COMPLETED)
+            if late.done():
+                broken = await self._broken()
         finally:
             late.cancel()
             cut = doing.cancel()
@@ -101,7 +107,7 @@ class Buttons:
                 # The night ends all the same, with its report; what broke meanwhile is not lost.
                 log.error("the work that was cut broke", exc_info=came)
             with suppress(HTTPError, PrefectException):
-                await self._settle_shots()
+                await self._settle_shots(broken)
         else:
             doing.result()
         if self.cancelled:
@@ -189,19 +195,36 @@ class Buttons:
         """Runs of shots on whose pages Cancel was pressed."""
         return await self._shots(client, StateType.CANCELLING)
 
-    async def _settle_shots(self) -> None:
-        """Say on the pages of the shots that were in work what became of them."""
-        broken = (StateType.CRASHED, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    async def _broken(self) -> frozenset[UUID]:
+        """Runs of shots that crashed by themselves: those that are cut will look the same."""
+        with suppress(HTTPError, PrefectException):
+            async with get_client() as client:
+                return frozenset(shot.id for shot in await self._shots(client, StateType.CRASHED))
+        return frozenset()
+
+    async def _settle_shots(self, broken: frozenset[UUID]) -> None:
+        """Say on the pages of the shots that were in work what became of them; those that were
+        `broken` before keep their own end."""
+        cut = (StateType.CRASHED, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
         async with get_client() as client:
-            for shot in await self._shots(client, *broken):
-                await client.set_flow_run_state(shot.id, Cancelled(message=ENDED), force=True)
+            for shot in await self._shots(client, *cut):
+                if shot.id not in broken:
+                    await client.set_flow_run_state(shot.id, Cancelled(message=ENDED), force=True)
 
     async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
+        """The runs of shots in these states, however many pages the server makes of them."""
         within = FlowRunFilterParentFlowRunId(any_=[self._run_id])
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
-        return await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(parent_flow_run_id=within, state=state)
-        )
+        wanted = FlowRunFilter(parent_flow_run_id=within, state=state)
+        found: dict[UUID, FlowRun] = {}
+        while page := await client.read_flow_runs(
+            flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=len(found)
+        ):
+            known = len(found)
+            found.update((run.id, run) for run in page)
+            if len(page) < PAGE or len(found) == known:
+                break
+        return list(found.values())
 
 
 async def settle(run_id: UUID | None, words: str) -> None:

@@ -88,7 +88,7 @@ async def _step(night: Desk, job: Job, action: Action, number: int) -> None:
 
 
 def _log(night: Desk, job: Job) -> None:
-    take = night.ledger.takes_of(job.shot_id)[-1]
+    take = decisive(night.ledger.takes_of(job.shot_id))
     last = take.transitions[-1]
     log = get_run_logger()
     log.info("take %d: %s. %s", take.number, last.after, last.words)
@@ -144,13 +144,20 @@ async def _tell(night: Desk, job: Job) -> None:
 
 
 async def _tag(takes: Sequence[TakeRecord]) -> None:
-    """What is known only now and people filter runs by: the last verdict, and the cards."""
+    """What is known only now and people filter runs by: the verdict of the take that the shot
+    stands by, and the cards."""
     found = {f"gpu:{take.receipt.device}" for take in takes if take.receipt is not None}
-    if takes and takes[-1].verdict is not None:
-        found.add(f"verdict:{takes[-1].verdict.decision}")
+    if takes:
+        found |= _verdict_tags(decisive(takes))
     run = runtime.flow_run
     async with get_client() as client:
         await client.update_flow_run(UUID(run.id), tags=sorted({*run.tags, *found}))
+
+
+def _verdict_tags(take: TakeRecord) -> set[str]:
+    if take.by_hand is not None:
+        return {"verdict:by-hand"}
+    return set() if take.verdict is None else {f"verdict:{take.verdict.decision}"}
 
 
 def _take_lines(take: TakeRecord, root: Path) -> list[str]:

@@ -144,8 +144,17 @@ def _told(take: TakeRecord) -> dict[str, Any]:
         "seed": take.recipe.seed,
         "recipe_fingerprint": take.recipe.fingerprint,
         "remedy": take.remedy_words,
-        "approved_by_hand": take.by_hand,
+        "approved_by_hand": _by_hand(take),
         "receipt": None if take.receipt is None else take.receipt.to_dict(),
         "scores": None if take.scorecard is None else take.scorecard.to_dict(),
         "verdict": None if take.verdict is None else take.verdict.to_dict(),
     }
+
+
+def _by_hand(take: TakeRecord) -> dict[str, str] | None:
+    """That and when a person approved it against its verdict.
+
+    A sidecar goes with the file to whoever gets it; the person's words stay in the house, in
+    ledger and report.
+    """
+    return None if take.by_hand is None else {"at": take.transitions[-1].at.isoformat()}

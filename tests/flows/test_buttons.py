@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import psutil
@@ -264,3 +264,50 @@ def test_a_night_is_cut_where_nobody_else_ends_it_and_what_breaks_it_is_raised()
             await Buttons(SimpleNamespace(), uuid4()).until_cancelled(breaks())  # type: ignore[arg-type]
 
     in_time(night())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end() -> None:
+    """Its page says what happened; those that were in work say that the night was cancelled."""
+    from prefect import flow, runtime
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+    from prefect.states import Crashed
+
+    from flows.buttons import ENDED, Buttons
+
+    begun = asyncio.Event()
+
+    @flow
+    async def shot(name: str) -> Any:
+        if name == "broken":
+            return Crashed(message="the machine")
+        begun.set()
+        await asyncio.Event().wait()
+        return None
+
+    @flow
+    async def night() -> dict[str, tuple[str, str]]:
+        run_id = UUID(str(runtime.flow_run.id))
+        buttons = Buttons(SimpleNamespace(), run_id)  # type: ignore[arg-type]
+
+        async def work() -> None:
+            await shot("broken", return_state=True)
+            cut = asyncio.ensure_future(shot("cut", return_state=True))
+            await begun.wait()
+            buttons._late.set()
+            await cut
+
+        await buttons.until_cancelled(work())
+        of_night = FlowRunFilterParentFlowRunId(any_=[run_id])
+        async with get_client() as client:
+            pages = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(parent_flow_run_id=of_night)
+            )
+        return {
+            page.parameters["name"]: (str(page.state_name), str(page.state.message))
+            for page in pages
+            if page.state is not None
+        }
+
+    assert in_time(night()) == {"broken": ("Crashed", "the machine"), "cut": ("Cancelled", ENDED)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,7 +58,8 @@ def test_a_shot_that_keeps_failing_is_held_with_its_best_take(studio: Any) -> No
 
 
 def test_a_take_that_a_person_approves_is_delivered_by_the_next_night(studio: Any) -> None:
-    """Nothing is rendered again: take 2 of 3 becomes v001, and its sidecar says who said so."""
+    """Nothing is rendered again: take 2 of 3 becomes v001. Its sidecar says that a person approved
+    it, and when; why stays in the house."""
     from manifests.settings import load_studio
     from tasks.approve import approve
 
@@ -70,13 +73,54 @@ def test_a_take_that_a_person_approves_is_delivered_by_the_next_night(studio: An
     assert statuses(studio, "sh0010") == ["rejected", "approved", "held"]
     sidecar = json.loads((studio.root / "delivered/shots/sh0010/sh0010_v001.json").read_text())
     assert sidecar["take"] == 2
-    told = [take["approved_by_hand"] for take in sidecar["takes"]]
-    assert told == [None, "approved by a person: it is meant to stand still", None]
+    first, second, third = (take["approved_by_hand"] for take in sidecar["takes"])
+    assert (first, third) == (None, None)
+    assert datetime.fromisoformat(second["at"]).tzinfo is not None
+    assert "it is meant to stand still" not in json.dumps(sidecar)
     assert "it is meant to stand still" in Path(result["report"]).read_text()
     from flows.status import night_status
 
     (shot,) = night_status(studio.root)["shots"]
     assert shot["last"] == "approved by a person: it is meant to stand still"
+
+
+def test_a_shots_run_is_found_by_the_verdict_that_it_stands_by(studio: Any) -> None:
+    """Take 2 of 3 was approved by hand: the run that delivers it is tagged so, and its log speaks
+    of that take; the run that held the shot keeps the tag of its last verdict."""
+    from prefect.logging.handlers import APILogWorker
+
+    from manifests.settings import load_studio
+    from tasks.approve import approve
+
+    rows = [{"shot": "tagged"}]
+    night_of(studio, rows, FakePool({"tagged": [FROZEN] * 3}))
+    approve(load_studio(studio.root), "tagged", 2, why="")
+    night_of(studio, rows, FakePool())
+    APILogWorker.drain_all(timeout=20)
+    held, delivered = asyncio.run(runs_of("tagged"))
+    assert [tag for tag in held.tags if tag.startswith("verdict:")] == ["verdict:hold"]
+    assert [tag for tag in delivered.tags if tag.startswith("verdict:")] == ["verdict:by-hand"]
+    assert delivered.said == ["take 2: approved. approved by a person"]
+
+
+async def runs_of(shot: str) -> list[SimpleNamespace]:
+    """The runs of a shot in Prefect, the oldest first: their tags, and what they logged."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    name = filters.FlowRunFilterName(any_=[shot])
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(name=name), sort=FlowRunSort.START_TIME_ASC
+        )
+        found = []
+        for run in runs:
+            of_run = filters.LogFilterFlowRunId(any_=[run.id])
+            logs = await client.read_logs(filters.LogFilter(flow_run_id=of_run))
+            said = [log.message for log in logs if log.message.startswith("take ")]
+            found.append(SimpleNamespace(tags=run.tags, said=said))
+    return found
 
 
 def test_nan_is_a_failed_picture_not_a_failed_machine(studio: Any) -> None:
