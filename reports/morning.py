@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -74,7 +75,9 @@ def _page(report: NightReport, shelf: Shelf, folder: Path) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
+    # NOTE: it keeps what it compiled of a template, which costs more than to fill the page in.
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 
 import pytest
 from hypothesis import settings
+
+# What is imported is not looked at by the collector while it comes in, nor, frozen, at the end.
+gc.disable()
+atexit.register(gc.unfreeze)
 
 # A machine that does something else as well is no fault: no law is timed. `quick` is for
 # `make check-fast`; the whole suite tries as many examples as each law asks for.
@@ -29,8 +34,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         )
     gc.collect()
     gc.freeze()
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Native libraries ask at the end what of theirs is left."""
-    gc.unfreeze()
+    gc.enable()
