@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import tempfile
 import time
@@ -16,6 +17,7 @@ from flows.prefect_server import port_is_free
 from flows.serving import serving
 from manifests.errors import RushesError
 from manifests.files import nearest_folder
+from manifests.secret import without_user
 from manifests.settings import Studio
 from manifests.window import Window
 from reports.errors import LedgerOnShare
@@ -55,12 +57,13 @@ def prefect_server(studio: Studio) -> Finding:
     name = "Prefect server"
     url = os.environ.get("PREFECT_API_URL")
     if url:
-        problem = _silence(f"{url.rstrip('/')}/health")
+        problem = _silence(f"{without_user(url).rstrip('/')}/health")
         remedy = f"start it, or unset PREFECT_API_URL ({problem})" if problem else ""
-        return Finding(name=name, well=not problem, words=f"{url}, not ours", remedy=remedy)
+        words = f"{without_user(url)}, not ours"
+        return Finding(name=name, well=not problem, words=words, remedy=remedy)
     served = serving(studio.state_dir)
     if served is not None:
-        words = f"{served.url}, of `rushes serve` (process {served.pid})"
+        words = f"{without_user(served.url)}, of `rushes serve` (process {served.pid})"
         return Finding(name=name, well=True, words=words)
     return _port(name, studio.prefect_port, "prefect_port")
 
@@ -132,7 +135,7 @@ def _silence(url: str) -> str:
             return ""
     except urllib.error.HTTPError:
         return ""  # it asks for a password, say: it is there
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.watch import Watcher
 from manifests.notify import NotifyRules, Occasion
+from manifests.secret import error_words
 from reports.words import shot_count
 
 TROUBLE_EVERY = 900.0
@@ -88,7 +89,7 @@ class Notifier(Watcher):
 
     def broke(self, error: BaseException) -> None:
         """See `Watcher`."""
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        words = error_words(error).splitlines()[0]
         body = f"{words}\nWhat is finished is kept; the same command goes on from here."
         self._tell(Occasion.TROUBLE, f"Rushes: night {self._night} stopped", body)
         self._close()

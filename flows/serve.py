@@ -24,6 +24,7 @@ from flows.prefect_env import prepare
 from flows.prefect_server import LOOPBACK, PrefectServer, ServerDidNotStart, port_is_free
 from flows.served import ROOT, SERVER
 from flows.serving import sole_server
+from manifests.secret import without_user
 from manifests.settings import Studio, load_studio
 from manifests.window import Window
 from tasks.due import due, open_night
@@ -68,7 +69,7 @@ def serve(root: Path, *, host: str, console: Console) -> None:
         url = os.environ["PREFECT_API_URL"].removesuffix("/api")
         tell_url(url)
         os.environ.update({ROOT: str(studio.root), SERVER: str(os.getpid())})
-        console.print(f"Prefect: {url}", highlight=False)
+        console.print(f"Prefect: {without_user(url)}", highlight=False)
         asyncio.run(_Service(studio, inbox, server, console).run())
     console.print("stopped; what is finished is kept", highlight=False)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.errors import RushesError
+from manifests.secret import without_user
 from manifests.shares import Mounts, mounted
 from reports.lock import is_held, on_own_disk, try_hold
 
@@ -48,7 +49,7 @@ def sole_server(state_dir: Path, *, mounts: Mounts = mounted) -> Iterator[Callab
     try:
         if not try_hold(descriptor):
             holder = _read(path)
-            at = f", {holder.url}" if holder.url else ""
+            at = f", {without_user(holder.url)}" if holder.url else ""
             raise AlreadyServed(
                 f"{state_dir.parent} is served by process {holder.pid}{at}; "
                 "stop that one first, or give another --root"

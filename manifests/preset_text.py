@@ -26,7 +26,8 @@ from manifests.refusal import Refusal, quoted
 from manifests.stage import Concession, Expert, Sampler, Schedule, Speed, StageKind
 from manifests.text import suggest
 from manifests.wanted import wanted
-from manifests.yaml_text import Node, YamlRefusal, read_yaml
+from manifests.yaml_mapping import read_mapping
+from manifests.yaml_text import Node
 
 MAX_BYTES = 2**20
 _MOST_NOISE = 100.0
@@ -190,9 +191,9 @@ class PresetText(BaseModel):
 
 def read_preset_text(path: Path) -> tuple[PresetText, Node]:
     """The preset in `path` and its lines. Raises BadInput with every fault of single values."""
-    node = _read(path)
+    node, faults = _read(path)
     plain = node.plain()
-    faults = [
+    faults += [
         refusal.at(path, row=line, column=f"stages.{index + 1}.{key}")
         for index, stage in enumerate(_stage_nodes(node))
         if isinstance(stage.value, dict)
@@ -209,7 +210,7 @@ def read_preset_text(path: Path) -> tuple[PresetText, Node]:
         if (refusal := _window(text.stages[index]))
     ]
     if faults:
-        raise BadInput(faults)
+        raise BadInput(sorted(faults, key=lambda fault: fault.row or 0))
     return text, node
 
 
@@ -234,21 +235,16 @@ def _foreign_keys(stage: dict[str, Node]) -> list[tuple[str, int, Refusal]]:
     ]
 
 
-def _read(path: Path) -> Node:
+def _read(path: Path) -> tuple[Node, list[Fault]]:
+    form = "write `title:`, `stages:`, ..."
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput([Refusal("is larger than 1 MiB", "shorten it").at(path)])
-        node = read_yaml(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        refusal = Refusal(f"cannot be read ({error.strerror or error})", "check the file")
+        node, faults = read_mapping(path, form=form, most_bytes=MAX_BYTES)
+    except FileNotFoundError:
+        refusal = Refusal("is not there any more", "put it back, or name another preset")
         raise BadInput([refusal.at(path)]) from None
-    except UnicodeDecodeError:
-        raise BadInput([Refusal("is not UTF-8", "save it as UTF-8").at(path)]) from None
-    except YamlRefusal as refusal:
-        raise BadInput([refusal.at(path, row=refusal.line)]) from None
-    if node is None or not isinstance(node.value, dict):
-        raise BadInput([Refusal("is no mapping", "write `title:`, `stages:`, ...").at(path)])
-    return node
+    if node is None:
+        raise BadInput([*faults, Refusal("is no mapping", form).at(path)])
+    return node, faults
 
 
 def _stage_nodes(node: Node) -> list[Node]:

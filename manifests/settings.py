@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
     ValidationError,
     field_validator,
@@ -27,30 +27,31 @@ from pydantic_settings import (
 from manifests.cards import ALL_CARDS, CardRules
 from manifests.device import NO_DEVICE, known_device
 from manifests.errors import BadInput, Fault
-from manifests.hosts import NO_HOSTS, HostRules, MachineRules
+from manifests.hosts import NO_HOSTS, HostRules
 from manifests.inbox import InboxRules
 from manifests.models import POCKET, ModelSpec, builtin_models
 from manifests.motion import HUB_ADAPTER
 from manifests.notify import NotifyRules
 from manifests.placement import CardPlacement
-from manifests.refusal import Refusal, quoted
-from manifests.text import closest, suggest
-from manifests.wanted import wanted
+from manifests.refusal import Refusal
+from manifests.secret import silent
+from manifests.setting_fault import PREFIX, Sources, mistyped_environment
+from manifests.text import suggest
 from manifests.window import Window
-from manifests.yaml_text import Node, YamlRefusal, read_yaml
+from manifests.yaml_mapping import read_mapping
+from manifests.yaml_text import Node
 
 SETTINGS_NAME = "studio.yaml"
-_PREFIX = "RUSHES_"
-_SECRET = frozenset({"notify"})
-"""Settings whose values are never shown, also when they are wrong."""
 _PATHS = ("presets_dir", "upscale_model", "lpips_weights_dir")
+_FILE: ContextVar[tuple[Path, Node | None] | None] = ContextVar("file", default=None)
+"""studio.yaml as `load_studio` read it, with faults of its own; None: it is still to be read."""
 
 
 class Studio(BaseSettings):
     """What holds for every night in one root folder. `load_studio` names faults in words."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     root: Path = Field(default_factory=Path.cwd)
@@ -175,10 +176,15 @@ class Studio(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, studio.yaml of the root."""
-        given = init_settings() | {}
-        root = given.get("root") or env_settings().get("root") or Path.cwd()
-        file = Path(root) / SETTINGS_NAME
-        from_file = _plain(file, _read(file))
+        read = _FILE.get()
+        if read is None:
+            root = init_settings().get("root") or env_settings().get("root") or Path.cwd()
+            file = Path(root) / SETTINGS_NAME
+            node, faults = _read(file)
+            if faults:
+                raise BadInput(faults)
+            read = file, node
+        from_file = _plain(*read)
         return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
 
     @field_validator("root", *_PATHS, mode="after")
@@ -233,41 +239,39 @@ def load_studio(root: Path | None = None, **overrides: Any) -> Studio:
     given = {key: value for key, value in overrides.items() if value is not None}
     if root is not None:
         given["root"] = root
-    file = Path(root or os.environ.get(f"{_PREFIX}ROOT") or Path.cwd()) / SETTINGS_NAME
-    node = _read(file)
-    faults = _mistyped_environment()
+    file = Path(root or os.environ.get(f"{PREFIX}ROOT") or Path.cwd()) / SETTINGS_NAME
+    node, faults = _read(file)
+    faults += mistyped_environment(Studio.model_fields)
+    sources = Sources(settings=Studio, file=file, node=node, given=given)
+    token = _FILE.set((file, node))
     try:
         studio = Studio(**given)
     except ValidationError as error:
-        faults += [_fault(item, file, node, given) for item in error.errors()]
+        faults += map(sources.fault, error.errors())
     except SettingsError as error:
         faults.append(
             Fault(file=Path("environment"), problem=str(error), remedy="write JSON, or unset it")
         )
+    finally:
+        _FILE.reset(token)
     if faults:
         # As they stand in the file; what came from elsewhere goes before.
         raise BadInput(sorted(faults, key=lambda fault: fault.row or 0))
     return studio
 
 
-def _read(file: Path) -> Node | None:
-    """The mapping in studio.yaml, or None where there is no file. Raises BadInput."""
+def _read(file: Path) -> tuple[Node | None, list[Fault]]:
+    """The mapping in studio.yaml, None where there is none, and what its form has wrong.
+
+    Raises BadInput where nothing of it can be read.
+    """
     try:
-        node = read_yaml(file.read_bytes().decode("utf-8-sig"))
+        node, faults = read_mapping(file, form="write `key: value` lines")
     except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        raise BadInput([Refusal("is not UTF-8", "save it as UTF-8").at(file)]) from None
-    except OSError as error:
-        refusal = Refusal(f"cannot be read ({error.strerror or error})", "check the file")
-        raise BadInput([refusal.at(file)]) from None
-    except YamlRefusal as refusal:
-        raise BadInput([refusal.at(file, row=refusal.line)]) from None
-    if node is None or node.value is None:
-        return None
-    if not isinstance(node.value, dict):
-        raise BadInput([Refusal("is no mapping", "write `key: value` lines").at(file)])
-    return node
+        return None, []
+    except BadInput as error:
+        raise BadInput(map(silent, error.faults)) from None
+    return node, [silent(fault) for fault in faults]
 
 
 def _plain(file: Path, node: Node | None) -> dict[str, Any]:
@@ -297,87 +301,3 @@ def _located(base: Path, entry: Any) -> Any:
     if isinstance(adapter, str) and not HUB_ADAPTER.fullmatch(adapter):
         entry["motion_adapter"] = str(base / Path(adapter).expanduser())
     return entry
-
-
-def _mistyped_environment() -> list[Fault]:
-    """Variables that are nearly a setting. Others with our prefix are left alone."""
-    known = [f"{_PREFIX}{name.upper()}" for name in Studio.model_fields]
-    faults = []
-    for name in sorted(os.environ):
-        base = name.partition("__")[0]
-        if base.startswith(_PREFIX) and base not in known:
-            near = closest(base.removeprefix(_PREFIX), Studio.model_fields)
-            if near is not None:
-                problem = f"{name} is no setting"
-                remedy = f"did you mean {_PREFIX}{near.upper()!s}?"
-                faults.append(
-                    Fault(file=Path("environment"), column=name, problem=problem, remedy=remedy)
-                )
-    return faults
-
-
-def _fault(item: Any, file: Path, node: Node | None, given: dict[str, Any]) -> Fault:
-    """One pydantic error as a fault, with the source it came from."""
-    loc = [part for part in item["loc"] if part != "[key]"]
-    key = ".".join(map(str, loc)) or None
-    refusal = _refusal(item, loc)
-    place, row = file, _line(node, loc)
-    if loc and loc[0] in given:
-        place, row = Path("command line"), None
-    elif loc and any(name.startswith(_PREFIX + str(loc[0]).upper()) for name in os.environ):
-        place, row = Path("environment"), None
-    shown = loc and item["type"] != "missing" and loc[0] not in _SECRET
-    value = item.get("input") if shown else None
-    return refusal.at(place, row=row, column=key, value=value)
-
-
-def _refusal(item: Any, loc: list[Any]) -> Refusal:
-    error = item.get("ctx", {}).get("error")
-    if isinstance(error, Refusal):
-        return error
-    if item["type"] == "extra_forbidden":
-        fields = _model_around(loc).model_fields
-        return Refusal(f"there is no setting {loc[-1]!r}", suggest(str(loc[-1]), fields))
-    if item["type"] == "missing":
-        return Refusal(f"{loc[-1]!r} is missing", "add it")
-    if loc and loc[0] in _SECRET:
-        return Refusal(
-            "this value is refused (it is not shown: it may hold a token)",
-            wanted({**item, "input": ""}),
-        )
-    return Refusal(f"{quoted(item['input'])} is refused", wanted(item))
-
-
-def _model_around(loc: list[Any]) -> type[BaseModel]:
-    """The settings among which the last part of `loc` stands."""
-    inner: dict[str, type[BaseModel]] = {
-        "placement": CardPlacement,
-        "cards": CardRules,
-        "inbox": InboxRules,
-        "notify": NotifyRules,
-        "window": Window,
-    }
-    match loc[:-1]:
-        case ["hosts", "machines", _]:
-            return MachineRules
-        case ["hosts", "machines", _, part, *_] if part in inner:
-            return inner[part]
-        case ["models", *_]:
-            return ModelSpec
-        case ["hosts", *_]:
-            return HostRules
-        case [first, *_] if first in inner:
-            return inner[first]
-        case _:
-            return Studio
-
-
-def _line(node: Node | None, loc: list[Any]) -> int | None:
-    """Line of the innermost value that `loc` names in the file."""
-    line = None
-    for part in loc:
-        node = None if node is None else node.inner(part)
-        if node is None:
-            break
-        line = node.line
-    return line

@@ -6,7 +6,7 @@ nothing recurses over hostile nesting, and an alias costs what it stands for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -104,10 +104,22 @@ class _Reader:
         self._values = 0
 
     def read(self, text: str) -> Node | None:
-        for event in yaml.parse(text, Loader=_LOADER):
-            assert event.start_mark is not None
-            self._take(event, event.start_mark.line + 1)
+        try:
+            for event in yaml.parse(text, Loader=_LOADER):
+                assert event.start_mark is not None
+                self._take(event, event.start_mark.line + 1)
+        except (yaml.YAMLError, YamlRefusal):
+            if self._found is not None:
+                self._tell_open()
+            raise
         return self._root
+
+    def _tell_open(self) -> None:
+        """What the mappings that were never closed have wrong as far as they were read."""
+        for broken in self._open:
+            if broken.is_map:
+                whole = len(broken.items) // 2 * 2
+                self._mapping(replace(broken, items=broken.items[:whole]))
 
     def _take(self, event: yaml.Event, line: int) -> None:
         if isinstance(event, yaml.DocumentStartEvent):

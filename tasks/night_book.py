@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
+from manifests.secret import error_words
 from manifests.settings import Studio
 from qc.studio_limits import read_limits
 from reports.fingerprint import shot_fingerprint
@@ -157,7 +158,7 @@ def note(night: Desk, job: Job, words: str) -> None:
 
 def note_broken(night: Desk, job: Job, error: Exception) -> None:
     """Record that a shot's flow ended by an error that nobody had a name for."""
-    note(night, job, f"its flow broke: {type(error).__name__}: {error}")
+    note(night, job, f"its flow broke: {error_words(error)}")
 
 
 def counts(night: Desk) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from manifests.secret import error_words
 from reports.records import EventKind, TakeRecord, decisive
 from reports.take import TakeStatus
 from tasks.desk import Desk, Job
@@ -57,7 +58,7 @@ def add_take(night: Desk, job: Job, *, again: bool) -> None:
 
 def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
     """Write down that a step failed for good, so that the shot rests; returns the words."""
-    words = f"{type(error).__name__}: {error}"
+    words = error_words(error)
     take = decisive(night.ledger.takes_of(job.shot_id))
     match action:
         case Action.RENDER:

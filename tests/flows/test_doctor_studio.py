@@ -78,6 +78,18 @@ def test_a_server_of_the_users_that_is_silent_is_a_fault(
     assert "unset PREFECT_API_URL" in found.remedy
 
 
+@pytest.mark.parametrize("port", ["", ":{}"])
+def test_the_password_of_a_server_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    """Where PREFECT_API_URL holds one, with a port and without."""
+    address = f"127.0.0.1{port.format(free_port())}"
+    monkeypatch.setenv("PREFECT_API_URL", f"http://ann:sec-ret@{address}/api")
+    found = doctor_studio.prefect_server(Studio(root=tmp_path))
+    assert "sec-ret" not in repr(found)
+    assert found.words == f"http://{address}/api, not ours"
+
+
 def test_hours_are_told_in_their_own_zone(tmp_path: Path) -> None:
     """The next night, with the zone's short name, so that a wrong zone is seen."""
     window = {"start": "22:00", "end": "22:00", "timezone": "UTC"}

@@ -263,6 +263,17 @@ def test_all_faults_of_a_preset_come_at_once(own):
     }
 
 
+def test_what_the_form_of_a_preset_has_wrong_comes_with_the_rest(own):
+    """A key that stands twice and a tag hide no value that is wrong; each with its line."""
+    text = GOOD.replace("title: Mine", "title: Mine\ntitle: Me").replace("fps: 8", "fps: fast")
+    with pytest.raises(BadInput) as caught:
+        own(text.replace("0.4", "!own 0.4"))
+    told = [(fault.row, fault.problem) for fault in caught.value.faults]
+    assert told[0][1] == "the key 'title' stands twice (line 1 before)"
+    assert {"'fast' is refused", "the tag '!own' is not read"} <= {problem for _, problem in told}
+    assert [row for row, _ in told] == sorted(row for row, _ in told)
+
+
 def test_a_broken_preset_is_told_once_for_all_its_rows(own, sheet, studio, tmp_path):
     """Two rows that want it make one fault that says so; the row with another preset is good."""
     with pytest.raises(BadInput):

@@ -134,6 +134,34 @@ def test_faults_stand_in_the_order_of_the_file_and_say_what_to_write(tmp_path):
     assert "token'" not in str(found)
 
 
+def test_faults_of_its_form_and_of_its_values_come_at_once(tmp_path):
+    """A key that stands twice, a tag, an anchor that is none, a value out of range, an unknown key:
+    in the order of the file, and none hides another."""
+    write(tmp_path, "crf: 20\ncrf: 21\nthreads: !!python/name:os.system 2\nmax_takes: 99\n")
+    (tmp_path / "studio.yaml").open("a").write("stop_disk_gb: *there\nmax_take: 3\n? [a]\n: b\n")
+    assert [(row, problem) for _, row, _, problem, _ in faults(tmp_path)] == [
+        (2, "the key 'crf' stands twice (line 1 before)"),
+        (3, "the tag 'tag:yaml.org,2002:python/name:os.system' is not read"),
+        (4, "'99' is refused"),
+        (5, "'*there' stands for nothing"),
+        (6, "there is no setting 'max_take'"),
+        (7, "a key is not text"),
+    ]
+
+
+def test_what_stands_before_broken_yaml_is_told_with_it(tmp_path):
+    """The rest cannot be read; what was found so far is not lost."""
+    write(tmp_path, "crf: 20\ncrf: 21\nmodels: [\n")
+    assert [row for _, row, *_ in faults(tmp_path)] == [2, 4]
+
+
+def test_settings_made_without_load_studio_refuse_a_file_with_faults(tmp_path):
+    """Nobody gets the half of it that could be read."""
+    write(tmp_path, "crf: 20\ncrf: 21\n")
+    with pytest.raises(BadInput):
+        Studio(root=tmp_path)
+
+
 def test_a_fault_says_which_source_it_came_from(tmp_path, monkeypatch):
     """Command line, environment and file are told apart; near names in the environment too."""
     assert faults(tmp_path, max_takes=0)[0][:3] == ("command line", None, "max_takes")
@@ -160,7 +188,7 @@ def test_an_unknown_default_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "row", "problem"),
     [
-        ("a: 1\na: 2\n", 2, "the key 'a' stands twice"),
+        ("crf: 1\ncrf: 2\n", 2, "the key 'crf' stands twice"),
         ("- a\n", None, "is no mapping"),
         ("a: [\n", 2, "is not valid YAML"),
     ],

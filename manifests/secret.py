@@ -1,0 +1,55 @@
+"""Secrets: addresses that hold tokens and passwords, and how nobody reads them.
+
+NOTE: a key that is typed wrongly (`notifi:`) is no secret by its name, so a fault of the settings
+never shows what belongs to an unknown key, nor what stands behind `scheme://` anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from manifests.errors import Fault
+
+SECTIONS = frozenset({"notify"})
+"""Settings whose values are never shown, also when they are wrong."""
+HIDDEN = "…"
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S+?(?=['\"]?(?:[\s;]|$))")
+_REST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*", re.DOTALL)
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_WORD = re.compile(r"[a-z_]{1,24}")
+
+
+def without_addresses(text: str) -> str:
+    """`text` with nothing of an address but its scheme: `slack://…`."""
+    return _ADDRESS.sub(rf"\1{HIDDEN}", text)
+
+
+def without_user(url: str) -> str:
+    """A server's address without the user and password that it may hold."""
+    return _USER.sub("", url)
+
+
+def error_words(error: BaseException) -> str:
+    """An error's class and words, for people, logs and the ledger: `HTTPError: 401 for https://h/`.
+
+    Clients quote the whole address that they asked, with the user and password in it.
+    """
+    return f"{type(error).__name__}: {without_user(str(error))}"
+
+
+def is_a_name(key: str) -> bool:
+    """Whether a key can be told: a token that was put in a key's place does not look like one."""
+    return _WORD.fullmatch(key) is not None
+
+
+def silent(fault: Fault) -> Fault:
+    """The fault with every address hidden."""
+    return replace(
+        fault,
+        problem=without_addresses(fault.problem),
+        remedy=without_addresses(fault.remedy),
+        column=None if fault.column is None else without_addresses(fault.column),
+        # A value may be a list of them, cut in the middle: nothing after the first one is told.
+        value=None if fault.value is None else _REST.sub(rf"\1{HIDDEN}", fault.value),
+    )
