@@ -28,8 +28,8 @@ class Seen:
 
     frame: Frame
     look: cut.Look
-    plateaus: float | None
-    """As `banding.compute`; None where there are no ramps, or it was not looked at."""
+    stairs: banding.Stairs | None
+    """As `banding.compute`; None where it was not looked at."""
     moments: ssim.Moments | None
     """None under 11 px."""
     embedding: Embedding | None
@@ -119,7 +119,7 @@ def see(rgb: Image, *, index: int, lpips: LpipsBackbone | None) -> Seen:
     return Seen(
         frame=frame,
         look=cut.look(frame),
-        plateaus=banding.compute(frame.rgb) if index % banding.EVERY == 0 else None,
+        stairs=banding.compute(frame.rgb) if index % banding.EVERY == 0 else None,
         moments=ssim.moments(frame.luma) if min(frame.luma.shape) >= ssim.WINDOW else None,
         embedding=_embedding(frame, lpips),
     )

@@ -186,7 +186,7 @@ class _Pass:
         self._steps = dropped.Steps()
         self._likeness: likeness.Likeness | None = None
         self._identity: identity.Identity | None = None
-        self._plateaus: list[float | None] = []
+        self._banding = banding.Banding()
         self._drift: list[float] = []
         self._saturation: list[float] = []
 
@@ -206,7 +206,7 @@ class _Pass:
         """Everything measured so far as a scorecard."""
         for seen, step in self._flight.land():
             self._take(seen, step)
-        start = _Start(conditioning={}, plateaus=None)
+        start = _Start(conditioning={}, stairs=None)
         if self._start is not None:
             start = self._start.result()
         metrics, problems = faults.compute(found, expected)
@@ -223,7 +223,7 @@ class _Pass:
             colour_drift.reduce(self._drift),
             {} if self._likeness is None else self._likeness.reduce(),
             {} if self._identity is None else self._identity.reduce(),
-            banding.reduce(start.plateaus, self._plateaus),
+            self._banding.reduce(start.stairs),
             self._steps.reduce(),
             collapse.reduce([left for left, _ in self._boiling]),
             self._sharpness.reduce(),
@@ -256,8 +256,8 @@ class _Pass:
         """Take a frame that landed, and its step from the one before."""
         frame, pair = seen.frame, None
         self._luma.append(black.compute(frame))
-        if frame.index % banding.EVERY == 0:
-            self._plateaus.append(seen.plateaus)
+        if seen.stairs is not None:
+            self._banding.add(seen.stairs)
         if step is not None:
             self._difference.append(step.difference)
             self._cut.append(step.cut)
@@ -319,13 +319,13 @@ class _Start:
     """The source, and frame 0 beside it."""
 
     conditioning: dict[str, float]
-    plateaus: float | None
+    stairs: banding.Stairs | None
 
 
 def _begun(source: Image, rgb: Image, *, lpips: LpipsBackbone | None) -> _Start:
     return _Start(
         conditioning=conditioning.compute(source, rgb, lpips=lpips),
-        plateaus=banding.compute(prepare(source, index=0).rgb),
+        stairs=banding.compute(prepare(source, index=0).rgb),
     )
 
 

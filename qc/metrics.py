@@ -183,7 +183,7 @@ METRICS: dict[str, Metric] = {
         _worse_up(
             "banding",
             "Banding",
-            "How far smooth ramps are in steps, beyond the source's; about .3 of their height.",
+            "How far smooth ramps are in steps, beyond the source's; about 1 where steps are of 4.",
         ),
         _worse_up(
             "dropped",
