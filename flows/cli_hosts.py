@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from flows.cli_say import out
 
 
 def _host_name(name: str) -> str:
@@ -63,7 +64,7 @@ def join(
         scratch=scratch,
         drain=drain,
     )
-    keep(host, console=Console())
+    keep(host, console=out())
 
 
 def keys(
@@ -74,10 +75,9 @@ def keys(
     from tasks.host_keys import make_keys
 
     made = make_keys(folder.absolute(), days=days)
-    Console().print(
+    out().print(
         f"made {', '.join(path.name for path in made)} in {folder}; copy them to every host, "
         "readable by the user of Rushes alone, and name the folder in hosts: {tls: ...}",
         highlight=False,
         markup=False,
-        soft_wrap=True,
     )

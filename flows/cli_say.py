@@ -30,14 +30,24 @@ Device = Annotated[
 ]
 
 
+def _console(*, stderr: bool = False) -> Console:
+    """A terminal, or what stands in its place.
+
+    Lines are folded by terminals alone: a log, a mail or a pipe has no width, and 80 columns there
+    would cut paths and sentences. Tables keep to them.
+    """
+    there = Console(stderr=stderr)
+    return there if there.is_terminal else Console(stderr=stderr, soft_wrap=True)
+
+
 def out() -> Console:
     """Standard output, as it is now: tests change it."""
-    return Console()
+    return _console()
 
 
 def err() -> Console:
     """Standard error."""
-    return Console(stderr=True)
+    return _console(stderr=True)
 
 
 def print_json(data: Any) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from flows.cli_say import out
 
 
 def serve(
@@ -20,4 +21,4 @@ def serve(
     """Serve a studio machine: Prefect, the nights' schedule, the inbox. Runs until stopped."""
     from flows.serve import serve as keep
 
-    keep(root, host=host, console=Console())
+    keep(root, host=host, console=out())

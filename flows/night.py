@@ -119,7 +119,9 @@ async def night(
         BOARD.set(board)
         listener = Watchers(WATCHER.get(), board).progress
         pool: Pool = await stack.enter_async_context(POOL.get()(studio, listener))
-        desk = night_book.lay_desk(studio, ledger, pool, record, plan, hours=hours)
+        desk = night_book.lay_desk(
+            studio, ledger, pool, record, plan, hours=hours, tell=WATCHER.get().news
+        )
         stack.enter_context(at_desk(desk))
         page, buttons = NightPage(desk), Buttons(desk, UUID(str(runtime.flow_run.id)))
         async with buttons.followed(), page.kept():

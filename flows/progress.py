@@ -113,6 +113,10 @@ class PlainLines(Watcher):
         self._clock.finish(shot)
         self._say(f"{shot}: {status}. {words} [{self._clock.words}]")
 
+    def news(self, words: str) -> None:
+        """See `Watcher`."""
+        self._say(" ".join(words.split()))
+
     def _say(self, text: str) -> None:
         stamp = f"{datetime.now().astimezone():%H:%M:%S}"
         self._console.print(f"{stamp} {text}", markup=False, highlight=False, soft_wrap=True)
@@ -185,6 +189,11 @@ class LiveBars(Watcher):
         self._bars.console.print(f"[{colour}]{status:>9}[/] {shot}", _plain(words), highlight=False)
         if self._night is not None:
             self._bars.update(self._night, advance=1, eta=self._clock.words)
+
+    def news(self, words: str) -> None:
+        """See `Watcher`."""
+        line = " ".join(words.split())
+        self._bars.console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _plain(words: str) -> str:

@@ -25,6 +25,9 @@ class Watcher:
     def shot_done(self, shot: str, status: str, words: str) -> None:
         """A shot has come as far as it gets tonight."""
 
+    def news(self, words: str) -> None:
+        """What became of a card, a host, or the room on the disk; or what cannot be heard."""
+
     def ended(self, counts: Mapping[str, int], report: str) -> None:
         """The night is over: its shots by status, and the page of its report."""
 
@@ -52,6 +55,11 @@ class Watchers(Watcher):
         """See `Watcher`."""
         for watcher in self._watchers:
             watcher.shot_done(shot, status, words)
+
+    def news(self, words: str) -> None:
+        """See `Watcher`."""
+        for watcher in self._watchers:
+            watcher.news(words)
 
     def ended(self, counts: Mapping[str, int], report: str) -> None:
         """See `Watcher`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,20 @@ def lay_desk(
     plan: Plan,
     *,
     hours: NightHours,
+    tell: Callable[[str], None],
 ) -> Desk:
-    """The desk of the night, with every shot of the plan recorded in its order."""
+    """The desk of the night, with every shot of the plan recorded in its order.
+
+    `tell` hears what the ledger is told of cards, hosts and the disk, as soon as it is told.
+    """
 
     def complain(words: str) -> None:
         ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
+        tell(words)
 
     def news(words: str) -> None:
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
+        tell(words)
 
     pool.on_news(news)
     estimator = Estimator(ledger)

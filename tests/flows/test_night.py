@@ -313,10 +313,20 @@ class Spoken(FakePool):
 
 
 def test_what_becomes_of_a_card_is_in_the_ledger_the_status_and_the_report(studio: Any) -> None:
-    """In the words in which it was told."""
+    """In the words in which it was told; whoever watches the night hears it at once."""
+    from flows.night import WATCHER
     from flows.status import night_status
+    from flows.watch import Watcher
 
+    class Heard(Watcher):
+        def news(self, words: str) -> None:
+            heard.append(words)
+
+    heard: list[str] = []
+    token = WATCHER.set(Heard())
     result = night_of(studio, [{"shot": "sh010"}], Spoken())
+    WATCHER.reset(token)
+    assert heard == ["Card #1 renders no more takes tonight"]
     with ledger(studio) as book:
         (event,) = book.events_of(kind=EventKind.CARD)
     assert event.words == "Card #1 renders no more takes tonight"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from flows.progress import Clock, take_words
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.cli_say import out
+from flows.progress import Clock, LiveBars, PlainLines, take_words
+from flows.watch import Watcher, Watchers
 
 
 def test_shots_of_one_name_in_two_sheets_are_both_waited_for() -> None:
@@ -32,3 +39,29 @@ def test_a_take_is_named_as_people_say_it() -> None:
     """Its shot and its number, and the stage where one is looked at."""
     assert take_words("shots/seq010_sh0010/ab12/t2") == "seq010_sh0010 take 2"
     assert take_words("shots/seq010_sh0010/ab12/t2/stage-1") == "seq010_sh0010 take 2, stage 1"
+
+
+NEWS = (
+    "Card #1 is used by others (process 4711):\nit is left until it has been free for a while " * 2
+)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_becomes_of_a_card_is_one_line(terminal: bool) -> None:
+    """Whatever stands in it, beside bars as in a log."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=400)
+    view: Watcher = LiveBars(console) if terminal else PlainLines(console)
+    Watchers(view).news(NEWS)
+    (line,) = file.getvalue().splitlines()
+    assert " ".join(NEWS.split()) in line
+
+
+def test_lines_are_not_folded_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log or a mail has no width: a path stays whole."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = "x" * 70 + " " + "y" * 70
+    out().print(words)
+    assert capsys.readouterr().out == f"{words}\n"
