@@ -17,6 +17,10 @@ from typing import Any
 from benchmarks.two_cards import BUDGET, SMALL, Rig, compared, one_stage, order
 from render.order import Receipt
 
+WAYS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("plain", ()),
+    ("swapped", ("cache", "alone", "swap")),
+)
 PARTS = ("text_encoder", "transformer", "vae")
 
 
@@ -29,7 +33,7 @@ async def swapped(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
     shape = rig.shapes[SMALL]
     async with rig.pool(folder / "swapped") as pool:
         plain: Receipt | None = None
-        for name, rungs in (("plain", ()), ("swapped", ("cache", "alone", "swap"))):
+        for name, rungs in WAYS:
             for again in ("first", "again"):
                 made, shot = one_stage(3, *shape), f"{name}-{again}"
                 asked = order(folder, model, made, device=rig.device, gpus=2, name=shot)
@@ -38,6 +42,7 @@ async def swapped(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
                 plain = plain or receipt
                 told[f"{name}, {again}"] = found = {
                     "seconds": round(receipt.seconds, 2),
+                    "workers_begun_anew": pool.recycled(),
                     **compared(receipt, plain),
                 }
                 print(f"swapped: {name}, {again}", json.dumps(found), flush=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from render.backend import Progress
 from render.errors import MachineFailure, Superseded, WorkerLost
+from render.order import Receipt
 from tasks.aboard import Aboard
 from tasks.attempts import attempt
 from tasks.crew import Post
@@ -83,16 +84,18 @@ class Calls:
         Raises Near when the worker died while another call had its card, what `left` says, and
         what the call raises.
         """
-        kind = f"{function} {order.model.location}" if function == "render" else function
         worker = self._workers[post.name]
-        async with worker.watchdog.guarding(kind), AsyncExitStack() as stack:
+        kind = kind_of_work(function, order)
+        async with worker.watchdog.guarding(kind) as piece, AsyncExitStack() as stack:
             async with worker.sending:
                 door = await stack.enter_async_context(attempt(function, order))
                 call = self._engine.call(function, order, post=post, door=door)
             expected = expected_step(order.pace, post) if function == "render" else 0.0
-            return await self._inside(
+            answer = await self._inside(
                 call, post, function, name=name, budget=budget, expected=expected
             )
+            piece.kind = kind_of_work(function, order, answer)
+            return answer
 
     async def _inside(
         self, call: Call, post: Post, function: str, *, name: str, budget: float, expected: float
@@ -153,6 +156,22 @@ class Calls:
             tell=self._grown.append,
             bounds=self._bounds,
         )
+
+
+def kind_of_work(function: str, order: Any, answer: Any = None) -> str:
+    """What fills a worker's memory alike: the same function, for takes the same model by the same
+    rungs of the memory ladder, since swapped blocks are locked in the host's memory on purpose.
+
+    `answer` is what the worker gave back; the rungs of a take of one card are known from it alone.
+    """
+    if function not in ("render", "lend"):
+        return function
+    rungs: tuple[str, ...] = ()
+    if isinstance(answer, Receipt):
+        rungs = answer.rungs
+    elif order.gang is not None:
+        rungs = order.gang.rungs
+    return " ".join([function, order.model.location, *rungs])
 
 
 def expected_step(pace: Mapping[str, float], post: Post) -> float:

@@ -50,6 +50,15 @@ def outgrown(levels: Sequence[int], *, bounds: Bounds, host: int) -> bool:
 
 
 @dataclass(slots=True, kw_only=True)
+class Piece:
+    """A piece of work in a worker."""
+
+    kind: str
+    """Names what works alike: levels of different kinds are not compared. May be said more
+    closely until the work is done: how a take came by its memory is known at its end."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Life:
     """One life of a worker: its process, and its levels by kind of work."""
 
@@ -92,22 +101,20 @@ class Watchdog:
         self._life: Life | None = None
 
     @asynccontextmanager
-    async def guarding(self, kind: str) -> AsyncIterator[None]:
-        """A piece of work in the worker; waits while it is started anew.
-
-        `kind` names what works alike: levels of different kinds are not compared.
-        """
+    async def guarding(self, kind: str) -> AsyncIterator[Piece]:
+        """A piece of work in the worker; waits while it is started anew."""
         while not self._open.is_set():
             await self._open.wait()
         self._inside += 1
+        piece = Piece(kind=kind)
         try:
-            yield
+            yield piece
         finally:
             self._inside -= 1
-            if self._has_outgrown(kind):
+            if self._has_outgrown(piece.kind):
                 self._open.clear()
             if not self._open.is_set() and not self._inside:
-                await self._renew(kind)
+                await self._renew(piece.kind)
 
     def _has_outgrown(self, kind: str) -> bool:
         pid = self._pid()

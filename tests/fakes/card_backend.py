@@ -2,7 +2,8 @@
 
 Words in the prompt: `[hold 0.5]` keeps the card so many seconds, `[hang]` keeps it for ever,
 `[die]` kills the process while it has the card, every time; `[die lending]` kills it as it lends;
-`[leak 50]` keeps so many MiB for good.
+`[leak 50]` keeps so many MiB for good, every time; `[swaps 50]` keeps them the first time, as a
+model does whose blocks wait in the host's memory, and says so in its receipt.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class CardBackend(FakeBackend):
     def __init__(self) -> None:
         self._turns = Turns()
         self._leaked: list[bytes] = []
+        self._locked = b""
 
     def card(self) -> AbstractContextManager[None]:
         """The turns themselves."""
@@ -53,7 +55,8 @@ class CardBackend(FakeBackend):
         receipt = super().render(order, tell=tell, watch=watch, look=look)
         span = Span(kind="stage 1", begun=begun, ended=ended, on_card=True)
         ranks = "" if order.gang is None else f" leads {order.gang.size}"
-        return replace(receipt, device=f"{os.getpid()}{ranks}", timeline=(span,))
+        rungs = ("cache", "alone", "swap") if "[swaps" in order.recipe.prompt else ()
+        return replace(receipt, device=f"{os.getpid()}{ranks}", timeline=(span,), rungs=rungs)
 
     def lend(self, order: RenderOrder) -> None:
         """Hold the card as long as the leader does."""
@@ -73,5 +76,7 @@ class CardBackend(FakeBackend):
             time.sleep(3600)
         if leak := re.search(r"\[leak ([0-9]+)\]", prompt):
             self._leaked.append(os.urandom(int(leak[1]) * 2**20))
+        if (swaps := re.search(r"\[swaps ([0-9]+)\]", prompt)) and not self._locked:
+            self._locked = os.urandom(int(swaps[1]) * 2**20)
         seconds = re.search(r"\[hold ([0-9.]+)\]", prompt)
         time.sleep(float(seconds[1]) if seconds else 0.0)

@@ -157,3 +157,26 @@ def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -
             assert pool.recycled() == []
 
     in_time(night())
+
+
+def test_blocks_that_wait_in_host_memory_are_no_leak(tmp_path: Path) -> None:
+    """A take that swaps locks memory of the host on purpose: its worker is not started anew for it,
+    though takes without swapping had settled below."""
+
+    async def night() -> None:
+        async with WorkerPool(
+            _machine(1),
+            threads=2,
+            scratch=tmp_path / "scratch",
+            listener=lambda progress: None,
+            bounds=Bounds(least=48 * MIB, share=0.0),
+        ) as pool:
+            prompts = ["", "", "", "[swaps 120]", "[swaps 120]", "[swaps 120]"]
+            receipts = [
+                await pool.render(plain_order(tmp_path, f"take{n}", prompt), budget=60)
+                for n, prompt in enumerate(prompts)
+            ]
+            assert len({receipt.device for receipt in receipts}) == 1
+            assert pool.recycled() == []
+
+    in_time(night())
