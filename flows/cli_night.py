@@ -102,16 +102,18 @@ def priority(
 def approve(
     shot: Annotated[str, typer.Argument(help="A shot that is held, or sheet/shot.")],
     take: Annotated[int | None, typer.Argument(help="Number of the take; else the best.")] = None,
-    why: Annotated[str, typer.Option("--why", help="Your reason; it is kept and shown.")] = "",
+    why: Annotated[
+        str, typer.Option("--why", help="Your reason; it is kept, and shown in the house.")
+    ] = "",
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take it back, as long as nothing is delivered.")
+    ] = False,
     root: Root = HERE,
 ) -> None:
-    """Approve a take of a held shot as it is; the next run of its sheet delivers it."""
-    from manifests.settings import load_studio
-    from tasks.approve import approve as say_so
+    """Approve a take of a held shot as it is; the night that runs over its sheet delivers it."""
+    from flows.control import approved
 
-    key, chosen = say_so(load_studio(root), shot, take, why=why.strip())
-    words = f"{key} take {chosen.number} is approved; run its sheet again: it is delivered."
-    out().print(words, highlight=False, markup=False)
+    out().print(approved(root, shot, take, why=why, undo=undo), highlight=False, markup=False)
 
 
 def report(

@@ -11,7 +11,9 @@ from manifests.refusal import Refusal
 from manifests.settings import Studio, load_studio
 from manifests.text import suggest
 from reports.ledger_reads import LedgerReads
+from reports.lock import ledger_is_held
 from reports.records import NightRecord
+from tasks.approve import approve, take_back
 from tasks.control import Control, cancel_shots, change_control
 
 
@@ -55,6 +57,26 @@ def set_priority(root: Path, shot: str, priority: int | None) -> str:
     change_control(studio.state_dir, change)
     what = "as its sheet says" if priority is None else str(priority)
     return f"Priority of {', '.join(keys)}: {what}."
+
+
+def approved(root: Path, shot: str, number: int | None, *, why: str, undo: bool) -> str:
+    """Approve a take of a held shot, or take that back (`undo`); what follows, in words.
+
+    Raises BadInput, and LedgerBusy where a night runs and something is to be taken back.
+    """
+    studio, why = load_studio(root), why.strip()
+    if undo:
+        if number is not None:
+            problem, remedy = "--undo and a take's number", "give the shot alone: it has one"
+            raise BadInput([Fault(file=Path("command line"), problem=problem, remedy=remedy)])
+        key, take = take_back(studio, shot, why=why)
+        return f"{key} take {take.number} is {take.status} again, and the shot held."
+    key, take = approve(studio, shot, number, why=why)
+    if ledger_is_held(studio.ledger_path):
+        follows = "the night that runs delivers it if it has its sheet, else the next run does"
+    else:
+        follows = "run its sheet again: it is delivered"
+    return f"{key} take {take.number} is approved; {follows}."
 
 
 def _keys(studio: Studio, night: NightRecord, name: str) -> tuple[str, ...]:

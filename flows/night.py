@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prefect import flow, runtime, tags
 
+from flows.approvals import Approvals
 from flows.buttons import Buttons, settle
 from flows.night_page import NightPage
 from flows.outage import through_outages
@@ -145,31 +146,48 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
         desk.night_id, [(line.shot.id, line.estimate.seconds) for line in plan.open_lines]
     )
 
+    async def finish(job: Job) -> None:
+        try:
+            status, words = await _in_prefect(desk, job)
+        except Exception as error:
+            night_book.note_broken(desk, job, error)
+        else:
+            watcher.news(f"{job.shot.id}: {status}. {words}")
+
+    approvals = Approvals(desk, finish)
+
     async def run(job: Job) -> None:
         async with turn(desk, job) as mine:
-            if mine.over:
-                return
-            job = mine.job
-            if mine.words is not None:
+            if not mine.over:
+                job = mine.job
                 # No page in the UI for a shot that nothing is done on tonight.
-                watcher.shot_done(job.shot.id, ShotStatus.WAITING.value, mine.words)
-                return
-            recipe = job.shot.recipe
-            with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):
-                ended = await through_outages(
-                    lambda: shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True),
-                    tell=lambda words: night_book.note(desk, job, words),
+                status, words = (
+                    (ShotStatus.WAITING, mine.words)
+                    if mine.words is not None
+                    else await _in_prefect(desk, job)
                 )
-            status = desk.ledger.shot_status(job.shot_id)
-            takes = desk.ledger.takes_of(job.shot_id)
-            words = decisive(takes).transitions[-1].words if takes else ""
-            if ended.is_cancelling():
-                await settle(ended.state_details.flow_run_id, f"{status}: {words}")
-            watcher.shot_done(job.shot.id, status.value, words)
+                watcher.shot_done(job.shot.id, status.value, words)
+        approvals.had_its_turn(job)
 
     # A shot that breaks must not take the others with it; the ledger shows where it stands.
     jobs = list(desk.jobs.values())
-    results = await asyncio.gather(*map(run, jobs), return_exceptions=True)
+    async with approvals.heard():
+        results = await asyncio.gather(*map(run, jobs), return_exceptions=True)
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, Exception):
             night_book.note_broken(desk, job, result)
+
+
+async def _in_prefect(desk: Desk, job: Job) -> tuple[ShotStatus, str]:
+    """Take a shot as far as it gets, in a run of its own; where it is then, in words too."""
+    recipe = job.shot.recipe
+    with tags(f"sheet:{job.manifest}", f"preset:{recipe.preset}", f"model:{recipe.model}"):
+        ended = await through_outages(
+            lambda: shot_flow(shot=job.shot.id, shot_id=job.shot_id, return_state=True),
+            tell=lambda words: night_book.note(desk, job, words),
+        )
+    status, takes = desk.ledger.shot_status(job.shot_id), desk.ledger.takes_of(job.shot_id)
+    words = decisive(takes).transitions[-1].words if takes else ""
+    if ended.is_cancelling():
+        await settle(ended.state_details.flow_run_id, f"{status}: {words}")
+    return status, words

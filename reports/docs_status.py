@@ -66,6 +66,9 @@ def _after(status: TakeStatus) -> str:
     following = [f"`{name}`" for name in TakeStatus if name in TRANSITIONS[status]]
     if status in BY_HAND:
         following.append(f"`{TakeStatus.APPROVED}`, by a person alone")
+    if status is TakeStatus.APPROVED:
+        told = " or ".join(f"`{name}`" for name in TakeStatus if name in BY_HAND)
+        following.append(f"{told} again, where a person approved it and takes that back")
     return ", ".join(following) or "nothing: final"
 
 

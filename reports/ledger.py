@@ -196,6 +196,23 @@ class Ledger(LedgerReads):
                 )
             self._append(take.id, take.status, TakeStatus.APPROVED, night, words)
 
+    def taken_back(self, take_id: str, *, night: str, words: str) -> None:
+        """A person takes back what was `approved_by_hand`: the take is what it was before.
+
+        Raises IllegalTransition where no person approved it, or it was delivered.
+        """
+        with self._write():
+            take = self.take(take_id)
+            before = take.transitions[-1].before
+            if take.by_hand is None or before is None:
+                raise IllegalTransition(f"take {take_id} was not approved by a person")
+            delivery = self.delivery_of(take.shot_id)
+            if delivery is not None and delivery.take_id == take_id:
+                raise IllegalTransition(
+                    f"take {take_id} is delivered, and nothing delivered is taken back"
+                )
+            self._append(take.id, TakeStatus.APPROVED, before, night, words)
+
     def delivered(
         self,
         shot_id: int,

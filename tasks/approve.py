@@ -21,21 +21,50 @@ from tasks.queue import key_of
 def approve(studio: Studio, name: str, number: int | None, *, why: str) -> tuple[str, TakeRecord]:
     """Approve take `number` of a held shot, else its best one: (`sheet/shot`, the take).
 
-    It is finished and delivered by the next night that has the shot. `name`: a shot, or
-    `sheet/shot`; `why`: in a person's words, may be empty. Raises BadInput, LedgerBusy while a
-    night runs.
+    It is finished and delivered by the night that runs over its sheet, now or next. `name`: a shot,
+    or `sheet/shot`; `why`: in a person's words, may be empty. Raises BadInput, LedgerBusy.
+
+    NOTE: a night may run meanwhile. It is done with a shot that is held, and one transaction sees
+    that the shot still is, so that neither can undo what the other writes.
     """
-    path = studio.ledger_path
-    if not path.exists():
-        refusal = Refusal("no night has run in this root", "give --root, or run one first")
-        raise BadInput([refusal.at(path)])
-    with sole_writer(path), Ledger(path) as ledger:
+    path = _ledger_of(studio)
+    with Ledger(path) as ledger:
         night, record = _find(ledger, name, path)
         _check_held(ledger, record, path)
         take = _choose(ledger.takes_of(record.id), number, path=path)
         words = f"approved by a person: {why}" if why else "approved by a person"
         ledger.approved_by_hand(take.take_id, night=night, words=words)
         return key_of(record), ledger.take(take.take_id)
+
+
+def take_back(studio: Studio, name: str, *, why: str) -> tuple[str, TakeRecord]:
+    """Take back that a person approved a take of a shot: (`sheet/shot`, the take).
+
+    The shot is held again. Raises BadInput where nobody approved one or it is delivered, and
+    LedgerBusy while a night runs, which may be delivering it at this moment.
+    """
+    path = _ledger_of(studio)
+    with sole_writer(path), Ledger(path) as ledger:
+        night, record = _find(ledger, name, path)
+        if ledger.delivery_of(record.id) is not None:
+            remedy = "for another version change its row and run its sheet again"
+            raise _fault(path, f"{record.shot.id!r} is delivered", remedy)
+        chosen = [take for take in ledger.takes_of(record.id) if take.by_hand is not None]
+        if not chosen:
+            remedy = "only what `rushes approve` said can be taken back"
+            raise _fault(path, f"no person approved a take of {record.shot.id!r}", remedy)
+        said = "a person took the approval back"
+        words = f"{said}: {why}" if why else said
+        ledger.taken_back(chosen[0].take_id, night=night, words=words)
+        return key_of(record), ledger.take(chosen[0].take_id)
+
+
+def _ledger_of(studio: Studio) -> Path:
+    path = studio.ledger_path
+    if not path.exists():
+        refusal = Refusal("no night has run in this root", "give --root, or run one first")
+        raise BadInput([refusal.at(path)])
+    return path
 
 
 def _find(ledger: LedgerReads, name: str, path: Path) -> tuple[str, ShotRecord]:

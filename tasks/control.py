@@ -1,7 +1,7 @@
 """What a person has said about the night that runs: pause, cancel, what is more urgent.
 
-A small file beside the ledger, because the night alone writes the ledger. It outlives the night:
-a pause holds until it is taken back, and so does a priority.
+A small file beside the ledger: what holds until it is taken back is no history. It outlives the
+night, a pause as well as a priority.
 """
 
 from __future__ import annotations

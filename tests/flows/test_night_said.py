@@ -55,6 +55,45 @@ def test_a_person_can_cancel_and_reorder_while_the_night_runs(studio: Any) -> No
     assert [take.split("/")[1] for take in again.rendered] == ["sh020"]
 
 
+class Watched(FakePool):
+    """A pool with one lane; as a shot of that name is rendered, what was given is called."""
+
+    lanes = 1
+
+    def __init__(self, shot: str, said: Callable[[], object], **more: Any) -> None:
+        super().__init__(**more)
+        self._shot, self._said = shot, said
+
+    async def render(self, order: Any, **more: Any) -> Any:
+        if order.take_id.split("/")[1] == self._shot:
+            self._said()
+        return await super().render(order, **more)
+
+
+def test_what_a_person_approves_while_the_night_runs_is_delivered_in_it(studio: Any) -> None:
+    """A shot was held; while the next one renders its take 2 is approved. The night finishes and
+    delivers that take, renders nothing of it again, and its report says so."""
+    from flows.control import approved
+
+    said: list[str] = []
+
+    def say() -> None:
+        said.append(approved(studio.root, "sh010", 2, why="it is meant to stand still", undo=False))
+
+    frozen = {"sh010": [{"frozen": 1.0}] * 3}
+    pool = Watched("sh020", say, scripts=frozen)
+    result = night_of(studio, [{"shot": "sh010"}, {"shot": "sh020"}], pool)
+    assert said == [
+        "shots/sh010 take 2 is approved; the night that runs delivers it if it has its sheet, "
+        "else the next run does."
+    ]
+    assert result["shots"]["approved"] == 2
+    assert statuses(studio, "sh010") == ["rejected", "approved", "held"]
+    assert (studio.root / "delivered/shots/sh010/sh010_v001.mp4").exists()
+    assert [take.split("/")[1] for take in pool.rendered] == ["sh010"] * 3 + ["sh020"]
+    assert "it is meant to stand still" in Path(result["report"]).read_text()
+
+
 def test_a_cancelled_night_ends_with_what_is_done(studio: Any) -> None:
     """The shot in work is stopped after its step; the night ends, reports, and can go on later."""
     from flows.control import cancel

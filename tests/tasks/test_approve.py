@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ledger_maker import Maker
 
+from flows.control import approved
 from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
 from reports.client_safe import client_safe
@@ -21,7 +23,7 @@ from reports.needs import needs_of
 from reports.night_report import build_night_report
 from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
-from tasks.approve import approve
+from tasks.approve import approve, take_back
 from tasks.next_action import Action, next_action
 
 T = TakeStatus
@@ -117,11 +119,66 @@ def test_a_clip_that_is_gone_cannot_be_approved(maker: Maker, studio: Studio) ->
     assert fault(studio, "held")[0] == "none of its takes has a clip"
 
 
-def test_while_a_night_runs_nothing_is_approved(maker: Maker, studio: Studio) -> None:
-    """The night alone writes the ledger."""
+def test_a_night_that_runs_keeps_nobody_from_approving(maker: Maker, studio: Studio) -> None:
+    """It is done with the shot; but what it may be delivering at this moment is not taken back."""
     night_of(maker, held=(T.HELD,))
-    with sole_writer(studio.ledger_path), pytest.raises(LedgerBusy):
-        approve(studio, "held", None, why="")
+    with sole_writer(studio.ledger_path):
+        assert approve(studio, "held", None, why="")[1].status is T.APPROVED
+        with pytest.raises(LedgerBusy):
+            take_back(studio, "held", why="")
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_what_a_person_took_back_is_as_it_was(maker: Maker, studio: Studio, chosen: int) -> None:
+    """Held or rejected again, by the history too; the shot waits for a person, who may approve the
+    other take; nothing of what was said is lost."""
+    night_of(maker, sh0010=(T.REJECTED, T.HELD))
+    approve(studio, "sh0010", chosen, why="the client likes it")
+    key, take = take_back(studio, "sh0010", why="the client does not")
+    assert (key, take.number) == ("shots/sh0010", chosen)
+    assert take.status is (T.REJECTED, T.HELD)[chosen - 1]
+    assert take.by_hand is None
+    said = [step.words for step in take.transitions[-2:]]
+    assert said == [
+        "approved by a person: the client likes it",
+        "a person took the approval back: the client does not",
+    ]
+    with Ledger(studio.ledger_path) as ledger:
+        assert ledger.shot_status(1) is ShotStatus.HELD
+        needs = build_night_report(ledger, NIGHT).needs
+    assert [need.title for need in needs] == ["sh0010"]
+    assert approve(studio, "sh0010", 3 - chosen, why="")[1].by_hand == "approved by a person"
+
+
+def test_only_what_a_person_said_is_taken_back(maker: Maker, studio: Studio) -> None:
+    """Not what the limits approved, not what is delivered; the ledger itself refuses both."""
+    night_of(maker, done=(T.APPROVED,), held=(T.HELD,))
+    refused = [("done", "'done' is delivered"), ("held", "no person approved a take of 'held'")]
+    for name, problem in refused:
+        with pytest.raises(BadInput) as caught:
+            take_back(studio, name, why="")
+        assert caught.value.faults[0].problem == problem
+    _, take = approve(studio, "held", None, why="")
+    with maker.ledger("rushes.db") as ledger:
+        with pytest.raises(IllegalTransition, match="was not approved by a person"):
+            ledger.taken_back(ledger.takes_of(1)[0].take_id, night=NIGHT, words="")
+        maker.deliver(ledger, take, NIGHT)
+        with pytest.raises(IllegalTransition, match="nothing delivered is taken back"):
+            ledger.taken_back(take.take_id, night=NIGHT, words="")
+
+
+def test_the_command_says_what_follows(maker: Maker, studio: Studio) -> None:
+    """Delivered by the next run, or by the night that runs; held again."""
+    night_of(maker, held=(T.HELD,))
+    said = partial(approved, studio.root, "held", why=" ")
+    assert said(None, undo=False) == (
+        "shots/held take 1 is approved; run its sheet again: it is delivered."
+    )
+    assert said(None, undo=True) == "shots/held take 1 is held again, and the shot held."
+    with sole_writer(studio.ledger_path):
+        assert "the night that runs delivers it" in said(1, undo=False)
+    with pytest.raises(BadInput, match="give the shot alone"):
+        said(1, undo=True)
 
 
 def test_a_root_without_a_night_is_left_as_it_is(studio: Studio) -> None:
