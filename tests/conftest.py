@@ -16,7 +16,7 @@ atexit.register(gc.unfreeze)
 # A machine that does something else as well is no fault: no law is timed. `quick` is for
 # `make check-fast`; the whole suite tries as many examples as each law asks for.
 settings.register_profile("rushes", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=10)
+settings.register_profile("quick", deadline=None, max_examples=6)
 settings.load_profile("rushes")
 
 
@@ -29,8 +29,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Modules live to the end: the collector need not look at them again and again."""
     if session.config.getoption("--no-torch") and "torch" in sys.modules:
         raise pytest.UsageError(
-            "a test outside tests/render and tests/qc imports torch as it is read, which takes "
-            "seconds of every quick run: import it inside the test"
+            "a test beyond WITH_TORCH of the Makefile imports torch as it is read, which takes "
+            "seconds of every quick run: import it inside a slow test, or name its file there"
         )
     gc.collect()
     gc.freeze()

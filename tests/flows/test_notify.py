@@ -102,6 +102,7 @@ def test_a_night_that_breaks_is_told() -> None:
     assert told[-1][1].startswith("RuntimeError: the server went away\nWhat is finished")
 
 
+@pytest.mark.slow
 def test_a_message_that_cannot_be_sent_is_logged_without_its_address(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

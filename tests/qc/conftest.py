@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -15,8 +16,10 @@ import numpy.typing as npt
 import pytest
 from skimage import data
 
-from qc.lpips import LpipsBackbone, load_backbone
 from qc.scorecard import FailureClass
+
+if TYPE_CHECKING:
+    from qc.lpips import LpipsBackbone
 
 Clip = npt.NDArray[np.uint8]
 """(N, H, W, 3)."""
@@ -248,6 +251,8 @@ def _bytes(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def random_backbone() -> LpipsBackbone:
+    from qc.lpips import load_backbone  # torch, which most of these tests do without
+
     return load_backbone(weights_dir=None)
 
 

@@ -69,6 +69,7 @@ def test_a_take_is_rendered(kind: str, order_for: OrderFor) -> None:
     assert steps == [(1, 0, 3), (1, 1, 3), (1, 2, 3), (1, 3, 3), (2, 0, 2), (2, 1, 2), (2, 2, 2)]
 
 
+@pytest.mark.slow
 def test_the_same_order_gives_the_same_bytes(order_for: OrderFor, tmp_path: Path) -> None:
     """Two processes' worth of backends give equal latents and equal clips; a new seed does not."""
     one, two = (render(order_for(folder=tmp_path / name)) for name in ("a", "b"))

@@ -177,13 +177,14 @@ def _latents(receipt: Receipt) -> Tensor:
     return load_file(receipt.stages[-1].latents)["latents"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "apart"),
     [
-        pytest.param(gguf.GGMLQuantizationType.F16, 1e-6, marks=pytest.mark.slow),
+        (gguf.GGMLQuantizationType.F16, 1e-6),
         # 8 and 4 bits in blocks of 32 with a common scale: relative steps of 1/254 and 1/15.
         (gguf.GGMLQuantizationType.Q8_0, 0.02),
-        pytest.param(gguf.GGMLQuantizationType.Q4_0, 0.3, marks=pytest.mark.slow),
+        (gguf.GGMLQuantizationType.Q4_0, 0.3),
     ],
 )
 def test_a_gguf_file_is_near_its_folder(

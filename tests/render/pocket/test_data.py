@@ -65,12 +65,14 @@ def test_measured_motion_is_the_asked_one(pool: Tensor, move: Move) -> None:
     assert motion_of(filmed(pool, move)).verdict() == move
 
 
+@pytest.mark.slow
 def test_static_stands_still(pool: Tensor) -> None:
     """All frames of a static clip are the same picture."""
     clip = filmed(pool, Move.STATIC)
     assert float((clip - clip[:, :1]).abs().max()) < 1e-4
 
 
+@pytest.mark.slow
 def test_slow_goes_less_far_than_fast(pool: Tensor) -> None:
     """The speed word scales the travel."""
 
@@ -83,6 +85,7 @@ def test_slow_goes_less_far_than_fast(pool: Tensor) -> None:
     assert travelled(-1) < 0.75 * travelled(0) < 0.75 * travelled(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", BUCKETS)
 def test_clips_have_the_asked_shape_and_range(pool: Tensor, size: tuple[int, int]) -> None:
     """(3, 17, H, W) in -1..1."""
@@ -91,6 +94,7 @@ def test_clips_have_the_asked_shape_and_range(pool: Tensor, size: tuple[int, int
     assert float(clip.abs().max()) <= 1
 
 
+@pytest.mark.slow
 def test_same_seed_same_clip(pool: Tensor) -> None:
     """Clips are a function of pool and generator state."""
     assert torch.equal(filmed(pool, Move.ZOOM_IN, seed=9), filmed(pool, Move.ZOOM_IN, seed=9))

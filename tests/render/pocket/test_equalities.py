@@ -16,7 +16,7 @@ from render.pocket.layout import (
 from render.pocket.paths import MODEL_DIR
 
 
-@pytest.mark.parametrize("frames", [1, 9, pytest.param(17, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("frames", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (9, 17))])
 def test_whole_clip_equals_chunks(frames: int) -> None:
     """One pass over a clip gives the latents and frames of the stock chunk walk."""
     torch.manual_seed(0)
