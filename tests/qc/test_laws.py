@@ -160,7 +160,7 @@ def test_a_part_that_becomes_another_is_identity_drift(clip):
     part = (slice(None), slice(30, 100), slice(60, 130))
     turned[part] += share * (turned[part][:, ::-1, ::-1] - turned[part])
     drifted = measured(np.rint(turned).astype(np.uint8))["identity_drift"]
-    assert drifted > measured(clip)["identity_drift"] + 0.09
+    assert drifted > 10 * measured(clip)["identity_drift"] + 0.05
 
 
 def test_a_slow_fade_is_no_flicker(clip):

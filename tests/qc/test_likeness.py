@@ -27,9 +27,10 @@ def test_light_is_no_change_of_structure(seed, gain, lift):
     """The same texture, darker, brighter or flatter, changes nothing anywhere."""
     source = texture(seed)
     back = source.astype(np.float32) * np.float32(gain) + np.float32(lift)
-    change, _ = likeness.compute(source, back, np.ones(source.shape, np.float32), noise=0.0)
+    change, _, new = likeness.compute(source, back, np.ones(source.shape, np.float32), noise=0.0)
     # The floor that keeps plain ground tame leaves a little where there is little contrast.
     assert float(np.abs(change).max()) < 0.05
+    assert float(np.abs(new[12:-12, 12:-12]).mean()) < 1.0
 
 
 @settings(deadline=None, max_examples=20)
@@ -39,7 +40,7 @@ def test_another_texture_is_another_thing(seed):
     source = texture(seed)
     back = source.astype(np.float32)
     back[:, :60] = texture(seed + 1)[:, :60]
-    change, _ = likeness.compute(source, back, np.ones(source.shape, np.float32), noise=0.0)
+    change, _, _ = likeness.compute(source, back, np.ones(source.shape, np.float32), noise=0.0)
     assert float(change[:, :40].mean()) > 0.5
     assert float(change[:, 90:].mean()) < 0.01
 
@@ -56,6 +57,75 @@ def test_a_zoom_bends_nothing_and_a_seam_does():
     assert found[5:25, 19:21].all()
     assert not found[:, :17].any()
     assert not found[:, 23:].any()
+
+
+@given(st.integers(3, 12), st.floats(1, 1e4))
+def test_what_grows_evenly_counts_more_than_what_comes_at_once(looks, energy):
+    """Even growth counts fully, a step or what goes to and fro as little as can be."""
+    grid = np.ones((1, 1), np.float32)
+    steps = np.full(looks, energy**0.5 / looks)
+    evenly = likeness.steadiness(grid * energy, grid * float((steps**2).sum()))
+    at_once = likeness.steadiness(grid * energy, grid * energy)
+    to_and_fro = likeness.steadiness(grid * energy, grid * energy * looks)
+    assert float(evenly[0, 0]) == pytest.approx(1, abs=0.01)
+    assert float(at_once[0, 0]) == pytest.approx(0.35, abs=0.01)
+    assert float(to_and_fro[0, 0]) == pytest.approx(0.35, abs=0.01)
+
+
+def test_a_point_at_an_edge_moves_with_its_own_side():
+    """Motion between two things' is taken for neither's; an even zoom stays as it is."""
+    x, y = np.meshgrid(np.arange(80, dtype=np.float32), np.arange(45, dtype=np.float32))
+    zoom = np.dstack([x, y]) * np.float32(0.1)
+    np.testing.assert_allclose(likeness.typical(zoom)[3:-3, 3:-3], zoom[3:-3, 3:-3], atol=1e-5)
+    sides = np.zeros((45, 80, 2), np.float32)
+    sides[:, 40:] = 4.0
+    smeared = sides.copy()
+    smeared[20, 39] = 2.0
+    np.testing.assert_array_equal(likeness.typical(smeared), sides)
+
+
+def turning(share: float, *, late: int = 0) -> np.ndarray:
+    """(33, H, W, 3): a thing moves over still ground and by the end is `share` of another one.
+
+    It is in the picture from frame `late` on.
+    """
+    ground, thing, other = texture(1), texture(2, 44, 44), texture(3, 44, 44)
+    clip = np.repeat(ground[None, ..., None], 33, axis=0).repeat(3, axis=3)
+    for at in range(late, 33):
+        part = share * at / 32
+        now = np.rint((1 - part) * thing + part * other).astype(np.uint8)
+        clip[at, 25:69, 20 + at : 64 + at] = now[..., None]
+    return clip
+
+
+def drift_of(clip: np.ndarray) -> float:
+    return measure_frames(clip, fps=24, source=clip[0]).metrics["identity_drift"]
+
+
+def test_a_still_picture_does_not_drift():
+    """Of frames that are alike nothing turns into anything."""
+    assert drift_of(np.repeat(turning(0)[:1], 17, axis=0)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_the_more_turns_the_more_it_drifts():
+    """The value grows with the share of the thing that is another one by the end."""
+    found = [drift_of(turning(share)) for share in (0.0, 0.4, 0.7, 1.0)]
+    assert found == sorted(found)
+    assert found[0] < 0.05
+    assert found[2] > found[0] + 0.15
+
+
+@pytest.mark.slow
+def test_a_thing_that_came_later_is_followed_too():
+    """What the source does not show is held against a later frame."""
+    assert drift_of(turning(1.0, late=8)) > drift_of(turning(0.0, late=8)) + 0.1
+
+
+def test_a_clip_of_nine_frames_is_too_short_to_drift():
+    """Three looks are needed; a fault is not made up from fewer."""
+    clip = turning(1.0)
+    assert "identity_drift" not in measure_frames(clip[:9], fps=24, source=clip[0]).metrics
 
 
 @pytest.mark.slow
