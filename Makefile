@@ -30,7 +30,7 @@ test: $(READY)  ## all tests, two files at a time: half of a night's test is wai
 # The quick tests in two processes, one for those that import torch and the pipelines, so that it is
 # done once; workers that share all tests would each import all of it.
 QUICK := quick-torch quick-rest
-WITH_TORCH := tests/render tests/qc/test_bench.py tests/qc/test_lpips.py
+WITH_TORCH := tests/render tests/qc/test_bench.py tests/qc/test_inner_loops.py tests/qc/test_lpips.py
 quick-torch: TESTS := $(WITH_TORCH)
 quick-rest: TESTS := --no-torch tests $(WITH_TORCH:%=--ignore=%)
 

@@ -213,6 +213,7 @@ def test_an_empty_window_is_refused(window: tuple[int, int | None]) -> None:
         stage_sigmas(stage)
 
 
+@pytest.mark.slow
 def test_schedules_need_no_torch() -> None:
     """The planner shows noise levels without loading torch."""
     code = "import sys, manifests.schedules; sys.exit('torch' in sys.modules)"

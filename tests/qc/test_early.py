@@ -73,6 +73,7 @@ def test_a_pan_goes_on(still: Path, step: int, tmp_path: Path) -> None:
     assert metrics["conditioning_ssim"] > 0.99
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_named_by_its_frames(tmp_path: Path) -> None:
     """Black, frozen under a little noise, cut, and begun with another picture: a part of the clip
     is enough to stop each by its own class."""

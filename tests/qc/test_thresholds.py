@@ -82,6 +82,7 @@ def test_wrong_overrides_are_told_all_at_once():
     assert "fail at 0.2 before it warns at 0.5" in faults[4]
 
 
+@pytest.mark.slow
 def test_contract_modules_leave_the_heavy_libraries_alone():
     """Judging needs no torch, no OpenCV and no numpy: the orchestrator imports it."""
     script = (
