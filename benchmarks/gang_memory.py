@@ -33,6 +33,8 @@ async def swapped(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
     shape = rig.shapes[SMALL]
     async with rig.pool(folder / "swapped") as pool:
         plain: Receipt | None = None
+        renewed: list[str] = []
+        pool.on_renewal(renewed.append)
         for name, rungs in WAYS:
             for again in ("first", "again"):
                 made, shot = one_stage(3, *shape), f"{name}-{again}"
@@ -42,7 +44,7 @@ async def swapped(rig: Rig, folder: Path, model: str) -> dict[str, Any]:
                 plain = plain or receipt
                 told[f"{name}, {again}"] = found = {
                     "seconds": round(receipt.seconds, 2),
-                    "workers_begun_anew": pool.recycled(),
+                    "workers_begun_anew": list(renewed),
                     **compared(receipt, plain),
                 }
                 print(f"swapped: {name}, {again}", json.dumps(found), flush=True)

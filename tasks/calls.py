@@ -52,14 +52,15 @@ class Calls:
         bounds: Bounds | None,
         left: Left,
         is_here: Callable[[Post], bool],
+        tell: Callable[[str], None],
     ) -> None:
-        """`is_here` says whether the host of a worker is still the one that it was sent to."""
+        """`is_here` says whether the host of a worker is still the one that it was sent to; `tell`
+        is told in words which workers were started anew because they grew."""
         self._engine, self._patience, self._bounds = engine, patience, bounds
-        self._left, self._is_here = left, is_here
+        self._left, self._is_here, self._tell = left, is_here, tell
         self._workers: dict[str, _Worker] = {}
         self._pulses: dict[str, Pulse] = {}
         """Of the takes that render, by take id."""
-        self._grown: list[str] = []
 
     def admit(self, post: Post) -> None:
         """Calls may go to this worker; one that was here before is the same."""
@@ -72,11 +73,6 @@ class Calls:
             worker.aboard.told(progress.take_id)
         if pulse := self._pulses.get(progress.take_id):
             pulse.told(progress)
-
-    def recycled(self) -> list[str]:
-        """In words, the workers that were started anew since this was last asked, because they
-        grew."""
-        return [self._grown.pop(0) for _ in range(len(self._grown))]
 
     async def at(self, post: Post, function: str, order: Any, *, name: str, budget: float) -> Any:
         """One call of a certain worker, which is started anew between two if it grew.
@@ -153,7 +149,7 @@ class Calls:
             resident=lambda pid: self._engine.resident(post.name),
             host=post.host_memory,
             restart=lambda: self._engine.restart(post.name),
-            tell=self._grown.append,
+            tell=self._tell,
             bounds=self._bounds,
         )
 

@@ -76,7 +76,11 @@ def lay_desk(
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
         tell(words)
 
+    def renewed(words: str) -> None:
+        ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
+
     pool.on_news(news)
+    pool.on_renewal(renewed)
     estimator = Estimator(ledger)
     jobs = {}
     for position, line in enumerate(plan.lines):
@@ -175,18 +179,11 @@ def counts(night: Desk) -> dict[str, int]:
     return found
 
 
-def note_recycled(night: Desk) -> None:
-    """Record the workers that were started anew because they grew."""
-    for words in night.pool.recycled():
-        night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id)
-
-
 def end(night: Desk, *, why: str | None = None) -> dict[str, int]:
     """Record the end of the night; returns its counts.
 
     `why` it ended before its work: its takes in work go back into the queue of the next night.
     """
-    note_recycled(night)
     if why is not None:
         night.ledger.recover(night.night_id)
     found = counts(night)

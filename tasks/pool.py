@@ -76,7 +76,7 @@ class Pool(ABC):
         """Have `tell` told, in words and as it happens, what becomes of the cards."""
         return
 
-    def recycled(self) -> list[str]:
-        """In words, the workers that were started anew since this was last asked, because they
-        grew."""
-        return []
+    def on_renewal(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` told, in words and as it happens, which workers were started anew because
+        they grew."""
+        return

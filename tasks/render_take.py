@@ -23,7 +23,7 @@ from tasks.desk import Desk, Job, desk
 from tasks.early import note_stopped
 from tasks.judge_take import conclude
 from tasks.machine_task import MACHINE_RETRIES, machine_task
-from tasks.night_book import note_postponed, note_recycled
+from tasks.night_book import note_postponed
 from tasks.retake import gives_up
 from tasks.take_order import render_order
 from tasks.unmeasured import memory_verdict, nan_verdict
@@ -86,7 +86,6 @@ async def render_once(night: Desk, job: Job, number: int, *, attempt: int) -> st
             conclude(night, job, number, None, memory_verdict(str(error)))
             return FailureClass.MEMORY
         raise
-    note_recycled(night)
     night.ledger.rendered(take.take_id, receipt, night=night.night_id)
     return TakeStatus.RENDERED
 

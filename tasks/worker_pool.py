@@ -24,6 +24,7 @@ from render.order import Delivery, FinishOrder, Placement, Receipt, RenderOrder,
 from tasks.admission import Hosting
 from tasks.afterwards import MOST_HOSTS, Afterwards
 from tasks.blocklist import Blocklist, Work
+from tasks.bulletin import Bulletin
 from tasks.calls import Calls, Near
 from tasks.crew import Crew, Post, crew_for
 from tasks.engine import Engine
@@ -74,18 +75,18 @@ class WorkerPool(Pool):
         )
         self._blocklist = Blocklist()
         self._roster = Roster()
+        self._news, self._renewals = Bulletin(), Bulletin()
         self._calls = Calls(
             self._engine,
             patience=patience,
             bounds=bounds,
             left=self._left,
             is_here=lambda post: self._hosts is None or self._hosts.is_here(post),
+            tell=self._renewals.tell,
         )
         self.admit(self.crew)
         self._roster.arrive("")
         self._afterwards = Afterwards(self._roster, self._calls, torch_device=self.torch_device)
-        self._news: list[str] = []
-        self._tell_news: Callable[[str], None] = self._news.append
         self._yielding = Yielding(
             self.crew.cards,
             neighbours,
@@ -146,13 +147,11 @@ class WorkerPool(Pool):
 
     def on_news(self, tell: Callable[[str], None]) -> None:
         """See `Pool.on_news`; what happened before is told now."""
-        self._tell_news = tell
-        while self._news:
-            tell(self._news.pop(0))
+        self._news.on(tell)
 
-    def recycled(self) -> list[str]:
-        """See `Pool.recycled`."""
-        return self._calls.recycled()
+    def on_renewal(self, tell: Callable[[str], None]) -> None:
+        """See `Pool.on_renewal`; what happened before is told now."""
+        self._renewals.on(tell)
 
     def _heard(self, progress: Progress) -> None:
         self._calls.heard(progress)
@@ -193,7 +192,7 @@ class WorkerPool(Pool):
 
     def tell(self, words: str) -> None:
         """What became of a host or a card, for people."""
-        self._tell_news(words)
+        self._news.tell(words)
 
     async def restart(self, name: str) -> None:
         """Give a worker a new process."""

@@ -311,6 +311,9 @@ class Spoken(FakePool):
     def on_news(self, tell: Callable[[str], None]) -> None:
         tell("Card #1 renders no more takes tonight")
 
+    def on_renewal(self, tell: Callable[[str], None]) -> None:
+        tell("worker card-0 was started anew between two takes: its memory grew")
+
 
 def test_what_becomes_of_a_card_is_in_the_ledger_the_status_and_the_report(studio: Any) -> None:
     """In the words in which it was told; whoever watches the night hears it at once."""
@@ -332,6 +335,14 @@ def test_what_becomes_of_a_card_is_in_the_ledger_the_status_and_the_report(studi
     assert event.words == "Card #1 renders no more takes tonight"
     assert night_status(studio.root)["cards"] == [event.words]
     assert event.words in Path(result["report"]).read_text()
+
+
+def test_a_worker_that_was_started_anew_is_noted_in_the_ledger(studio: Any) -> None:
+    """For whoever asks why a model was loaded again; nobody is called for it."""
+    night_of(studio, [{"shot": "sh010"}], Spoken())
+    with ledger(studio) as book:
+        notes = [event.words for event in book.events_of(kind=EventKind.NOTE)]
+    assert notes == ["worker card-0 was started anew between two takes: its memory grew"]
 
 
 def test_a_take_that_runs_over_goes_on_in_the_next_night(
