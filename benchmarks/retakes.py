@@ -166,22 +166,22 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         **_outcome(retaken),
         "model_calls_of_retakes_against_first_takes": round(
             sum(_paid(take) for row in retaken for take in row["takes"][1:]) / first, 3
-        ),
+        )
+        if retaken
+        else None,
         "stopped_by_a_look": sum("stopped" in take for take in taken),
         "attributions": len(attributed),
-        "attribution_share_of_those_takes": round(
-            sum(take["attribution"] for take in attributed)
-            / sum(take["sampling"] + take["decode"] + take["score"] for take in attributed),
-            4,
-        ),
-        "attribution_share_of_all_takes": round(
-            sum(take["attribution"] for take in attributed)
-            / sum(take["sampling"] + take["decode"] + take["score"] for take in taken),
-            4,
-        ),
+        "attribution_share_of_those_takes": _share(attributed, attributed),
+        "attribution_share_of_all_takes": _share(attributed, taken),
         "by_class": _by(retaken, lambda row: _failure(row["takes"][0])),
         "by_recipe": _by(retaken, lambda row: row["kind"]),
     }
+
+
+def _share(attributed: Sequence[Row], taken: Sequence[Row]) -> float | None:
+    """Seconds of attribution against those of takes; None where there are none."""
+    whole = sum(take["sampling"] + take["decode"] + take["score"] for take in taken)
+    return round(sum(take["attribution"] for take in attributed) / whole, 4) if taken else None
 
 
 def _by(rows: Sequence[Row], key: Any) -> dict[str, Any]:
