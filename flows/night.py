@@ -158,8 +158,8 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
 
     async def run(job: Job) -> None:
         async with turn(desk, job) as mine:
+            job = mine.job
             if not mine.over:
-                job = mine.job
                 # No page in the UI for a shot that nothing is done on tonight.
                 status, words = (
                     (ShotStatus.WAITING, mine.words)
