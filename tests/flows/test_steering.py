@@ -57,7 +57,7 @@ def test_a_shot_is_put_first_from_the_nights_page(studio: Any, serve: Callable[.
     served.wait_for_file("takes/shots/s0/*/t1/stage1.safetensors")
     with httpx.Client(base_url=served.url, timeout=30.0) as browser:
         page = browser.get(link).text
-        assert '<th scope="row">s7</th>' in page
+        assert ">s7</th>" in page
         token = re.search(r'name="token" value="([^"]+)"', page)
         assert token is not None
         form = {"token": token[1], "shot": "shots/s7", "do": "first"}
