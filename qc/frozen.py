@@ -1,7 +1,7 @@
 """Frozen and duplicated frames: pairs in which nothing happens.
 
 Difference of a pair: mean |x_{t+1} - x_t| over pixels and channels, levels; at least .256 where
-some part plainly moves (five of 12 x 20 tiles by more than 1.2 levels): a small thing that moves
+some part plainly moves (five of 12 x 20 tiles by more than .95 levels): a small thing that moves
 before dark, still ground is no frozen picture, a codec that finishes a still one moves no five.
 * `frozen`: share of pairs whose difference is at most .255 (a thousandth of the range). 0..1.
 * `duplicate_ratio`: the smallest difference against what its neighbours promise: the lesser of the
@@ -23,12 +23,12 @@ import numpy.typing as npt
 
 from qc.frame import Frame
 
-VERSION = "3"
+VERSION = "4"
 STILL = 0.255
 """Levels: a pair that differs by no more does not move."""
 MOVING = 0.5
 """Levels: neighbours that differ less are too still to call a repeat between them odd."""
-_MOVES, _PARTS, _TILES = 1.2, 5, (20, 12)
+_MOVES, _PARTS, _TILES = 0.95, 5, (20, 12)
 _NOT_STILL = 0.256
 _REACH = 3
 _MOST = 10.0

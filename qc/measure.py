@@ -297,7 +297,8 @@ class _Pass:
             if both is not None:
                 followed = float(self._tracker.alive.mean())
                 self._drift.append(colour_drift.compute(*both, followed=followed))
-                self._saturation.append(saturation.compute(*both))
+                if followed >= saturation.FOLLOWED:
+                    self._saturation.append(saturation.compute(*both))
         self._sharpness.add(frame, self._tracker)
         if self._identity is not None:
             self._identity.add(frame, self._tracker)

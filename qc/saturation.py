@@ -12,7 +12,8 @@ Weighted, because colours are told by the points that have some; the median, bec
 slide from a colourful thing to a grey one or back. A change of chroma under 2.3 is not seen (Mahy
 et al. 1994): without it a black and white picture is failed for the tint that any decoder leaves.
 It counts for little, not for nothing, so that of two grey pictures the worse one is still worse.
-The clip's value is the 90th percentile of its absolute value over frames. Range 0..; .2 is 22 %
+The clip's value is the 90th percentile of its absolute value over the frames in which three tenths
+of the points are followed: the last ones of a fast pan slide along its edge. Range 0..; .2 is 22 %
 more colour or 18 % less, beyond what is not seen. Figures: benchmarks/qc_bench.
 """
 
@@ -25,7 +26,9 @@ import numpy as np
 
 from qc.colours import Colours, weighted_median
 
-VERSION = "5"
+VERSION = "6"
+FOLLOWED = 0.3
+"""Share of the points that has to be followed for a frame to count."""
 _GREY = 2.0
 """Chroma that keeps the logarithm of grey pictures tame."""
 _UNSEEN = 2.3

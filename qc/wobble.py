@@ -15,7 +15,7 @@ is told from the residual where it is least), and pairs between which the camera
 1.5 pixels and three times the sway: flow errs there, and nobody sees jelly. Absent where less than
 a quarter of the grid is left, or less than a quarter of the clip's triples of pairs: a few cells in
 the dark, or the one triple of a shaken clip that happens not to jerk, tell of flow's errors. Range
-0..; nearly all clean clips stay under .06. Source of the idea, here with other
+0..; nearly all clean clips stay under .065. Source of the idea, here with other
 constants: the project's reference on judging clips. Figures of this implementation:
 benchmarks/qc_bench.
 """

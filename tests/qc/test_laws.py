@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from qc import dropped
+from qc import dropped, frozen
+from qc.frame import prepare
 from qc.measure import measure_frames
 
 pytestmark = pytest.mark.slow
@@ -161,6 +164,28 @@ def test_a_part_that_becomes_another_is_identity_drift(clip):
     turned[part] += share * (turned[part][:, ::-1, ::-1] - turned[part])
     drifted = measured(np.rint(turned).astype(np.uint8))["identity_drift"]
     assert drifted > 10 * measured(clip)["identity_drift"] + 0.05
+
+
+def test_the_last_points_of_a_fast_pan_do_not_tell_its_colours(filmed, moves):
+    """Colours count while three tenths of the points are followed: what grows behind that, where
+    a pan has left its first frame, is not judged; the same growth before it is."""
+    clip = filmed("coffee", replace(moves["pan"], x=0.95))
+    grey = clip.mean(axis=3, keepdims=True)
+    stronger = np.rint((2.0 * clip - grey).clip(0, 255)).astype(np.uint8)
+    for frames, judged in ((4, False), (13, True)):
+        joined = np.concatenate([clip[:-frames], stronger[-frames:]])
+        assert (measured(joined)["saturation_shift"] > 0.11) == judged
+
+
+@pytest.mark.parametrize(("levels", "still"), [(1, False), (0.5, True)])
+def test_a_part_that_moves_a_little_is_no_frozen_picture(levels, still):
+    """Six of 240 parts that change by a level keep a dark picture from being frozen; by half a
+    level, as what a codec adds to a still one, they do not."""
+    calm = np.full((120, 200, 3), 40, np.uint8)
+    moved = calm.copy()
+    moved[:10, :60][:: round(1 / levels)] += 1
+    frames = (prepare(frame, index=at) for at, frame in enumerate((calm, moved)))
+    assert (frozen.compute(*frames) <= frozen.STILL) == still
 
 
 def test_a_slow_fade_is_no_flicker(clip):
