@@ -1,6 +1,7 @@
 """The fake backend behind a card: one take at a time has it, the clip is written beside it.
 
-Words in the prompt: `[hold 0.5]` keeps the card so many seconds, `[hang]` keeps it for ever,
+Words in the prompt: `[hold 0.5]` keeps the card so many seconds, `[hold until told]` until there
+is a file `go_on` in the take's folder, `[hang]` keeps it for ever,
 `[die]` kills the process while it has the card, every time; `[die lending]` kills it as it lends;
 `[leak 50]` keeps so many MiB for good, every time; `[swaps 50]` keeps them the first time, as a
 model does whose blocks wait in the host's memory, and says so in its receipt.
@@ -50,7 +51,7 @@ class CardBackend(FakeBackend):
             order.folder.mkdir(parents=True, exist_ok=True)
             with (order.folder / "had_the_card.log").open("a") as log:
                 log.write(f"{os.getpid()}\n")
-            self._hold(order.recipe.prompt)
+            self._hold(order)
             ended = time.time()
         receipt = super().render(order, tell=tell, watch=watch, look=look)
         span = Span(kind="stage 1", begun=begun, ended=ended, on_card=True)
@@ -66,9 +67,10 @@ class CardBackend(FakeBackend):
                 os.kill(os.getpid(), signal.SIGKILL)
             order.folder.mkdir(parents=True, exist_ok=True)
             (order.folder / f"lent_by_rank_{order.gang.rank}").write_text(str(os.getpid()))
-            self._hold(order.recipe.prompt)
+            self._hold(order)
 
-    def _hold(self, prompt: str) -> None:
+    def _hold(self, order: RenderOrder) -> None:
+        prompt = order.recipe.prompt
         if "[die]" in prompt:
             time.sleep(1.0)  # so that its progress is heard before
             os.kill(os.getpid(), signal.SIGKILL)
@@ -78,5 +80,7 @@ class CardBackend(FakeBackend):
             self._leaked.append(os.urandom(int(leak[1]) * 2**20))
         if (swaps := re.search(r"\[swaps ([0-9]+)\]", prompt)) and not self._locked:
             self._locked = os.urandom(int(swaps[1]) * 2**20)
+        while "[hold until told]" in prompt and not (order.folder / "go_on").exists():
+            time.sleep(0.01)
         seconds = re.search(r"\[hold ([0-9.]+)\]", prompt)
         time.sleep(float(seconds[1]) if seconds else 0.0)

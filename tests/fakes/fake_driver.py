@@ -33,6 +33,8 @@ class FakeDriver:
         self.drawn = drawn
         self.bytes_used: dict[int, int | None] = {}
         """By process; None: the driver does not tell."""
+        self.looks = 0
+        """How often it was asked who computes on a card."""
         self._each, self._total, self._busy, self._lost = each, total, busy, frozenset(lost)
 
     def clear(self) -> None:
@@ -61,6 +63,7 @@ class FakeDriver:
         return b"Card"
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
+        self.looks += 1
         return [
             SimpleNamespace(pid=pid, usedGpuMemory=self.bytes_used.get(pid, self._each))
             for pid in self.cards[handle]

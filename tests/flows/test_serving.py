@@ -111,10 +111,20 @@ def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(tmp_path:
         assert PrefectServer(port=4200, log=log, host=host, root=tmp_path).url == url
 
 
-class _Healthy(BaseHTTPRequestHandler):
+class _Other(HTTPServer):
     """A server of somebody else that is well."""
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Healthy)
+        self.asked = threading.Semaphore(0)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Healthy(BaseHTTPRequestHandler):
+    server: _Other
+
     def do_GET(self) -> None:
+        self.server.asked.release()
         self.send_response(200)
         self.end_headers()
 
@@ -125,9 +135,16 @@ class _Healthy(BaseHTTPRequestHandler):
 @pytest.mark.slow
 def test_a_server_of_somebody_else_at_our_port_is_not_taken_for_ours(tmp_path: Path) -> None:
     """One that took the port after we had looked answers for ours, which cannot start."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
-    with HTTPServer(("127.0.0.1", 0), _Healthy) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
+    until_told = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(until_told, stdin=subprocess.PIPE) as child, _Other() as other:
+
+        def end_after_three() -> None:
+            for _ in range(3):
+                other.asked.acquire()
+            assert child.stdin is not None
+            child.stdin.close()
+
+        threading.Thread(target=end_after_three, daemon=True).start()
         url = f"http://127.0.0.1:{other.server_port}/api/health"
         with pytest.raises(ServerDidNotStart, match="ended with code 0"):
             _wait_until_it_answers(child, url, tmp_path / "log")

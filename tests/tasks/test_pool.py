@@ -64,8 +64,8 @@ def test_one_card(tmp_path: Path) -> None:
         warm = await pool.render(plain_order(tmp_path, "warm", ""), budget=60)
         pids = pool.worker_pids()
         assert warm.device == str(pids["card-0"])
-        waiting = [plain_order(tmp_path, f"wait{n}", "[hold 0.8]") for n in range(4)]
-        receipts = await asyncio.gather(*(pool.render(order, budget=1.6) for order in waiting))
+        waiting = [plain_order(tmp_path, f"wait{n}", "[hold 1.2]") for n in range(4)]
+        receipts = await asyncio.gather(*(pool.render(order, budget=3.5) for order in waiting))
         spans = [receipt.timeline[0] for receipt in receipts]
         assert all(a.ended <= b.begun + 0.01 for a, b in pairwise(spans))
         assert {receipt.device for receipt in receipts} == {warm.device}

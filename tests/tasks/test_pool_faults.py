@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_driver import FakeDriver
 from plain_order import plain_order
-from waiting import LONG, in_time
+from waiting import LONG, in_time, until
 
 from render.errors import CardsBlocked, MachineFailure, OutOfHours, OutOfMemory, Stuck, WorkerLost
 from render.order import Receipt, RenderOrder
@@ -139,21 +139,24 @@ def test_who_waits_for_a_card_that_is_taken_out_ends_by_name(tmp_path: Path) -> 
     _in_pool(1, tmp_path, work)
 
 
+def _tell_to_go_on(*orders: RenderOrder) -> None:
+    for order in orders:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        (order.folder / "go_on").touch()
+
+
 def test_a_wait_for_a_card_ends_with_the_hours(tmp_path: Path) -> None:
     """A take that got no card before the night's hours ended was never sent."""
 
     async def work(pool: WorkerPool, news: list[str]) -> None:
-        holders = [
-            asyncio.create_task(
-                _render(pool, plain_order(tmp_path, f"holds{number}", "[hold 1.0]"))
-            )
-            for number in range(3)
-        ]
-        await asyncio.sleep(0.1)
+        held = [plain_order(tmp_path, f"holds{n}", "[hold until told]") for n in range(3)]
+        holders = [asyncio.create_task(_render(pool, order)) for order in held]
+        await until(lambda: list(tmp_path.glob("holds*/had_the_card.log")))
         late = plain_order(tmp_path, "late", stop_at=time.time() + 0.3)
         with pytest.raises(OutOfHours, match="while it waited for a card"):
             await _render(pool, late)
         assert not late.folder.exists()
+        _tell_to_go_on(*held)
         await asyncio.gather(*holders)
 
     _in_pool(1, tmp_path, work)
@@ -182,13 +185,14 @@ def test_artists_go_first(tmp_path: Path) -> None:
         ) as pool:
             pool.on_news(news.append)
             before = pool.worker_pids()
-            take = plain_order(tmp_path, "take", "[hold 3.0]")
+            take = plain_order(tmp_path, "take", "[hold until told]")
             running = asyncio.create_task(_render(pool, take))
-            while not (take.folder / "had_the_card.log").exists():
-                await asyncio.sleep(0.05)
+            await until((take.folder / "had_the_card.log").exists)
             (had,) = (take.folder / "had_the_card.log").read_text().split()
             (card,) = [n for n in range(2) if str(before[f"card-{n}"]) == had]
             driver.cards[f"FAKE-{card}"].append(4242)
+            await until(lambda: news)
+            _tell_to_go_on(take)
             receipt = await running
             assert receipt.device == str(before[f"card-{1 - card}"])
             assert news == [
@@ -196,11 +200,12 @@ def test_artists_go_first(tmp_path: Path) -> None:
                 "it is left until it has been free for 1 s"
             ]
             driver.cards[f"FAKE-{1 - card}"].append(4343)
-            while len(news) < 2:
-                await asyncio.sleep(0.05)
-            waits = asyncio.create_task(_render(pool, plain_order(tmp_path, "waits")))
-            await asyncio.sleep(1.0)
-            assert not waits.done()
+            await until(lambda: len(news) == 2)
+            waiting = plain_order(tmp_path, "waits")
+            waits = asyncio.create_task(_render(pool, waiting))
+            looked = driver.looks
+            await until(lambda: driver.looks >= looked + 20)
+            assert not waiting.folder.exists()
             driver.clear()
             late = await waits
             assert late.device not in {str(pid) for pid in before.values()}
