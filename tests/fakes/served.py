@@ -24,7 +24,10 @@ from reports.take import ShotStatus, TakeStatus
 class Serve:
     """`rushes serve` as a process of its own."""
 
-    def __init__(self, root: Path, environment: dict[str, str], **settings: str) -> None:
+    def __init__(
+        self, root: Path, environment: dict[str, str], *, module: str = "flows.cli", **settings: str
+    ) -> None:
+        """`module` stands for the command line; the settings are environment variables."""
         self.root = root
         self.output = (root / "serve.log").open("ab")
         self.port = int(settings.pop("RUSHES_PREFECT_PORT", free_port()))
@@ -39,7 +42,7 @@ class Serve:
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "serve", "--root", str(root)],
+            [sys.executable, "-m", module, "serve", "--root", str(root)],
             env=environment,
             stdout=self.output,
             stderr=self.output,

@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 import httpx
 import psutil
 import pytest
+from counted_looks import looks_of
 from free_port import free_port
 from served import Serve, drop, last_night, renders, statuses
 from waiting import in_time
@@ -78,7 +79,10 @@ def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
     assert state["state_details"]["pause_timeout"] is None
     served.wait_for(lambda: not renders(studio), "the end of what was in work")
     begun = len(list(studio.root.glob("takes/shots/*")))
-    time.sleep(4)
+    for _ in range(2):  # each is a look at the page, and what waits looks twice as often
+        said_again = served.post(f"flow_runs/{run}/set_state", state=suspended(), force=True)
+        assert said_again["status"] == "ACCEPT"
+        served.wait_for(lambda: served.state_of(run) == "Paused", "a look at the page")
     assert len(list(studio.root.glob("takes/shots/*"))) == begun < 5
     assert served.state_of(run) == "Paused"
     served.post(f"flow_runs/{run}/resume")
@@ -172,7 +176,7 @@ def test_a_night_ends_itself_where_the_runner_does_not(
     is queued again with its checkpoint; the pages say Cancelled, and when the runner wakes nothing
     is begun anew.
     """
-    served = serve()
+    served = serve(module="counted_looks")
     served.wait_until_it_serves()
     drop(studio, [{"shot": "a", "priority": 9}, {"shot": "b", **SLOW, "prompt": "pan [long]"}])
     served.wait_for_file("inbox/accepted/shots.csv")
@@ -197,7 +201,8 @@ def test_a_night_ends_itself_where_the_runner_does_not(
     assert checkpoint.name == "stage1.safetensors"
     served.process.send_signal(signal.SIGCONT)
     served.wait_for(lambda: not nights_of(served), "the end of its process")
-    time.sleep(12)  # two looks at whether a night is to be taken up
+    looked = looks_of(studio.root)
+    served.wait_for(lambda: looks_of(studio.root) >= looked + 3, "two looks and a third")
     assert len(served.nights()) == 1
     assert served.state_of(run) == "Cancelled"
     assert served.stop() == 0

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from free_port import free_port
 from host_processes import HERE, HostProcess
-from waiting import wait_until
+from waiting import LONG, wait_until
 
 from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
@@ -65,17 +65,17 @@ class Farm:
         return night
 
     def wait_for_a_stage(self) -> None:
-        wait_until(lambda: list(self.root.glob("takes/shots/*/*/t1/stage1.safetensors")), 150)
+        wait_until(lambda: list(self.root.glob("takes/shots/*/*/t1/stage1.safetensors")))
 
     def assert_ends_well(self, night: subprocess.Popen[bytes]) -> None:
-        assert night.wait(240) == 0, (self.root / "run.log").read_text()[-3000:]
+        assert night.wait(LONG) == 0, (self.root / "run.log").read_text()[-3000:]
 
     def end(self) -> None:
         for host in self.hosts:
             host.end()
         for night in self.nights:
             night.kill()
-            night.wait(20)
+            night.wait(LONG)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_every_shot_is_delivered_once(farm: Farm) -> None:
     night, first = farm.run(), farm.join("a")
     farm.wait_for_a_stage()
     second = farm.join("b")
-    wait_until(lambda: "joined" in second.said, 90)
+    wait_until(lambda: "joined" in second.said)
     first.kill()
     farm.join("c")
     farm.assert_ends_well(night)
@@ -114,7 +114,7 @@ def test_a_host_outlives_the_machine_of_the_night(farm: Farm) -> None:
     for process in family:
         process.kill()
     night.wait()
-    wait_until(lambda: not _workers(host), 30)
+    wait_until(lambda: not _workers(host))
     farm.assert_ends_well(farm.run())
     assert _hosts_of_an_approved_night(farm.root) == {"a"}
     assert host.said.count("joined") == 2

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fake_pool import FakePool
 from PIL import Image
+from waiting import LONG
 
 from manifests.files import sha256_file
 from render.clip import read_clip
@@ -123,7 +124,7 @@ class Finishing(FakePool):
 
     async def finish(self, order: FinishOrder, *, budget: float) -> Delivery:
         if order.shot == "sh0010":
-            await asyncio.wait_for(self._followed.wait(), 60)
+            await asyncio.wait_for(self._followed.wait(), LONG)
             if self._error is not None:
                 raise self._error
         return await super().finish(order, budget=budget)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from waiting import LONG
 
 from render import developing
 from render.backend import Progress, Watch
@@ -55,7 +56,7 @@ class _Slow(Watch):
         pass
 
     def see(self, chunk: Any) -> None:
-        assert self.go.wait(10)
+        assert self.go.wait(LONG)
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_the_first_frames_are_there_before_the_last_are_decoded(
     film = Developing(one)
     film.add(frames[:1])
     film.add(frames[1:5])
-    assert there.wait(10)
+    assert there.wait(LONG)
     assert not (one.order.folder / developing.CLIP).exists()
     film.add(frames[5:])
     film.end()
@@ -196,7 +197,7 @@ def test_a_slow_writer_holds_the_decode_at_the_bound(take: Callable[..., Take]) 
         # One is with the writer, three wait.
         assert len(added) <= 4
     watch.go.set()
-    decoder.join(10)
+    decoder.join(LONG)
     assert clip_info(film.finish()).frames == 12
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
+from waiting import LONG
 
 from render.frame_queue import FrameQueue
 
@@ -56,7 +57,7 @@ def test_a_full_queue_holds_the_producer_until_there_is_room() -> None:
     assert not through.wait(0.05)
     assert queue.waiting == 2 * FRAME.nbytes
     next(iter(queue))
-    assert through.wait(5)
+    assert through.wait(LONG)
 
 
 def test_closing_frees_a_producer_that_waits() -> None:
@@ -67,7 +68,7 @@ def test_closing_frees_a_producer_that_waits() -> None:
     waiting.start()
     time.sleep(0.01)
     queue.close(OSError("disk full"))
-    waiting.join(5)
+    waiting.join(LONG)
     assert not waiting.is_alive()
     assert queue.waiting == 0
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from waiting import LONG
 
 from render.turns import Turns
 
@@ -29,7 +30,7 @@ def test_the_card_goes_to_who_waits_longest() -> None:
             while len(turns._queue) < position + 2:
                 time.sleep(0.0005)
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(LONG)
     assert served == list(range(8))
 
 

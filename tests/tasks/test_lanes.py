@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
+from waiting import in_time
 
 from tasks.card_groups import Card
 from tasks.chains import Work
@@ -118,7 +119,7 @@ def nights(draw: st.DrawFn) -> Night:
 @given(nights())
 def test_every_shot_has_its_turn_or_hears_what_it_waits_for(night: Night) -> None:
     """None begins before all it comes after is approved; none is forgotten; no lane is lost."""
-    asyncio.run(asyncio.wait_for(night.run(), 10))
+    in_time(night.run())
     assert sorted([*night.order, *night.refused]) == sorted(each.id for each in night.works)
     before = {each.id: each.after for each in night.works}
     for name in night.order:
@@ -151,7 +152,7 @@ def test_what_comes_after_an_approved_shot_need_not_wait_for_its_delivery() -> N
                 return second.words
 
     night = Night(2, [work("s/a"), work("s/b", after=("s/a",))])
-    assert asyncio.run(asyncio.wait_for(run(night.lanes), 10)) is None
+    assert in_time(run(night.lanes)) is None
     assert night.lanes._taken == 0
 
 
@@ -282,7 +283,7 @@ def test_a_shot_that_never_asks_keeps_no_lane() -> None:
         night.lanes.gone("s/e")
         await running
 
-    asyncio.run(asyncio.wait_for(both(), 10))
+    in_time(both())
     assert night.order == ["s/b"]
     assert night.refused == {
         "s/c": "waits for a, which was not rendered",
@@ -304,7 +305,7 @@ def test_a_shot_that_is_not_queued_is_refused_and_nobody_else_is_held_up() -> No
         await night.shot("s/b")
 
     night = Night(1, [work("s/a"), work("s/b")])
-    asyncio.run(asyncio.wait_for(run(night), 10))
+    in_time(run(night))
     assert night.order == ["s/a", "s/b"]
 
 

@@ -305,15 +305,15 @@ def test_who_needs_more_memory_than_others_leave_waits_for_it(
             seats.squeeze(card, room)
         large = seats.one(model="m", place=0, needs=needs)
         if any(room is None or room >= needs for room in rooms):
-            async with asyncio.timeout(1), large as card:
+            async with asyncio.timeout(LONG), large as card:
                 found = rooms[card]
                 assert found is None or found >= needs
             return
         waiting = asyncio.ensure_future(large.__aenter__())
-        async with asyncio.timeout(1), seats.one(model="m", place=9):
+        async with asyncio.timeout(LONG), seats.one(model="m", place=9):
             assert not waiting.done()
         seats.squeeze(len(rooms) - 1, None)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(LONG):
             assert await waiting == len(rooms) - 1
         await large.__aexit__(None, None, None)
 
@@ -328,11 +328,11 @@ def test_a_gang_waits_for_the_memory_of_all_its_cards() -> None:
         seats.squeeze(1, 10)
         gang = seats.gang(size=2, model="m", place=0, needs=20)
         waiting = asyncio.ensure_future(gang.__aenter__())
-        async with asyncio.timeout(1), seats.one(model="m", place=9, needs=20) as card:
+        async with asyncio.timeout(LONG), seats.one(model="m", place=9, needs=20) as card:
             assert card == 0
         assert not waiting.done()
         seats.squeeze(1, None)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(LONG):
             assert sorted(await waiting) == [0, 1]
         await gang.__aexit__(None, None, None)
 
