@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +81,46 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {**os.environ, **values}
 
 
+@pytest.fixture(scope="session")
+def prefect_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of Prefect's. It takes seconds to make one, so it is kept between runs."""
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir(f"prefect-{version('prefect')}") / "prefect.db"
+    if not kept.exists():
+        home = tmp_path_factory.mktemp("prefect-database")
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+            env={**own, "PREFECT_HOME": str(home), "DO_NOT_TRACK": "1"},
+            check=True,
+        )
+        made = kept.with_name(f"{os.getpid()}.db")
+        whole, copy = (sqlite3.connect(path) for path in (home / "prefect.db", made))
+        with closing(whole), closing(copy):
+            whole.backup(copy)
+        made.rename(kept)
+    return kept
+
+
 @pytest.fixture
-def serve(studio: Any, fake_workers: dict[str, str]) -> Iterator[Callable[..., Serve]]:
+def prefect_home(studio: Studio, prefect_database: Path) -> Path:
+    """The studio's root has that database already, as from its second night on."""
+    home = studio.root / ".rushes" / "prefect"
+    home.mkdir(parents=True)
+    shutil.copy(prefect_database, home)
+    return home
+
+
+@pytest.fixture
+def serve(
+    studio: Studio, prefect_home: Path, fake_workers: dict[str, str]
+) -> Iterator[Callable[..., Serve]]:
     """Starts `rushes serve` in the studio's root; none is left when the test ends."""
     started: list[Serve] = []
 
-    def start(**settings: str) -> Serve:
+    def start(*, first: bool = False, **settings: str) -> Serve:
+        if first:
+            shutil.rmtree(prefect_home)
         started.append(Serve(studio.root, fake_workers, **settings))
         return started[-1]
 

@@ -22,7 +22,7 @@ from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_home")]
 
 SHOTS = [f"sh{number:04d}" for number in range(10, 70, 10)]
 

@@ -20,7 +20,7 @@ from reports.ledger_reads import LedgerReads
 from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_home")]
 
 ROWS = [
     {"shot": "sh0010", "prompt": "pan left [slow]", "preset": "three-stage"},

@@ -95,8 +95,8 @@ def test_a_start_that_was_missed_is_made_up_and_a_stop_costs_nothing(
 
 
 def test_a_stop_that_comes_while_it_starts_is_heeded(serve: Callable[..., Serve]) -> None:
-    """Before its runner is up, serve ends as it does later."""
-    served = serve()
+    """Before its runner is up, serve ends as it does later: here on its first start in a root."""
+    served = serve(first=True)
     served.wait_until_it_serves()
     assert served.stop() == 0
     assert "Traceback" not in served.said
