@@ -29,7 +29,8 @@ the 95th percentile of the places less their median (codec and focus change all;
 another one changes a few); of one source the mean of its two worst looks. Besides the source frames
 8, 24, 40 and so on are followed, for 24 frames each: things that come late, and change that is
 fast. `identity_drift` is the worst of all. Range 0..2; figures: docs/qc.md. What changes at once
-is none of this metric's: `cut`, `collapse` and `flicker` see it.
+is none of this metric's: `cut`, `collapse` and `flicker` see it. Not measured in pictures more
+than ten times as wide as high: of their height too little is left at a width of 160.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair, inside, sample
-from qc.frame import Frame, Image, Plane
+from qc.frame import SMALLEST, Frame, Image, Plane
 from qc.tracking import Points
 
 VERSION = "3"
@@ -83,10 +84,8 @@ class Likeness:
     """Follows the source, and one or two later frames, through the clip."""
 
     def __init__(self, first: Frame) -> None:
-        """`first`: the source as a frame (frame 0 itself where there is none)."""
-        height, width = first.track.shape
-        self._scale = min(1.0, _WIDTH / width)
-        self._size = (max(1, round(width * self._scale)), max(1, round(height * self._scale)))
+        """`first`: the source as a frame (frame 0 itself where there is none), if it `measures`."""
+        self._scale, self._size = _looked_at(first)
         self._flow = _short_ways()
         self._source = self._from(first)
         self._later: list[_Followed] = []
@@ -205,6 +204,19 @@ class _Followed:
 
     def _enlarged(self, points: Points) -> Points:
         return (points + np.float32(0.5)) / self._scale - np.float32(0.5)
+
+
+def measures(first: Frame) -> bool:
+    """Whether `first` is high enough at looking size: in less OpenCV's flow ends the process."""
+    _, size = _looked_at(first)
+    return min(size) >= SMALLEST
+
+
+def _looked_at(first: Frame) -> tuple[float, tuple[int, int]]:
+    """What the tracking size is multiplied by, and the looking size (width, height)."""
+    height, width = first.track.shape
+    scale = min(1.0, _WIDTH / width)
+    return scale, (max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def check(source: Image, back: Plane) -> None:

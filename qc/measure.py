@@ -284,7 +284,8 @@ class _Pass:
             self._tracker = tracking.Tracker(frame)
             first = frame if self._source is None else prepare(self._source, index=0)
             self._reference = colours.at_points(first.rgb, self._tracker.start)
-            self._likeness = likeness.Likeness(first)
+            if likeness.measures(first):
+                self._likeness = likeness.Likeness(first)
             if self._lpips is not None:
                 self._identity = identity.Identity(first.rgb, self._tracker, lpips=self._lpips)
         elif pair is not None:

@@ -128,6 +128,16 @@ def test_a_clip_of_nine_frames_is_too_short_to_drift():
     assert "identity_drift" not in measure_frames(clip[:9], fps=24, source=clip[0]).metrics
 
 
+@pytest.mark.parametrize(("height", "width", "is_measured"), [(16, 400, False), (33, 320, True)])
+def test_a_strip_is_too_low_to_drift(height, width, is_measured):
+    """Under 16 rows at looking size OpenCV's flow fails: such clips have every metric but this."""
+    strip = np.dstack([texture(4, height, width + 10)] * 3)
+    clip = np.stack([strip[:, at : at + width] for at in range(10)])
+    metrics = measure_frames(clip, fps=24, source=clip[0]).metrics
+    assert ("identity_drift" in metrics) == is_measured
+    assert "boiling" in metrics
+
+
 @pytest.mark.slow
 def test_what_passes_in_front_is_no_drift():
     """A thing that crosses the picture hides ground; nothing turns into anything."""
