@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import beta
 
 from benchmarks.pocket_takes import (
     MOVES,
@@ -70,18 +71,22 @@ KEPT = ("kind", "still", "move", "seed", "calls", "early", "stopped", "final")
 CLIPS = ("pan", "fast pan", "slow pan", "frozen", "black", "cut", "another picture")
 
 
-def jobs() -> list[Job]:
-    """Good takes of all stills and moves, then bad ones, then those on the edge."""
+def jobs(drawing: int = 0) -> list[Job]:
+    """Good takes of all stills and moves, then bad ones, then those on the edge.
+
+    Another `drawing` is the same with other seeds: takes that no limit was chosen on.
+    """
+    more = 100_000 * drawing
     names = [still.name for still in stills()]
     found: list[Job] = []
     for shot, (still, move) in enumerate(itertools.product(names, MOVES)):
-        for seed in candidate_seeds(shot + 1, SEEDS):
+        for seed in candidate_seeds(more + shot + 1, SEEDS):
             found.append({"kind": "good", "still": still, "move": move, "seed": seed})
     for at, (kind, number) in enumerate(itertools.product(BAD, range(EACH))):
         still, move = names[(5 * at) % len(names)], MOVES[(3 * at + number) % 7]
-        found.append({"kind": kind, "still": still, "move": move, "seed": 1000 + at})
+        found.append({"kind": kind, "still": still, "move": move, "seed": more + 1000 + at})
     for at in range(24):
-        for seed in candidate_seeds(5000 + at, CANDIDATES):
+        for seed in candidate_seeds(more + 5000 + at, CANDIDATES):
             still, move = names[at % len(names)], MOVES[at // len(names) + 3 * (at % 2)]
             found.append({"kind": EDGE, "still": still, "move": move, "seed": seed})
     return found
@@ -241,7 +246,9 @@ def stopping(rows: Sequence[Row]) -> dict[str, Any]:
         "of_those_caught": sum(1 for row in looked_for if row["stopped"] is not None),
         "good": len(good),
         "good_lost": lost,
-        "good_lost_at_most": round(1 - 0.05 ** (1 / len(good)), 5) if good and not lost else None,
+        "good_lost_at_most": round(float(beta.ppf(0.95, lost + 1, len(good) - lost)), 5)
+        if len(good) > lost
+        else None,
         "model_calls_spared_share_of_all": round(sum(r["calls"][1] for r in stopped) / every, 4),
         "model_calls_spared_share_of_doomed": round(
             sum(row["calls"][1] for row in caught)
@@ -317,14 +324,21 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--rows", type=Path, required=True, help="go on from the rows in this file")
     parser.add_argument("--every", type=int, default=1, help="only each n-th take: a smoke test")
+    parser.add_argument("--drawing", type=int, default=0, help="of the seeds")
     args = parser.parse_args()
     rows = spread(
-        jobs()[:: args.every], take, device=args.device, processes=args.processes, rows=args.rows
+        jobs(args.drawing)[:: args.every],
+        take,
+        device=args.device,
+        processes=args.processes,
+        rows=args.rows,
     )
     results = judged(rows)
     data = {
         **about(args.device),
         "thresholds": judge_early({}).thresholds,
+        "clips_by": load_thresholds("pocket").name,
+        "drawing": args.drawing,
         "versions": rows[0]["card"]["versions"],
         "stopping": stopping(results),
         "candidates": {kind: choosing(results, kind) for kind in ("good", EDGE)},

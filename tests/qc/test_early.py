@@ -20,7 +20,7 @@ from qc.scorecard import Decision
 Pictures = npt.NDArray[np.float32]
 STILLS = sorted((Path(__file__).parents[2] / "manifests/examples/demo/stills").glob("*.jpg"))
 BOX = (0.25, 0.5, 0.75, 1.0)
-SETS = {"2026-11-21.3": "e4e92d34d52e32a3"}
+SETS = {"2026-11-21.3": "e4e92d34d52e32a3", "2026-11-21.6": "9f9653773a06cc55"}
 """Versions of the limits, and what they hold."""
 
 
@@ -99,6 +99,7 @@ def test_what_is_lost_is_named_by_its_colours(tmp_path: Path) -> None:
     assert judge_early(_of_colours(_pan(STILLS[1]), source)).failure == "conditioning"
     garish = good + 0.8 * (good[..., ::-1] - good.mean(axis=-1, keepdims=True))
     garish[..., 0] += 0.6
+    garish[..., 2] -= 0.4
     assert judge_early(_of_colours(garish, source)).failure == "oversaturated"
 
 
