@@ -35,7 +35,7 @@ def stored(archive: bytes, path: str) -> bytes:
     """
     try:
         return _stored(archive, path)
-    except (struct.error, UnicodeDecodeError) as fault:
+    except struct.error as fault:
         raise ResourceUnreadable(f"the resource archive breaks off on the way to {path}") from fault
 
 
@@ -51,7 +51,7 @@ def _stored(archive: bytes, path: str) -> bytes:
         count, first = _CHILDREN.unpack_from(archive, node + _KIND.size)
         for child in range(first, first + count):
             node = tree + child * _VERSIONS[version]
-            if _name(archive, names + _KIND.unpack_from(archive, node)[0]) == part:
+            if _is_named(archive, names + _KIND.unpack_from(archive, node)[0], part):
                 break
         else:
             raise ResourceUnreadable(f"no {path} in the resource archive")
@@ -66,7 +66,11 @@ def _stored(archive: bytes, path: str) -> bytes:
     return found
 
 
-def _name(archive: bytes, at: int) -> str:
-    """Length in characters, a hash of it, then UTF-16."""
+def _is_named(archive: bytes, at: int, name: str) -> bool:
+    """Whether the name at `at` (units of UTF-16, a hash of them, then they) is this one.
+
+    Others are not read: a broken archive could have all its nodes share a name of 128 KiB.
+    """
     (length,) = struct.unpack_from(">H", archive, at)
-    return archive[at + 6 : at + 6 + 2 * length].decode("utf-16-be")
+    wanted = name.encode("utf-16-be")
+    return 2 * length == len(wanted) and archive.startswith(wanted, at + 6)

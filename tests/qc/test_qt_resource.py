@@ -71,6 +71,14 @@ def test_a_broken_archive_is_refused(folders, end, at, byte):
     assert isinstance(_stored_or_refused(spoilt, "here/cow.webp"), bytes | None)
 
 
+def test_the_names_of_others_are_not_read():
+    """A neighbour whose name is no text is passed by."""
+    archive = packed({"here": {"aa": b"", "cow.webp": b"moo"}})
+    spoilt = archive.replace("aa".encode("utf-16-be"), b"\xd8\x00\xd8\x00")
+    assert spoilt != archive
+    assert stored(spoilt, "here/cow.webp") == b"moo"
+
+
 @pytest.mark.parametrize(
     ("path", "flags", "words"),
     [
