@@ -106,8 +106,9 @@ class Likeness:
 
     def reduce(self) -> dict[str, float]:
         """`identity_drift`; nothing for nine frames and less, or where tracking was lost."""
-        if self._last is not None and self._count % EVERY:
-            self._look(self._last)
+        last, self._last = self._last, None  # looked at once, however often it is asked
+        if last is not None and self._count % EVERY:
+            self._look(last)
         values = [*self._worst, *(_worst(one.values) for one in (self._source, *self._later))]
         found = [value for value in values if value is not None]
         return {"identity_drift": max(found)} if found else {}

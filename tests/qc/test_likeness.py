@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qc import frozen, likeness
 from qc.frame import prepare
-from qc.measure import measure_frames
+from qc.measure import Measuring, measure_frames
 
 
 def texture(seed: int, height: int = 96, width: int = 160) -> np.ndarray:
@@ -126,6 +126,14 @@ def test_a_clip_of_nine_frames_is_too_short_to_drift():
     """Three looks are needed; a fault is not made up from fewer."""
     clip = turning(1.0)
     assert "identity_drift" not in measure_frames(clip[:9], fps=24, source=clip[0]).metrics
+
+
+def test_asked_twice_it_says_the_same():
+    """The last frame is looked at once, not again with every question."""
+    clip = turning(1.0)[:11]
+    measuring = Measuring(fps=24, source=clip[0])
+    measuring.add(clip)
+    assert measuring.scorecard() == measuring.scorecard()
 
 
 @pytest.mark.parametrize(("height", "width", "is_measured"), [(16, 400, False), (33, 320, True)])
