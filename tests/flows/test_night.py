@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fake_night import ledger, night_of, run, statuses
 from fake_pool import FakePool
+from waiting import LONG
 
 from manifests.errors import BadInput
 from reports.records import EventKind
@@ -96,7 +97,7 @@ def test_a_shots_run_is_found_by_the_verdict_that_it_stands_by(studio: Any) -> N
     night_of(studio, rows, FakePool({"tagged": [FROZEN] * 3}))
     approve(load_studio(studio.root), "tagged", 2, why="")
     night_of(studio, rows, FakePool())
-    APILogWorker.drain_all(timeout=20)
+    APILogWorker.drain_all(timeout=int(LONG))
     held, delivered = asyncio.run(runs_of("tagged"))
     assert [tag for tag in held.tags if tag.startswith("verdict:")] == ["verdict:hold"]
     assert [tag for tag in delivered.tags if tag.startswith("verdict:")] == ["verdict:by-hand"]
@@ -213,7 +214,7 @@ def test_prefect_shows_names_that_a_person_can_read(studio: Any) -> None:
     night_of(studio, [{"shot": "seq010_sh0020"}], FakePool({"seq010_sh0020": [FROZEN]}))
     wanted = {"render take 1", "score take 1", "render take 2", "finish take 2"}
     # The server writes task runs down in batches, a little later.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG
     flow_names, task_names, tags = asyncio.run(names())
     while not wanted <= task_names and time.monotonic() < deadline:
         time.sleep(0.5)

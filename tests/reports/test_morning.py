@@ -338,9 +338,7 @@ def test_writing_again_replaces_the_page_whole(night):
 
 @pytest.mark.slow
 def test_five_hundred_shots_stay_within_the_budget(maker, tmp_path: Path):
-    """A page of 500 shots is made in seconds and stays small enough to open and to send."""
-    import time
-
+    """A page of 500 shots stays small enough to open and to send."""
     with maker.ledger() as ledger:
         name = maker.begin(ledger)
         with ledger._write():
@@ -355,12 +353,9 @@ def test_five_hundred_shots_stay_within_the_budget(maker, tmp_path: Path):
                     (folder / "strip.jpg").write_bytes(bytes(18_000))
                     (folder / "preview.mp4").write_bytes(bytes(60_000))
         ledger.end_night(name, "500 approved")
-        started = time.perf_counter()
         page = write_morning(build_night_report(ledger, name), tmp_path / "report")
-        seconds = time.perf_counter() - started
     size = page.stat().st_size
     assert 0.9 * PAGE_BUDGET < size < PAGE_BUDGET + 500 * 20_000
-    assert seconds < 30
 
 
 def test_a_level_that_is_no_share_is_told_with_its_share(maker):
