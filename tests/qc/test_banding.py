@@ -71,6 +71,23 @@ def test_finer_steps_count_for_less():
     assert higher[0] > 10 * max(one, two)
 
 
+def test_high_steps_count_for_less_than_their_height():
+    """Steps of 12 levels are more than those of 4, and by far not three times as much."""
+    low, high = (measured(picture(ramp()), picture(np.rint(ramp() / h) * h)) for h in (4, 12))
+    assert low < high < 1.8 * low
+
+
+def test_a_few_values_do_not_speak_for_all():
+    """The same steps on a slope to and fro over 12 levels count for half of those over many."""
+    to_and_fro = 12 * np.abs(np.arange(256) / 27 % 2 - 1) + np.full((144, 1), 60.0)
+    few, many = (
+        banding.compute(picture(np.rint(values / 4) * 4))[1] for values in (to_and_fro, ramp())
+    )
+    heights = 512 / np.arange(32, 206)
+    at = np.abs(heights - 4).argmin()
+    assert 0.2 < few[at] / many[at] < 0.7
+
+
 def test_what_the_source_has_is_no_banding():
     """A drawn source in steps is none in the clip; in a smooth one's clip they are."""
     smooth, stepped = picture(ramp()), picture(np.rint(ramp() / 7) * 7)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qc import frozen, likeness
+from qc.flow import FlowEstimator, Pair
 from qc.frame import prepare
 from qc.measure import Measuring, measure_frames
 
@@ -100,6 +103,45 @@ def turning(share: float, *, late: int = 0) -> np.ndarray:
 
 def drift_of(clip: np.ndarray) -> float:
     return measure_frames(clip, fps=24, source=clip[0]).metrics["identity_drift"]
+
+
+def still_pair() -> Pair:
+    """Of two frames that are alike."""
+    frames = (prepare(turning(0)[0], index=at) for at in (0, 1))
+    return FlowEstimator().compute(*frames)
+
+
+def drift_over(pairs: list[Pair]) -> dict[str, float]:
+    """What is reduced from these pairs, the first frame being the source."""
+    found = likeness.Likeness(pairs[0].before)
+    for pair in pairs:
+        found.add(pair)
+    return found.reduce()
+
+
+def test_what_flow_lets_slip_is_given_back():
+    """Where flow is off by .2 pixels a frame, points are not carried away from where they were."""
+    pair = still_pair()
+    flow = pair.flow.copy()
+    flow[24:72, 40:120] += np.float32(0.2)
+    assert drift_over([replace(pair, flow=flow)] * 24)["identity_drift"] < 0.01
+
+
+def test_what_errs_at_a_few_points_carries_none_away():
+    """Where flow is wrong at single places, points go with those around them."""
+    pair = still_pair()
+    wrong = np.random.default_rng(5).random(pair.flow.shape[:2]) < 0.02
+    errs = replace(pair, flow=np.where(wrong[..., None], np.float32(9), pair.flow))
+    assert drift_over([errs] * 24)["identity_drift"] < 0.01
+
+
+@pytest.mark.parametrize(("frames", "is_measured"), [(3, True), (4, False)])
+def test_what_was_hidden_for_long_is_given_up(frames, is_measured):
+    """A point that could not be seen in four frames is followed no more, in three it is."""
+    pair = still_pair()
+    hidden = replace(pair, seen=np.zeros_like(pair.seen))
+    found = drift_over([pair, *[hidden] * frames, *[pair] * 9])
+    assert ("identity_drift" in found) == is_measured
 
 
 def test_a_still_picture_does_not_drift():
