@@ -96,6 +96,14 @@ def test_what_the_source_has_is_no_banding():
 
 
 def test_grain_over_steps_hides_them():
+    """Steps of seven levels under grain of two are not seen; without it they are."""
+    grain = np.random.default_rng(3).normal(0, 2, (144, 256))
+    stepped = np.rint(ramp() / 7) * 7
+    assert measured(picture(ramp()), picture(stepped + grain)) < 0.5 * FAIL
+    assert measured(picture(ramp()), picture(stepped)) > FAIL
+
+
+def test_grain_before_steps_breaks_them():
     """A ramp that was dithered before it was cut in steps has none to be seen."""
     grain = np.random.default_rng(3).normal(0, 2, (144, 256))
     hidden, bare = (np.rint((ramp() + grain * share) / 4) * 4 for share in (1, 0))
