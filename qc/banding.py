@@ -19,14 +19,16 @@ grain, texture and a dithered ramp seldom do. Then
 
     banding = largest of 2 / sqrt(h) (mean over frames of stair(h) - the same of the source)
 
-over the channels and h from 2.5 to 16 levels. The root is there because chance grows with h as
-texture does with its size: steps of 4 levels count as they are, those of 12 a little over half. The
-source's own stairs (drawn pictures have some) are taken off step by step; a source without ramps
-has none. Every eighth frame is looked at, every second pixel of every second row.
+over the channels and h from 2.5 to 16 levels; frames in which a channel has no ramps are left out
+of its mean. The root is there because chance grows with h as texture does with its size: steps of 4
+levels count as they are, those of 12 a little over half. The source's own stairs (drawn pictures
+have some) are taken off step by step; a source without ramps has none. Every eighth frame is looked
+at, every second pixel of every second row.
 
 Range about 0..5; for steps of 4, 7 and 12 levels, once x264 has smeared them, about 1.2, 2.4 and 3.
-Not measured without a source, or where no ground slopes. Formula and constants are our own, chosen
-on the training half of benchmarks/qc_bench, which has the figures.
+Not measured without a source, under 32 pixels, or where less than a fiftieth of the picture slopes.
+Formula and constants are our own, chosen on the training half of benchmarks/qc_bench; figures:
+docs/qc.md.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ METRICS: dict[str, Metric] = {
         _worse_up(
             "identity_drift",
             "Identity drift",
-            "How far the part that changed most left its source, against the usual part.",
+            "How far, and how evenly, a part turned into something else, against the usual part.",
         ),
         _worse_up(
             "identity_lpips",
