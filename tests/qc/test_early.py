@@ -20,7 +20,11 @@ from qc.scorecard import Decision
 Pictures = npt.NDArray[np.float32]
 STILLS = sorted((Path(__file__).parents[2] / "manifests/examples/demo/stills").glob("*.jpg"))
 BOX = (0.25, 0.5, 0.75, 1.0)
-SETS = {"2026-11-21.3": "e4e92d34d52e32a3", "2026-11-21.6": "9f9653773a06cc55"}
+SETS = {
+    "2026-11-21.3": "e4e92d34d52e32a3",
+    "2026-11-21.6": "9f9653773a06cc55",
+    "2026-11-21.7": "b85b423cb202f5e5",
+}
 """Versions of the limits, and what they hold."""
 
 
