@@ -4,8 +4,10 @@
 Laplacian around each tracked point, so that a pan into a plain wall is no softening; over the
 spread of luma from point to point, so that a fade is none; all frames are first brought to the
 scale of the smallest (the scene's zoom, by the points' spread), so that a zoom is none either.
-Absent where under a quarter of the points last to the end: the few that a fast pan leaves at its
-edge may have slid onto plainer ground.
+
+Where under a quarter of the points are left (the few at the edge of a fast pan may have slid onto
+plainer ground), the leg of the clip that they were followed for ends, and another one begins with
+new points: the value is that of the softest leg. A leg has 12 frames or more; absent without one.
 Range about -1..; 0 for no change, .35 for a third of the detail gone.
 Source: the project's defect bench (variance of the Laplacian over the whole frame, AUC 1.00).
 """
@@ -19,11 +21,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from qc.flow import sample
+from qc.flow import Pair, sample
 from qc.frame import Frame, Image
 from qc.tracking import Points, Tracker
 
-VERSION = "2"
+VERSION = "3"
 FIRST, LAST = 8, 4
 """Frames at the beginning and at the end."""
 _WINDOW = 15
@@ -33,7 +35,7 @@ _FLAT = 10.0
 """Levels squared: less spread than this is no contrast to measure by."""
 _NO_ZOOM = 0.02
 _LEAST = 0.25
-"""Share of the points that must last to the end."""
+"""Share of the points that must last to the end of a leg."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,39 +47,73 @@ class _Kept:
 
 
 class Sharpness:
-    """Keeps the first 8 and the last 4 frames (luma only) until the clip ends."""
+    """Follows the legs of a clip one by one, and keeps the softest one's value."""
 
     def __init__(self) -> None:
+        self._leg: _Leg | None = None
+        self._worst: float | None = None
+
+    def add(self, frame: Frame, pair: Pair | None) -> None:
+        """Take the next frame, and the pair that leads to it (None where nothing moved)."""
+        if self._leg is None or not self._leg.add(frame, pair):
+            self._worst = self._softest()
+            self._leg = _Leg(frame)
+
+    def reduce(self) -> dict[str, float]:
+        """`blur` of the clip; nothing for one without a leg of 12 frames."""
+        worst = self._softest()
+        return {} if worst is None else {"blur": worst}
+
+    def _softest(self) -> float | None:
+        value = None if self._leg is None else self._leg.value()
+        found = [known for known in (self._worst, value) if known is not None]
+        return max(found, default=None)
+
+
+class _Leg:
+    """The first 8 and the last 4 frames (luma only) for which a quarter of the points lasts."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._tracker = Tracker(frame)
         self._first: list[_Kept] = []
         self._last: deque[_Kept] = deque(maxlen=LAST)
+        self._keep(frame)
 
-    def add(self, frame: Frame, tracker: Tracker) -> None:
-        """Take the next frame and where its points are."""
+    def add(self, frame: Frame, pair: Pair | None) -> bool:
+        """Whether the frame still belongs to the leg; it is kept then."""
+        if pair is not None:
+            self._tracker.step(pair)
+        lasts = float(self._tracker.alive.mean()) >= _LEAST
+        if lasts:
+            self._keep(frame)
+        return lasts
+
+    def _keep(self, frame: Frame) -> None:
         kept = _Kept(
             luma=frame.luma,
-            points=tracker.now,
-            alive=tracker.alive.copy(),
-            scale=tracker.scale,
+            points=self._tracker.now,
+            alive=self._tracker.alive.copy(),
+            scale=self._tracker.scale,
         )
         if len(self._first) < FIRST:
             self._first.append(kept)
         else:
             self._last.append(kept)
 
-    def reduce(self) -> dict[str, float]:
-        """`blur` of the clip; nothing for a clip under 12 frames or when tracking was lost."""
+    def value(self) -> float | None:
+        """How much softer its end is; None under 12 frames."""
         if not check(self._first, self._last):
-            return {}
+            return None
         common = self._last[-1].alive
         smallest = min(kept.scale for kept in (*self._first, *self._last))
         before = np.mean([compute(kept, smallest, common) for kept in self._first])
         after = np.mean([compute(kept, smallest, common) for kept in self._last])
-        return {"blur": float(-np.log(after / before))}
+        return float(-np.log(after / before))
 
 
 def check(first: list[_Kept], last: deque[_Kept]) -> bool:
-    """Whether both ends are complete and a quarter of the points lasted to the end."""
-    return len(first) == FIRST and len(last) == LAST and float(last[-1].alive.mean()) >= _LEAST
+    """Whether both ends are complete."""
+    return len(first) == FIRST and len(last) == LAST
 
 
 def compute(kept: _Kept, smallest: float, alive: npt.NDArray[np.bool_]) -> float:

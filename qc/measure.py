@@ -300,7 +300,7 @@ class _Pass:
                 self._drift.append(colour_drift.compute(*both, followed=followed))
                 if followed >= saturation.FOLLOWED:
                     self._saturation.append(saturation.compute(*both))
-        self._sharpness.add(frame, self._tracker)
+        self._sharpness.add(frame, pair)
         if self._identity is not None:
             self._identity.add(frame, self._tracker)
 

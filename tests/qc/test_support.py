@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import cv2
 import numpy as np
 import pytest
 
 from qc.blur import Sharpness
-from qc.frame import prepare
-from qc.tracking import Tracker
+from qc.flow import Pair
+from qc.frame import Frame, prepare
 from qc.wobble import COLUMNS, ROWS, Rest, Wobble
 
 
@@ -39,16 +42,39 @@ def test_sway_is_told_by_a_quarter_of_the_grid_or_not_at_all(cells, told):
     assert bool(wobble_of([0.0] * 12, cells=cells)) is told
 
 
-@pytest.mark.parametrize(("lasted", "told"), [(0.3, True), (0.2, False)])
-def test_softening_wants_a_quarter_of_the_points_at_the_end(lasted, told):
-    """Of a pan that leaves its picture, the rest at the edge does not tell of sharpness."""
-    picture = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
-    frame = prepare(picture, index=0)
-    tracker, sharpness = Tracker(frame), Sharpness()
-    left = np.zeros(tracker.alive.size, bool)
-    left[: round(lasted * left.size)] = True
-    for at in range(12):
-        if at == 8:
-            tracker.alive = left.reshape(tracker.alive.shape)
-        sharpness.add(frame, tracker)
-    assert ("blur" in sharpness.reduce()) is told
+def panned(speed: int, *, softer: float = 0.0) -> dict[str, float]:
+    """`blur` of 33 frames of 160x96 that pan by `speed` pixels each, ever softer up to a sigma."""
+    wide = np.random.default_rng(0).integers(0, 255, (96, 160 + 32 * speed, 3), np.uint8)
+    wide = cv2.GaussianBlur(wide, (0, 0), 1.0)
+    frames = [
+        prepare(cv2.GaussianBlur(wide, (0, 0), 0.05 + softer * at / 32)[:, left : left + 160],
+                index=at)
+        for at, left in enumerate(range(0, 33 * speed, speed))
+    ]  # fmt: skip
+    sharpness = Sharpness()
+    sharpness.add(frames[0], None)
+    for before, after in pairwise(frames):
+        sharpness.add(after, moved(before, after, by=-speed))
+    return sharpness.reduce()
+
+
+def moved(before: Frame, after: Frame, *, by: float) -> Pair:
+    """A pair whose every place moved by so many pixels across, all of it seen."""
+    shape = before.luma.shape
+    flow = np.zeros((*shape, 2), np.float32)
+    flow[..., 0] = by
+    seen = np.ones(shape, bool)
+    return Pair(before=before, after=after, flow=flow, step=1.0, seen=seen,
+                residual=np.zeros(shape, np.float32), visible=seen)  # fmt: skip
+
+
+@pytest.mark.parametrize("speed", [2, 8])
+def test_softening_is_told_in_a_pan_that_leaves_its_picture(speed):
+    """Where the points of the beginning are gone, new ones are followed from there."""
+    assert panned(speed, softer=1.5)["blur"] > 1.0
+    assert abs(panned(speed)["blur"]) < 0.1
+
+
+def test_softening_is_not_told_by_points_that_last_for_under_twelve_frames():
+    """Of a pan as fast as that, nothing can be compared with its beginning."""
+    assert panned(14, softer=1.5) == {}
