@@ -17,15 +17,16 @@ What is new at a place (the frame less what the source explains of it there) gro
 thing turns into another; where something passes in front, or flow slips, it comes and goes at once.
 So from the third look on a change counts by its steadiness,
 
-    .35 + .65 s,    s = (r - 1) / 1.5 in 0..1,
+    .5 + .5 s,    s = (r - 1) / 1.5 in 0..1,
 
 r the energy of what is new over the sum of the energies by which it changed from look to look: as
 many as looks where it grew evenly, 1 where it came at once, less where it goes to and fro (the idea
 of a variance ratio: Lo and MacKinlay, "Stock market prices do not follow random walks", Review of
 Financial Studies, 1988).
 
-Averaged over a Gaussian of a twentieth of the width (a face, not a pixel), the value of a look is
-the 95th percentile of the places less their median (codec and focus change all; a face that becomes
+Averaged over a Gaussian of .06 of the width (a face, not a pixel), a rim of .075 of the width left
+out (what flow gets wrong lies there; in a strip a sixth of the height), the value of a look is the
+95th percentile of the places less their median (codec and focus change all; a face that becomes
 another one changes a few); of one source the mean of its two worst looks. Besides the source frames
 8, 24, 40 and so on are followed, for 24 frames each: things that come late, and change that is
 fast. `identity_drift` is the worst of all. Range 0..2; figures: docs/qc.md. What changes at once
@@ -45,7 +46,7 @@ from qc.flow import Pair, inside, sample
 from qc.frame import SMALLEST, Frame, Image, Plane
 from qc.tracking import Points
 
-VERSION = "3"
+VERSION = "4"
 EVERY = 4
 """Frames from one that is looked at to the next."""
 _GRID = (45, 80)
@@ -65,11 +66,13 @@ _MARGIN = 4
 """Pixels at a width of 160 from the picture's edge, where flow is guessed."""
 _SLIPS, _GROWS = 1.0, 2.5
 """Steadiness up to which a change counts least, and from which on it counts fully."""
-_AT_ONCE = 0.35
+_AT_ONCE = 0.5
 """What a change counts that came at once: flow that makes good its errors makes steps as well."""
 _LEAST_LOOKS = 3
-_PART = 0.05
+_PART = 0.06
 """Of the width: what a part is."""
+_RIM = 0.075
+"""Of the width: how much of the followed frame is left out at its edges."""
 _WORST = 95
 _LEAST_SHARE = 0.2
 """Of a part that must be followed."""
@@ -262,7 +265,7 @@ def around(plane: Plane) -> Plane:
 
 
 def steadiness(new: Plane, grown: Plane) -> Plane:
-    """.35..1 of each place: 1 where what is `new` (levels squared) grew evenly.
+    """.5..1 of each place: 1 where what is `new` (levels squared) grew evenly.
 
     `grown`: sum of the energies by which it grew from look to look, levels squared.
     """
@@ -273,15 +276,23 @@ def steadiness(new: Plane, grown: Plane) -> Plane:
 
 def stands_out(change: Plane, weight: Plane) -> float | None:
     """The worst parts' change less the usual one; None where too little is followed."""
-    sigma = _PART * change.shape[1]
-    share = cv2.GaussianBlur(weight, (0, 0), sigma)
-    total = cv2.GaussianBlur(change * weight, (0, 0), sigma)
+    height, width = change.shape
+    rim = max(1, min(round(_RIM * width), height // 6))
+    inner = np.zeros_like(weight)
+    inner[rim:-rim, rim:-rim] = weight[rim:-rim, rim:-rim]
+    share = _over_parts(inner, width)
+    total = _over_parts(_plane(change * inner), width)
     used = share > _LEAST_SHARE
     if not used.any():
         return None
     values = total[used] / share[used]
     worst, usual = np.percentile(values, (_WORST, 50))
     return float(worst - usual)
+
+
+def _over_parts(plane: Plane, width: int) -> Plane:
+    """Averaged over what a part is; beyond the edge there is nothing."""
+    return _plane(cv2.GaussianBlur(plane, (0, 0), _PART * width, borderType=cv2.BORDER_CONSTANT))
 
 
 def bent(

@@ -54,7 +54,7 @@ def test_reasons_are_words_for_a_supervisor():
         "frame 0 does not look like the source: SSIM 0.41, at least 0.6",
         "flickers: 0.011, at most 0.0085",
     )
-    assert verdict.thresholds == "default 2026-11-21.6"
+    assert verdict.thresholds == "default 2026-11-21.7"
 
 
 def test_a_good_card_is_approved_with_every_limit_looked_at():

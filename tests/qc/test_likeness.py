@@ -31,8 +31,9 @@ def test_light_is_no_change_of_structure(seed, gain, lift):
     source = texture(seed)
     back = source.astype(np.float32) * np.float32(gain) + np.float32(lift)
     change, _, new = likeness.compute(source, back, np.ones(source.shape, np.float32), noise=0.0)
-    # The floor that keeps plain ground tame leaves a little where there is little contrast.
-    assert float(np.abs(change).max()) < 0.05
+    # The floor e leaves a little where the variance is near it: at half the contrast at most
+    # 1 - 2 / sqrt(4.5), where the variance is 2 e.
+    assert float(np.abs(change).max()) < 0.0573
     assert float(np.abs(new[12:-12, 12:-12]).mean()) < 1.0
 
 
@@ -71,8 +72,8 @@ def test_what_grows_evenly_counts_more_than_what_comes_at_once(looks, energy):
     at_once = likeness.steadiness(grid * energy, grid * energy)
     to_and_fro = likeness.steadiness(grid * energy, grid * energy * looks)
     assert float(evenly[0, 0]) == pytest.approx(1, abs=0.01)
-    assert float(at_once[0, 0]) == pytest.approx(0.35, abs=0.01)
-    assert float(to_and_fro[0, 0]) == pytest.approx(0.35, abs=0.01)
+    assert float(at_once[0, 0]) == pytest.approx(0.5, abs=0.01)
+    assert float(to_and_fro[0, 0]) == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_point_at_an_edge_moves_with_its_own_side():

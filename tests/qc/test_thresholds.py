@@ -44,8 +44,8 @@ def test_a_family_changes_only_what_it_names():
     default, pocket = load_thresholds("default"), load_thresholds("pocket")
     assert pocket["conditioning_ssim"].fail < default["conditioning_ssim"].fail
     assert pocket["frozen"] == default["frozen"]
-    assert pocket.name == "pocket 2026-11-21.6"
-    assert load_thresholds("wan").name == "default 2026-11-21.6"
+    assert pocket.name == "pocket 2026-11-21.7"
+    assert load_thresholds("wan").name == "default 2026-11-21.7"
 
 
 def test_a_studio_may_move_or_lift_a_limit():
@@ -57,7 +57,7 @@ def test_a_studio_may_move_or_lift_a_limit():
     assert thresholds["flicker"].warn == load_thresholds("pocket")["flicker"].warn
     assert thresholds["conditioning_ssim"].fail is None
     assert thresholds.name == (
-        "pocket 2026-11-21.6, studio: flicker fail 0.009; conditioning_ssim fail None"
+        "pocket 2026-11-21.7, studio: flicker fail 0.009; conditioning_ssim fail None"
     )
 
 
