@@ -51,7 +51,7 @@ from qc.frame import Frame, Image, prepare, single_frames
 from qc.measure import measure_frames
 from qc.scorecard import Decision, FailureClass, Finding, Level, Verdict
 
-VERSION = "2"
+VERSION = "3"
 Pictures = npt.NDArray[np.floating[Any]]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the frame's width and height."""
