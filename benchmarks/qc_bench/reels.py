@@ -23,7 +23,7 @@ from benchmarks.qc_bench.scenes import Clip, Film, Scene, clean_scene, defect_sc
 from manifests.files import write_atomic
 
 FPS = 24
-VERSION = "4"
+VERSION = "5"
 """Of scenes, defects and encoding together: another one films everything anew."""
 _SALTS, _ATTEMPTS = 97, 20
 _MIDDLE = GRADES.index("middle")
