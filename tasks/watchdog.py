@@ -99,6 +99,8 @@ class Watchdog:
         self._open.set()
         self._inside = 0
         self._life: Life | None = None
+        self._outgrown: list[int] = []
+        """The levels for which the door was closed, of whichever kind of work they are."""
 
     @asynccontextmanager
     async def guarding(self, kind: str) -> AsyncIterator[Piece]:
@@ -114,7 +116,7 @@ class Watchdog:
             if self._has_outgrown(piece.kind):
                 self._open.clear()
             if not self._open.is_set() and not self._inside:
-                await self._renew(piece.kind)
+                await self._renew()
 
     def _has_outgrown(self, kind: str) -> bool:
         pid = self._pid()
@@ -125,19 +127,20 @@ class Watchdog:
             self._life = Life(pid=pid, levels={})
         levels = self._life.levels.setdefault(kind, [])
         levels.append(resident)
-        return outgrown(levels, bounds=self._bounds, host=self._host)
+        if not outgrown(levels, bounds=self._bounds, host=self._host):
+            return False
+        self._outgrown = levels
+        return True
 
-    async def _renew(self, kind: str) -> None:
-        levels = [] if self._life is None else self._life.levels.get(kind, [])
-        grown = (
-            f" from {levels[SETTLED - 1] / GIB:.2f} to {levels[-1] / GIB:.2f} GiB" if levels else ""
-        )
+    async def _renew(self) -> None:
+        levels = self._outgrown
         try:
             await self._restart()
         finally:
             self._life = None
             self._open.set()
         self._tell(
-            f"worker {self._name} was started anew between two takes: its memory grew{grown} over "
-            f"{len(levels)} pieces of work"
+            f"worker {self._name} was started anew between two takes: its memory grew from "
+            f"{levels[SETTLED - 1] / GIB:.2f} to {levels[-1] / GIB:.2f} GiB over {len(levels)} "
+            "pieces of work"
         )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import LONG
 
 from tasks import watchdog
 from tasks.watchdog import GIB, SETTLED, Bounds, Watchdog, outgrown
@@ -125,6 +126,27 @@ def test_kinds_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
         for kind in ("render small", "render small", "render large", "render large"):
             assert await worker.work(kind) == 1
         assert worker.told == []
+
+    asyncio.run(night())
+
+
+def test_the_last_one_inside_may_do_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was the first of its kind, and the worker is begun anew for what another kind grew to."""
+
+    async def night() -> None:
+        worker = Growing(monkeypatch)
+        for _ in range(3):
+            await worker.work("render small")
+        async with worker.dog.guarding("render large"):
+            await worker.work("render small")
+            assert worker.pid == 1
+        assert worker.pid == 2
+        assert worker.told == [
+            "worker card-0 was started anew between two takes: its memory grew from 6.00 to "
+            "8.00 GiB over 4 pieces of work"
+        ]
+        async with asyncio.timeout(LONG):
+            assert await worker.work("render large") == 2
 
     asyncio.run(night())
 
