@@ -42,7 +42,8 @@ check-fast: $(READY)  ## lint, contracts and the quick tests; types take longer
 $(QUICK): export PYTHONDONTWRITEBYTECODE :=
 $(QUICK): export OMP_NUM_THREADS := 1
 $(QUICK): $(READY)
-	@TMPDIR=$$(df --output=avail /dev/shm 2>/dev/null | awk '$$1 > 500000 { print "/dev/shm" }') \
+	@TMPDIR=$${TMPDIR:-$$(df --output=avail /dev/shm 2>/dev/null \
+	    | awk 'NR == 2 && $$1 > 500000 { print "/dev/shm" }')} \
 	  $(BIN)/python -m pytest -q -m 'not slow' --hypothesis-profile=quick -p no:logging \
 	  -o tmp_path_retention_policy=failed -o cache_dir=.pytest_cache/$@ $(TESTS)
 
