@@ -14,14 +14,18 @@ from manifests.errors import Fault
 SECTIONS = frozenset({"notify"})
 """Settings whose values are never shown, also when they are wrong."""
 HIDDEN = "…"
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S+?(?=['\"]?(?:[\s;]|$))")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*?(?=['\"][^'\"]*\Z|\Z)", re.DOTALL)
+"""Up to the last quote behind it, else to the end: passwords hold blanks, semicolons and quotes."""
 _REST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 _WORD = re.compile(r"[a-z_]{1,24}")
 
 
 def without_addresses(text: str) -> str:
-    """`text` with nothing of an address but its scheme: `slack://…`."""
+    """`text` with nothing of an address but its scheme: `slack://…`.
+
+    Where it ends nobody can tell for sure, so words between it and the last quote go with it.
+    """
     return _ADDRESS.sub(rf"\1{HIDDEN}", text)
 
 
@@ -49,7 +53,8 @@ def silent(fault: Fault) -> Fault:
         fault,
         problem=without_addresses(fault.problem),
         remedy=without_addresses(fault.remedy),
-        column=None if fault.column is None else without_addresses(fault.column),
-        # A value may be a list of them, cut in the middle: nothing after the first one is told.
+        # Neither stands in quotes, and a value may be a list of them, cut in the middle: nothing
+        # after the first one is told.
+        column=None if fault.column is None else _REST.sub(rf"\1{HIDDEN}", fault.column),
         value=None if fault.value is None else _REST.sub(rf"\1{HIDDEN}", fault.value),
     )
