@@ -14,7 +14,9 @@ from reports.errors import LedgerBusy
 from reports.records import decisive
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job
+from tasks.next_action import Action
 from tasks.night_book import cancelled
+from tasks.steps import action_for
 
 LOOK_EVERY = 10.0
 """Seconds between two looks at the ledger."""
@@ -71,15 +73,17 @@ class Approvals:
 
     def _approved(self) -> list[Job]:
         ledger = self._desk.ledger
-        working = {
+        # NOTE: held is also one whose finish failed in an earlier night, whatever is approved now.
+        perhaps = {
             shot.id
             for shot in ledger.standings(self._desk.night_id)
-            if shot.status is ShotStatus.WORKING and shot.id in self._had
+            if shot.is_chosen and shot.status is not ShotStatus.APPROVED and shot.id in self._had
         }
         return [
             job
             for shot_id, job in self._had.items()
-            if shot_id in working
+            if shot_id in perhaps
             and decisive(ledger.takes_of(shot_id)).by_hand is not None
+            and action_for(self._desk, job)[0] is Action.FINISH
             and cancelled(self._desk, job) is None
         ]

@@ -93,6 +93,8 @@ class ShotStanding:
     priority: int
     """Its sheet's."""
     status: ShotStatus
+    is_chosen: bool
+    """A take of it is approved, also where its finish failed and the shot is held."""
 
     @property
     def key(self) -> str:

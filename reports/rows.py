@@ -89,16 +89,16 @@ def shot_standing(rows: Sequence[Row]) -> ShotStanding:
     """The standing of a shot from its rows, one for each take in order, or one without a status."""
     first = rows[0]
     with _readable("shots", first["id"]):
+        takes = [TakeStatus(row["status"]) for row in rows if row["status"] is not None]
         return ShotStanding(
             id=first["id"],
             manifest=first["manifest"],
             shot=first["shot"],
             priority=first["priority"],
             status=shot_status(
-                [TakeStatus(row["status"]) for row in rows if row["status"] is not None],
-                delivered=bool(first["delivered"]),
-                abandoned=bool(first["abandoned"]),
+                takes, delivered=bool(first["delivered"]), abandoned=bool(first["abandoned"])
             ),
+            is_chosen=TakeStatus.APPROVED in takes,
         )
 
 

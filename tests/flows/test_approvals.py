@@ -15,8 +15,9 @@ from waiting import in_time, until
 from flows.approvals import Approvals
 from manifests.settings import load_studio
 from reports.ledger import Ledger
+from reports.records import EventKind, decisive
 from reports.take import TakeStatus
-from tasks.approve import approve
+from tasks.approve import approve, take_back
 from tasks.control import Control
 
 NIGHT = "2026-11-20"
@@ -108,6 +109,35 @@ def test_a_shot_that_was_cancelled_is_not_finished(night: Night) -> None:
 
     in_time(run())
     assert night.finished == []
+
+
+def test_a_shot_whose_finish_failed_in_an_earlier_night_is_heard_of_too(night: Night) -> None:
+    """Its approval was taken back and another take of it approved; not where it failed tonight."""
+    desk: Any = night.approvals._desk
+    ledger = desk.ledger
+    for shot, job in zip("ab", night.jobs, strict=True):
+        night.say(shot)
+        take = decisive(ledger.takes_of(job.shot_id))
+        ledger.event(kind=EventKind.ABANDONED, words="", night=NIGHT, take_id=take.take_id)
+    take_back(load_studio(night.root), "a", why="")
+    ledger.end_night(NIGHT, "over")
+    later = ledger.begin_night(
+        night_id="2026-11-21", arguments_key="later", arguments={}, flow_run_id="later"
+    )
+    for position, record in enumerate(ledger.shot_records(NIGHT)):
+        ledger.record_shot(later.id, record.manifest, record.shot, position)
+    ledger.event(kind=EventKind.ABANDONED, words="", night=later.id, take_id=take.take_id)
+    desk.night_id = later.id
+    night.say("a")
+
+    async def run() -> None:
+        for job in night.jobs:
+            night.approvals.had_its_turn(job)
+        async with night.approvals.heard():
+            pass
+
+    in_time(run())
+    assert night.finished == ["shots/a"]
 
 
 def test_a_night_that_is_cut_does_not_wait_for_a_finish(night: Night) -> None:
