@@ -158,11 +158,12 @@ def kind_of_work(function: str, order: Any, answer: Any = None) -> str:
     """What fills a worker's memory alike: the same function, for takes the same model by the same
     rungs of the memory ladder, since swapped blocks are locked in the host's memory on purpose.
 
-    `answer` is what the worker gave back; the rungs of a take of one card are known from it alone.
+    `answer` is what the worker gave back; the rungs of a take of one card are known from it alone,
+    so that takes that failed are a kind of their own.
     """
     if function not in ("render", "lend"):
         return function
-    rungs: tuple[str, ...] = ()
+    rungs: tuple[str, ...] = ("unfinished",)
     if isinstance(answer, Receipt):
         rungs = answer.rungs
     elif order.gang is not None:

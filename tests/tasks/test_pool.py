@@ -13,7 +13,7 @@ from plain_order import plain_order
 from waiting import in_time
 
 from render.backend import Progress
-from render.errors import WorkerLost
+from render.errors import OutOfMemory, WorkerLost
 from render.order import Receipt
 from tasks.gpus import Device, Machine
 from tasks.watchdog import Bounds
@@ -179,6 +179,28 @@ def test_blocks_that_wait_in_host_memory_are_no_leak(tmp_path: Path) -> None:
                 for n, prompt in enumerate(prompts)
             ]
             assert len({receipt.device for receipt in receipts}) == 1
+            assert told == []
+
+    in_time(night())
+
+
+def test_a_take_that_failed_with_blocks_in_host_memory_is_no_leak(tmp_path: Path) -> None:
+    """By which rungs it came is not known: it is not held against takes that did not swap."""
+
+    async def night() -> None:
+        async with WorkerPool(
+            _machine(1),
+            threads=2,
+            scratch=tmp_path / "scratch",
+            listener=lambda progress: None,
+            bounds=Bounds(least=48 * MIB, share=0.0),
+        ) as pool:
+            told: list[str] = []
+            pool.on_renewal(told.append)
+            for number in range(3):
+                await pool.render(plain_order(tmp_path, f"take{number}"), budget=60)
+            with pytest.raises(OutOfMemory):
+                await pool.render(plain_order(tmp_path, "fails", "[swaps 120][oom]"), budget=60)
             assert told == []
 
     in_time(night())
