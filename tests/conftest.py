@@ -45,4 +45,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         raise pytest.UsageError(f"a test imports torch as it is read: {ADVICE}")
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Here, as who only hands tests out to other processes collects none of them itself."""
     gc.enable()
