@@ -85,7 +85,11 @@ def fake_workers(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def prefect_database(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of Prefect's. It takes seconds to make one, so it is kept between runs."""
     assert pytestconfig.cache is not None
-    kept = pytestconfig.cache.mkdir(f"prefect-{version('prefect')}") / "prefect.db"
+    try:
+        folder = pytestconfig.cache.mkdir(f"prefect-{version('prefect')}")
+    except OSError:  # a checkout that cannot be written to: pytest does without its cache, too
+        folder = tmp_path_factory.mktemp("prefect-kept")
+    kept = folder / "prefect.db"
     if not kept.exists():
         home = tmp_path_factory.mktemp("prefect-database")
         own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
