@@ -52,8 +52,6 @@ LOOK_EVERY = 2.0
 """Seconds between looks at the page."""
 RUNNER_ENDS = 10.0
 """Seconds that Prefect's runner has to end a night that it started, once this is cancelled."""
-PAGE = 200
-"""Runs that a server gives at once, unless it was told otherwise."""
 PAUSED = (
     "Nothing new is started; takes in work go on to the end of their step. "
     "Resume (or `rushes resume`) goes on."
@@ -212,17 +210,20 @@ class Buttons:
                     await client.set_flow_run_state(shot.id, Cancelled(message=ENDED), force=True)
 
     async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
-        """The runs of shots in these states, however many pages the server makes of them."""
+        """The runs of shots in these states, however many pages the server makes of them.
+
+        NOTE: how many it gives at once is its own setting, and to ask for more is refused.
+        """
         within = FlowRunFilterParentFlowRunId(any_=[self._run_id])
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
         wanted = FlowRunFilter(parent_flow_run_id=within, state=state)
         found: dict[UUID, FlowRun] = {}
         while page := await client.read_flow_runs(
-            flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE, offset=len(found)
+            flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, offset=len(found)
         ):
             known = len(found)
             found.update((run.id, run) for run in page)
-            if len(page) < PAGE or len(found) == known:
+            if len(found) == known:
                 break
         return list(found.values())
 

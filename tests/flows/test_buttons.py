@@ -316,3 +316,29 @@ def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end() -> None:
         }
 
     assert in_time(night()) == {"broken": ("Crashed", "the machine"), "cut": ("Cancelled", ENDED)}
+
+
+class Paged:
+    """Five runs on a server that gives two at once, and refuses whoever asks for more."""
+
+    def __init__(self) -> None:
+        self.runs = [SimpleNamespace(id=uuid4()) for _ in range(5)]
+
+    async def read_flow_runs(
+        self, *, flow_run_filter: Any, sort: Any, limit: int | None = None, offset: int = 0
+    ) -> list[SimpleNamespace]:
+        """As the client of Prefect."""
+        assert limit is None or limit <= 2, "must be less than or equal to 2"
+        return self.runs[offset : offset + 2]
+
+
+def test_all_shots_are_found_however_few_a_server_gives_at_once() -> None:
+    """A server of one's own has a limit of its own."""
+    from prefect.client.schemas.objects import StateType
+
+    from flows.buttons import Buttons
+
+    server = Paged()
+    buttons = Buttons(SimpleNamespace(), uuid4())  # type: ignore[arg-type]
+    found = in_time(buttons._shots(server, StateType.RUNNING))  # type: ignore[arg-type]
+    assert found == server.runs
