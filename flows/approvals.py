@@ -44,7 +44,7 @@ class Approvals:
 
     @asynccontextmanager
     async def heard(self) -> AsyncIterator[None]:
-        """Inside the block the night looks for approvals, and a last time behind it.
+        """Inside the block the night looks for approvals, and behind it until there are no more.
 
         Where the block is cut, so is what is being finished: the next night goes on with it.
         """
@@ -64,12 +64,15 @@ class Approvals:
         while not last:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), self._look_every)
-            last = over.is_set()
+            found: list[Job] = []
             # Asked again at the next look; what the last one misses the next night delivers.
             with suppress(LedgerBusy):
-                for job in self._approved():
+                found = self._approved()
+                for job in found:
                     del self._had[job.shot_id]
                     await self._finish(job)
+            # To finish takes minutes, in which more may have been said.
+            last = over.is_set() and not found
 
     def _approved(self) -> list[Job]:
         ledger = self._desk.ledger

@@ -87,6 +87,26 @@ def test_what_is_said_behind_the_last_look_is_heard_once_more(night: Night) -> N
     assert night.finished == ["shots/b"]
 
 
+def test_what_is_said_while_the_last_one_is_finished_is_heard(night: Night) -> None:
+    """That may take minutes, in which the night still runs."""
+
+    async def finish(job: Any) -> None:
+        await night.finish(job)
+        if job.key == "shots/a":
+            night.say("b")
+
+    async def run() -> None:
+        night.approvals._finish = finish
+        night.approvals._look_every = 1000.0
+        async with night.approvals.heard():
+            night.say("a")
+            for job in night.jobs:
+                night.approvals.had_its_turn(job)
+
+    in_time(run())
+    assert night.finished == ["shots/a", "shots/b"]
+
+
 def test_a_shot_that_has_not_had_its_turn_is_left_to_it(night: Night) -> None:
     """It is finished when its turn comes, not by two at once."""
 
