@@ -17,7 +17,8 @@ HIDDEN = "…"
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*?(?=['\"][^'\"]*\Z|\Z)", re.DOTALL)
 """Up to the last quote behind it, else to the end: passwords hold blanks, semicolons and quotes."""
 _REST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*", re.DOTALL)
-_USER = re.compile(r"(?<=://)[^/\s]*@")
+_USER = re.compile(r"(?<=://)\S*@")
+"""With the slashes of a password that was not percent-encoded."""
 _WORD = re.compile(r"[a-z_]{1,24}")
 
 

@@ -113,6 +113,7 @@ def test_of_an_address_only_the_scheme_is_told(scheme: str, rest: str, around: s
     [
         ("http://127.0.0.1:4200/api", "http://127.0.0.1:4200/api"),
         ("https://ann:pa@ss@prefect.example/api", "https://prefect.example/api"),
+        ("https://ann:pa/ss@prefect.example/api", "https://prefect.example/api"),
         ("https://:key@prefect.example/api", "https://prefect.example/api"),
     ],
 )
