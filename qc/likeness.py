@@ -180,13 +180,12 @@ class _Followed:
         back = sample(back, self._pixels + rest)
         # What the grid had slipped by is given back to it, or it would slip on from there.
         self._now = self._enlarged(sample(at, self._home + typical(sample(rest, self._home))))
-        change, weight, new = compute(self._start, back, followed, noise=noise)
-        grown = new * new if self._new is None else (new - self._new) ** 2
-        share = np.maximum(around(followed), _NONE)
-        self._grown += around(grown * followed) / share
+        around = Around(followed)
+        change, weight, new = compute(self._start, back, around, noise=noise)
+        self._grown += around.mean(new * new if self._new is None else (new - self._new) ** 2)
         self._new = new
         if self._looks >= _LEAST_LOOKS:
-            even = steadiness(_plane(around(new * new * followed) / share), self._grown)
+            even = steadiness(around.mean(new * new), self._grown)
             value = stands_out(change * even, weight)
             if value is not None:
                 self.values = sorted([*self.values, value])[-2:]
@@ -229,24 +228,36 @@ def check(source: Image, back: Plane) -> None:
         raise ValueError(f"pictures of {source.shape} and {back.shape}: one size only")
 
 
+class Around:
+    """The window around each place, of which what was followed counts."""
+
+    def __init__(self, followed: Plane) -> None:
+        """`followed` (H, W): 1 where a place was followed from the start, else 0."""
+        self.followed = followed
+        self._share = np.maximum(self._summed(followed), _NONE)
+
+    def mean(self, plane: Plane) -> Plane:
+        """`plane` (H, W) averaged over the window."""
+        return _plane(self._summed(plane * self.followed) / self._share)
+
+    def _summed(self, plane: Plane) -> Plane:
+        return _plane(cv2.GaussianBlur(plane, (0, 0), _WINDOW))
+
+
 def compute(
-    source: Image, back: Plane, followed: Plane, *, noise: float
+    source: Image, back: Plane, around: Around, *, noise: float
 ) -> tuple[Plane, Plane, Plane]:
     """(change 0..2, weight 0..1, what is new in levels) of each place (H, W), luma against luma.
 
-    `followed` is 1 where a place was followed from `source`, else 0. What is new: the smoothed
-    frame less the straight line of the smoothed source that fits it best around the place.
+    What is new: the smoothed frame less the straight line of the smoothed source that fits it best
+    `around` the place.
     """
     check(source, back)
     before, after = (
         np.asarray(cv2.GaussianBlur(np.asarray(plane, np.float32), (0, 0), _FINE), np.float32)
         for plane in (source, back)
     )
-    share = np.maximum(around(followed), _NONE)
-
-    def mean(plane: Plane) -> Plane:
-        return _plane(around(plane * followed) / share)
-
+    mean = around.mean
     first, second = mean(before), mean(after)
     ours = np.maximum(mean(before * before) - first * first, 0)
     theirs = np.maximum(mean(after * after) - second * second, 0)
@@ -254,14 +265,9 @@ def compute(
     floor = np.float32(_FLOOR + _NOISE * noise**2)
     alike = (joint + floor) / np.sqrt((ours + floor) * (theirs + floor))
     flat = np.float32(_FLAT + 4 * _NOISE * noise**2)
-    weight = followed * np.minimum(1, np.maximum(ours, theirs) / flat)
+    weight = around.followed * np.minimum(1, np.maximum(ours, theirs) / flat)
     new = after - second - (joint + floor) / (ours + floor) * (before - first)
     return _plane(1 - alike), _plane(weight), _plane(new)
-
-
-def around(plane: Plane) -> Plane:
-    """`plane` (H, W) averaged over the window."""
-    return _plane(cv2.GaussianBlur(plane, (0, 0), _WINDOW))
 
 
 def steadiness(new: Plane, grown: Plane) -> Plane:
