@@ -129,9 +129,10 @@ def test_two_cards(tmp_path: Path) -> None:
     _in_pool(2, tmp_path, work)
 
 
-def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -> None:
-    """Every take of a leaking worker is rendered, one after the other and side by side; its
-    process is changed more than once, never under a take, and each change is told in words."""
+def _in_watched_pool(
+    tmp_path: Path, work: Callable[[WorkerPool, list[str]], Awaitable[None]]
+) -> None:
+    """Work on one card whose worker may grow by 48 MiB, and all that is told of renewals."""
 
     async def night() -> None:
         async with WorkerPool(
@@ -143,64 +144,54 @@ def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -
         ) as pool:
             told: list[str] = []
             pool.on_renewal(told.append)
-            orders = [plain_order(tmp_path, f"leaks{n}", "[leak 40]") for n in range(9)]
-            receipts = [await pool.render(order, budget=60) for order in orders[:5]]
-            receipts += await asyncio.gather(
-                *(pool.render(order, budget=60) for order in orders[5:])
-            )
-            assert [receipt.take_id for receipt in receipts] == [o.take_id for o in orders]
-            assert all(_had_the_card(tmp_path, order.shot) == 1 for order in orders)
-            lives = [receipt.device for receipt in receipts]
-            assert len(set(lives)) >= 2
-            assert lives == sorted(lives, key=lives.index), "no process comes back"
-            assert len(told) >= len(set(lives)) - 1
-            assert all("card-0 was started anew between two takes" in words for words in told)
+            await work(pool, told)
 
     in_time(night())
+
+
+def test_a_worker_that_leaks_is_started_anew_between_two_takes(tmp_path: Path) -> None:
+    """Every take of a leaking worker is rendered, one after the other and side by side; its
+    process is changed more than once, never under a take, and each change is told in words."""
+
+    async def work(pool: WorkerPool, told: list[str]) -> None:
+        orders = [plain_order(tmp_path, f"leaks{n}", "[leak 40]") for n in range(9)]
+        receipts = [await pool.render(order, budget=60) for order in orders[:5]]
+        receipts += await asyncio.gather(*(pool.render(order, budget=60) for order in orders[5:]))
+        assert [receipt.take_id for receipt in receipts] == [o.take_id for o in orders]
+        assert all(_had_the_card(tmp_path, order.shot) == 1 for order in orders)
+        lives = [receipt.device for receipt in receipts]
+        assert len(set(lives)) >= 2
+        assert lives == sorted(lives, key=lives.index), "no process comes back"
+        assert len(told) >= len(set(lives)) - 1
+        assert all("card-0 was started anew between two takes" in words for words in told)
+
+    _in_watched_pool(tmp_path, work)
 
 
 def test_blocks_that_wait_in_host_memory_are_no_leak(tmp_path: Path) -> None:
     """A take that swaps locks memory of the host on purpose: its worker is not started anew for it,
     though takes without swapping had settled below."""
 
-    async def night() -> None:
-        async with WorkerPool(
-            _machine(1),
-            threads=2,
-            scratch=tmp_path / "scratch",
-            listener=lambda progress: None,
-            bounds=Bounds(least=48 * MIB, share=0.0),
-        ) as pool:
-            told: list[str] = []
-            pool.on_renewal(told.append)
-            prompts = ["", "", "", "[swaps 120]", "[swaps 120]", "[swaps 120]"]
-            receipts = [
-                await pool.render(plain_order(tmp_path, f"take{n}", prompt), budget=60)
-                for n, prompt in enumerate(prompts)
-            ]
-            assert len({receipt.device for receipt in receipts}) == 1
-            assert told == []
+    async def work(pool: WorkerPool, told: list[str]) -> None:
+        prompts = ["", "", "", "[swaps 120]", "[swaps 120]", "[swaps 120]"]
+        receipts = [
+            await pool.render(plain_order(tmp_path, f"take{n}", prompt), budget=60)
+            for n, prompt in enumerate(prompts)
+        ]
+        assert len({receipt.device for receipt in receipts}) == 1
+        assert told == []
 
-    in_time(night())
+    _in_watched_pool(tmp_path, work)
 
 
 def test_a_take_that_failed_with_blocks_in_host_memory_is_no_leak(tmp_path: Path) -> None:
     """By which rungs it came is not known: it is not held against takes that did not swap."""
 
-    async def night() -> None:
-        async with WorkerPool(
-            _machine(1),
-            threads=2,
-            scratch=tmp_path / "scratch",
-            listener=lambda progress: None,
-            bounds=Bounds(least=48 * MIB, share=0.0),
-        ) as pool:
-            told: list[str] = []
-            pool.on_renewal(told.append)
-            for number in range(3):
-                await pool.render(plain_order(tmp_path, f"take{number}"), budget=60)
-            with pytest.raises(OutOfMemory):
-                await pool.render(plain_order(tmp_path, "fails", "[swaps 120][oom]"), budget=60)
-            assert told == []
+    async def work(pool: WorkerPool, told: list[str]) -> None:
+        for number in range(3):
+            await pool.render(plain_order(tmp_path, f"take{number}"), budget=60)
+        with pytest.raises(OutOfMemory):
+            await pool.render(plain_order(tmp_path, "fails", "[swaps 120][oom]"), budget=60)
+        assert told == []
 
-    in_time(night())
+    _in_watched_pool(tmp_path, work)
