@@ -1,7 +1,7 @@
 """Secrets: addresses that hold tokens and passwords, and how nobody reads them.
 
 NOTE: a key that is typed wrongly (`notifi:`) is no secret by its name, so a fault of the settings
-never shows what belongs to an unknown key, nor what stands behind `scheme://` anywhere.
+never shows what belongs to an unknown key, nor what stands behind `scheme:/` anywhere.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from manifests.errors import Fault
 SECTIONS = frozenset({"notify"})
 """Settings whose values are never shown, also when they are wrong."""
 HIDDEN = "…"
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*?(?=['\"][^'\"]*\Z|\Z)", re.DOTALL)
+_SCHEME = r"([A-Za-z](?:[A-Za-z0-9+.-]*://|[A-Za-z0-9+.-]+:[/\\]))"
+"""With one slash, or one that leans the wrong way, it is an address that was typed wrongly; behind
+a single letter it is a drive."""
+_ADDRESS = re.compile(rf"{_SCHEME}.*?(?=['\"][^'\"]*\Z|\Z)", re.DOTALL)
 """Up to the last quote behind it, else to the end: passwords hold blanks, semicolons and quotes."""
-_REST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://).*", re.DOTALL)
-_USER = re.compile(r"(?<=://)\S*@")
+_REST = re.compile(rf"{_SCHEME}.*", re.DOTALL)
+_USER = re.compile(r"(:/+)\S*@")
 """With the slashes of a password that was not percent-encoded."""
 _WORD = re.compile(r"[a-z_]{1,24}")
 
@@ -32,7 +35,7 @@ def without_addresses(text: str) -> str:
 
 def without_user(url: str) -> str:
     """A server's address without the user and password that it may hold."""
-    return _USER.sub("", url)
+    return _USER.sub(r"\1", url)
 
 
 def error_words(error: BaseException) -> str:
@@ -46,6 +49,11 @@ def error_words(error: BaseException) -> str:
 def is_a_name(key: str) -> bool:
     """Whether a key can be told: a token that was put in a key's place does not look like one."""
     return _WORD.fullmatch(key) is not None
+
+
+def told_name(word: str) -> str:
+    """A key, tag or alias as a fault tells it: what is no name may be a token, and is not told."""
+    return word if is_a_name(word) else HIDDEN
 
 
 def silent(fault: Fault) -> Fault:

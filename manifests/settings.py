@@ -34,7 +34,7 @@ from manifests.motion import HUB_ADAPTER
 from manifests.notify import NotifyRules
 from manifests.placement import CardPlacement
 from manifests.refusal import Refusal
-from manifests.secret import silent
+from manifests.secret import silent, told_name
 from manifests.setting_fault import PREFIX, Sources, mistyped_environment
 from manifests.text import suggest
 from manifests.window import Window
@@ -266,7 +266,7 @@ def _read(file: Path) -> tuple[Node | None, list[Fault]]:
     Raises BadInput where nothing of it can be read.
     """
     try:
-        node, faults = read_mapping(file, form="write `key: value` lines")
+        node, faults = read_mapping(file, form="write `key: value` lines", tell=told_name)
     except FileNotFoundError:
         return None, []
     except BadInput as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from manifests.errors import BadInput, Fault
@@ -10,13 +11,17 @@ from manifests.yaml_text import Node, YamlRefusal, read_yaml
 
 
 def read_mapping(
-    path: Path, *, form: str, most_bytes: int | None = None
+    path: Path,
+    *,
+    form: str,
+    most_bytes: int | None = None,
+    tell: Callable[[str], str] = str,
 ) -> tuple[Node | None, list[Fault]]:
     """The mapping in the file, None where it says nothing, and what its form has wrong.
 
     What one value alone has wrong (a key that stands twice, a tag) is left out of the mapping, so
     that what the rest has wrong can be told too. `form`: what to write into such a file, where it
-    holds something else.
+    holds something else. `tell`: as `read_yaml` has it.
 
     Raises FileNotFoundError; and BadInput, with every fault that was found, where no mapping can be
     read.
@@ -26,7 +31,7 @@ def read_mapping(
         if most_bytes is not None and path.stat().st_size > most_bytes:
             words = f"is larger than {most_bytes // 2**20} MiB"
             raise BadInput([Refusal(words, "shorten it").at(path)])
-        node = read_yaml(path.read_bytes().decode("utf-8-sig"), found)
+        node = read_yaml(path.read_bytes().decode("utf-8-sig"), found, tell=tell)
     except FileNotFoundError:
         raise
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ nothing recurses over hostile nesting, and an alias costs what it stands for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,14 +60,17 @@ class YamlRefusal(Refusal):
         super().__init__(problem, remedy)
 
 
-def read_yaml(text: str, found: list[YamlRefusal] | None = None) -> Node | None:
+def read_yaml(
+    text: str, found: list[YamlRefusal] | None = None, *, tell: Callable[[str], str] = str
+) -> Node | None:
     """The one document in `text`, or None for an empty file. Raises YamlRefusal.
 
     What one value alone has wrong (a key that stands twice, a tag, ...) is put into `found`, where
-    a list is given, and the rest is read without it; else the first of them is raised.
+    a list is given, and the rest is read without it; else the first of them is raised. `tell` makes
+    of a word of the text (a key, a tag, an alias) what a refusal may quote of it.
     """
     try:
-        return _Reader(found).read(text)
+        return _Reader(found, tell).read(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlRefusal(
@@ -95,8 +99,9 @@ class _Open:
 class _Reader:
     """Builds one document from parser events."""
 
-    def __init__(self, found: list[YamlRefusal] | None) -> None:
+    def __init__(self, found: list[YamlRefusal] | None, tell: Callable[[str], str]) -> None:
         self._found = found
+        self._told = tell
         self._open: list[_Open] = []
         self._anchors: dict[str, Node] = {}
         self._root: Node | None = None
@@ -145,7 +150,8 @@ class _Reader:
     def _alias(self, anchor: str, line: int) -> None:
         node = self._anchors.get(anchor)
         if node is None:
-            self._refuse(f"'*{anchor}' stands for nothing", "name an anchor above it", line)
+            problem = f"'*{self._told(anchor)}' stands for nothing"
+            self._refuse(problem, "name an anchor above it", line)
             node = Node(None, line)
         self._add(node, cost=node.size)
 
@@ -165,7 +171,8 @@ class _Reader:
 
     def _check_tag(self, tag: str | None, line: int) -> None:
         if tag not in _PLAIN_TAGS and tag not in (None, "!"):
-            self._refuse(f"the tag {tag!r} is not read", "write the value without a tag", line)
+            told = self._told(str(tag))
+            self._refuse(f"the tag {told!r} is not read", "write the value without a tag", line)
 
     def _mapping(self, done: _Open) -> Node:
         """Its own keys; then what it shares by `<<`, where it does not say the same itself."""
@@ -177,7 +184,7 @@ class _Reader:
             elif key.value == _MERGE:
                 shared += self._shared(value, key.line)
             elif key.value in mapping:
-                problem = f"the key {key.value!r} stands twice"
+                problem = f"the key {self._told(key.value)!r} stands twice"
                 first = mapping[key.value].line
                 self._refuse(f"{problem} (line {first} before)", "keep one of them", key.line)
             else:

@@ -16,6 +16,8 @@ from manifests.settings import load_studio
 
 TOKEN = "xoxb-SEC-ret/T0ken"
 URL = f"slack://{TOKEN}"
+ALIAS = "xoxb-T0ken"
+"""As YAML lets an alias, a tag or a key be called."""
 
 
 def told(root: Path) -> str:
@@ -59,6 +61,16 @@ def told(root: Path) -> str:
         f"'mailtos://me:p a;{TOKEN}@h': 1\n'mailtos://me:p a;{TOKEN}@h': 2",
         f"window: {{'mailtos://me:p a;{TOKEN}@h': 1}}",
         f"crf: {{a: '{URL}', b: '{TOKEN}'}}",
+        f"device: 'slack:/{TOKEN}'",
+        f"device: 'https:/hooks.example/services/{TOKEN}'",
+        f"device: 'https:\\\\hooks.example\\{TOKEN}'",
+        f"'slack:/{TOKEN}': 1",
+        f"window: {{'slack:/x/{TOKEN}': 1}}",
+        f"crf: ['slack:/x/{TOKEN}']",
+        f"notify: {{urls: [*{ALIAS}]}}",
+        f"device: *{ALIAS}",
+        f"notify: {{urls: [!{ALIAS} x]}}",
+        f"notify:\n  {ALIAS}: 1\n  {ALIAS}: 2",
     ],
 )
 def test_no_fault_of_the_file_tells_a_token(tmp_path: Path, text: str) -> None:
@@ -78,6 +90,7 @@ def test_no_fault_of_the_file_tells_a_token(tmp_path: Path, text: str) -> None:
         ("RUSHES_NOTIFY", f'{{"urls": [{{"a": "{URL}"}}]}}'),
         ("RUSHES_NOTIFI__URLS", f'["{URL}"]'),
         ("RUSHES_DEVICE", URL),
+        ("RUSHES_DEVICE", f"slack:/x/{TOKEN}"),
         ("RUSHES_CRF", URL),
     ],
 )
@@ -95,6 +108,20 @@ def test_what_is_no_secret_is_still_told(tmp_path: Path) -> None:
     found = told(tmp_path)
     assert "column notify.url: there is no setting 'url'; did you mean 'urls'?" in found
     assert "'gpu'" in found
+
+
+def test_words_of_the_file_that_are_names_are_still_told(tmp_path: Path) -> None:
+    """What stands twice, which tag and which alias: most of them are no token."""
+    (tmp_path / "studio.yaml").write_text("device: *card\ncrf: !int 3\nlooks: 1\nlooks: 2\n")
+    found = told(tmp_path)
+    assert "'*card' stands for nothing" in found
+    assert "the key 'looks' stands twice" in found
+
+
+def test_a_drive_is_no_address(tmp_path: Path) -> None:
+    """One letter before a colon: the folder that is not there is told."""
+    (tmp_path / "studio.yaml").write_text("source_roots: ['C:/stills']\n")
+    assert "C:/stills'" in told(tmp_path)
 
 
 @given(
@@ -115,6 +142,7 @@ def test_of_an_address_only_the_scheme_is_told(scheme: str, rest: str, around: s
         ("https://ann:pa@ss@prefect.example/api", "https://prefect.example/api"),
         ("https://ann:pa/ss@prefect.example/api", "https://prefect.example/api"),
         ("https://:key@prefect.example/api", "https://prefect.example/api"),
+        ("https:/ann:pass@prefect.example/api", "https:/prefect.example/api"),
     ],
 )
 def test_a_servers_address_is_told_without_its_user(url: str, shown: str) -> None:
