@@ -23,6 +23,7 @@ _REST = re.compile(rf"{_SCHEME}.*", re.DOTALL)
 _USER = re.compile(r"(:/+)\S*@")
 """With the slashes of a password that was not percent-encoded."""
 _WORD = re.compile(r"[a-z_]{1,24}")
+_JOINTS = re.compile(r"[:/.]")
 
 
 def without_addresses(text: str) -> str:
@@ -53,7 +54,7 @@ def is_a_name(key: str) -> bool:
 
 def told_name(word: str) -> str:
     """A key, tag or alias as a fault tells it: what is no name may be a token, and is not told."""
-    return word if is_a_name(word) else HIDDEN
+    return word if all(map(is_a_name, _JOINTS.split(word))) else HIDDEN
 
 
 def silent(fault: Fault) -> Fault:

@@ -19,8 +19,9 @@ _MAX_VALUES = 1_000_000
 _MERGE = "<<"
 """The key by which a mapping takes over the keys of others."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_STANDARD = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset(
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
+    f"{_STANDARD}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
 )
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -170,8 +171,9 @@ class _Reader:
             self._root = node
 
     def _check_tag(self, tag: str | None, line: int) -> None:
-        if tag not in _PLAIN_TAGS and tag not in (None, "!"):
-            told = self._told(str(tag))
+        if tag is not None and tag not in _PLAIN_TAGS and tag != "!":
+            typed = tag.removeprefix(_STANDARD).lstrip("!")
+            told = tag.removesuffix(typed) + self._told(typed)
             self._refuse(f"the tag {told!r} is not read", "write the value without a tag", line)
 
     def _mapping(self, done: _Open) -> Node:

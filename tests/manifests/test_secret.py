@@ -70,6 +70,7 @@ def told(root: Path) -> str:
         f"notify: {{urls: [*{ALIAS}]}}",
         f"device: *{ALIAS}",
         f"notify: {{urls: [!{ALIAS} x]}}",
+        f"notify: {{urls: [!!{ALIAS} x]}}",
         f"notify:\n  {ALIAS}: 1\n  {ALIAS}: 2",
     ],
 )
