@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -53,11 +54,14 @@ class Calls:
         left: Left,
         is_here: Callable[[Post], bool],
         tell: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`is_here` says whether the host of a worker is still the one that it was sent to; `tell`
-        is told in words which workers were started anew because they grew."""
+        is told in words which workers were started anew because they grew; `clock` gives the
+        seconds of budgets and of patience, which never go back."""
         self._engine, self._patience, self._bounds = engine, patience, bounds
         self._left, self._is_here, self._tell = left, is_here, tell
+        self._clock = clock
         self._workers: dict[str, _Worker] = {}
         self._pulses: dict[str, Pulse] = {}
         """Of the takes that render, by take id."""
@@ -65,7 +69,7 @@ class Calls:
     def admit(self, post: Post) -> None:
         """Calls may go to this worker; one that was here before is the same."""
         if post.name not in self._workers:
-            self._workers[post.name] = _Worker(Aboard(), self._watchdog(post))
+            self._workers[post.name] = _Worker(Aboard(self._clock), self._watchdog(post))
 
     def heard(self, progress: Progress) -> None:
         """A take told where it is."""
@@ -98,7 +102,8 @@ class Calls:
     ) -> Any:
         """A call that was sent, its budget counted from when it begins to work; `expected` are the
         seconds of its longest step, 0 where they are not known."""
-        aboard, pulse = self._workers[post.name].aboard, Pulse(self._patience, expected=expected)
+        aboard = self._workers[post.name].aboard
+        pulse = Pulse(self._patience, self._clock, expected=expected)
         aboard.enter(name, budget=budget)
         if function == "render":
             self._pulses[name] = pulse

@@ -11,6 +11,7 @@ another card first; a card that failed too often gets no more of that work.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -59,10 +60,11 @@ class WorkerPool(Pool):
         neighbours: Neighbours | None = None,
         hosting: Hosting | None = None,
         engine: Engine | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """How far a worker's memory may grow, how long a take may be silent, to whom cards are
-        left while they compute on them, how hosts come in (None: there are none), and what runs
-        the workers where it is not the engine."""
+        left while they compute on them, how hosts come in (None: there are none), what runs the
+        workers where it is not the engine, and by which seconds takes count as stuck."""
         self.crew = crew_for(machine, cores=threads, apart=hosting is not None)
         self.torch_device = machine.torch_device
         self.placement = machine.cards[0].placement if machine.cards else Placement()
@@ -83,6 +85,7 @@ class WorkerPool(Pool):
             left=self._left,
             is_here=lambda post: self._hosts is None or self._hosts.is_here(post),
             tell=self._renewals.tell,
+            clock=clock,
         )
         self.admit(self.crew)
         self._roster.arrive("")

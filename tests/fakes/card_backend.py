@@ -1,7 +1,7 @@
 """The fake backend behind a card: one take at a time has it, the clip is written beside it.
 
 Words in the prompt: `[hold 0.5]` keeps the card so many seconds, `[hold until told]` until there
-is a file `go_on` in the take's folder, `[hang]` keeps it for ever,
+is a file `go_on` in the take's folder, whatever follows then; `[hang]` keeps it for ever,
 `[die]` kills the process while it has the card, every time; `[die lending]` kills it as it lends;
 `[leak 50]` keeps so many MiB for good, every time; `[swaps 50]` keeps them the first time, as a
 model does whose blocks wait in the host's memory, and says so in its receipt.
@@ -71,6 +71,8 @@ class CardBackend(FakeBackend):
 
     def _hold(self, order: RenderOrder) -> None:
         prompt = order.recipe.prompt
+        while "[hold until told]" in prompt and not (order.folder / "go_on").exists():
+            time.sleep(0.01)
         if "[die]" in prompt:
             time.sleep(1.0)  # so that its progress is heard before
             os.kill(os.getpid(), signal.SIGKILL)
@@ -80,7 +82,5 @@ class CardBackend(FakeBackend):
             self._leaked.append(os.urandom(int(leak[1]) * 2**20))
         if (swaps := re.search(r"\[swaps ([0-9]+)\]", prompt)) and not self._locked:
             self._locked = os.urandom(int(swaps[1]) * 2**20)
-        while "[hold until told]" in prompt and not (order.folder / "go_on").exists():
-            time.sleep(0.01)
         seconds = re.search(r"\[hold ([0-9.]+)\]", prompt)
         time.sleep(float(seconds[1]) if seconds else 0.0)

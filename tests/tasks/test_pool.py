@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from plain_order import plain_order
-from waiting import in_time
+from waiting import in_time, until
 
 from render.backend import Progress
 from render.errors import OutOfMemory, WorkerLost
 from render.order import Receipt
+from tasks.crew import SEATS
 from tasks.gpus import Device, Machine
 from tasks.watchdog import Bounds
 from tasks.worker_pool import WorkerPool
@@ -43,45 +46,107 @@ def _had_the_card(root: Path, name: str) -> int:
     return len((root / name / "had_the_card.log").read_text().splitlines())
 
 
+def _go_on(root: Path, name: str) -> None:
+    """Let a take end that holds its card until it is told."""
+    (root / name / "go_on").touch()
+
+
+class Clock:
+    """The seconds by which takes count as stuck: they pass when the test says so."""
+
+    now = 0.0
+    asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return self.now
+
+    async def pass_by(self, seconds: float, *, calls: int) -> None:
+        """Let them pass, and wait until each of so many calls has seen it."""
+        self.now += seconds
+        # One look at a call asks four times, and all are looked at equally often.
+        seen = self.asked + 8 * calls
+        await until(lambda: self.asked >= seen)
+
+
+@dataclass
+class Heard:
+    """What the takes of a pool told of themselves."""
+
+    takes: set[str] = field(default_factory=set)
+
+    def __call__(self, progress: Progress) -> None:
+        self.takes.add(progress.take_id)
+
+    async def begun(self, *names: str) -> str:
+        """Wait until one of these takes has told that it has a card; which."""
+        await until(lambda: any(f"sheet/{name}/f/t1" in self.takes for name in names))
+        return next(name for name in names if f"sheet/{name}/f/t1" in self.takes)
+
+
 def _in_pool(
-    cards: int, root: Path, work: Callable[[WorkerPool, list[Progress]], Awaitable[None]]
+    cards: int,
+    root: Path,
+    work: Callable[[WorkerPool, Heard], Awaitable[None]],
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     async def night() -> None:
-        heard: list[Progress] = []
+        heard = Heard()
         async with WorkerPool(
-            _machine(cards), threads=2, scratch=root / "scratch", listener=heard.append
+            _machine(cards), threads=2, scratch=root / "scratch", listener=heard, clock=clock
         ) as pool:
             await work(pool, heard)
 
     in_time(night())
 
 
-def test_one_card(tmp_path: Path) -> None:
-    """Three takes wait for one card longer than a budget and none counts as stuck; a take that
-    hangs does, and one that kills its worker does so alone: those beside it are rendered."""
+def test_waiting_for_the_card_counts_against_no_budget(tmp_path: Path) -> None:
+    """Takes wait for one card far longer than their budgets while each uses nearly all of its own:
+    none counts as stuck, and they have the card one after the other, in one process."""
+    clock = Clock()
 
-    async def work(pool: WorkerPool, heard: list[Progress]) -> None:
-        warm = await pool.render(plain_order(tmp_path, "warm", ""), budget=60)
-        pids = pool.worker_pids()
-        assert warm.device == str(pids["card-0"])
-        waiting = [plain_order(tmp_path, f"wait{n}", "[hold 1.2]") for n in range(4)]
-        receipts = await asyncio.gather(*(pool.render(order, budget=3.5) for order in waiting))
+    async def work(pool: WorkerPool, heard: Heard) -> None:
+        left = {
+            f"wait{n}": asyncio.create_task(
+                pool.render(plain_order(tmp_path, f"wait{n}", "[hold until told]"), budget=100.0)
+            )
+            for n in range(4)
+        }
+        receipts = []
+        while left:
+            name = await heard.begun(*left)
+            await clock.pass_by(90.0, calls=min(SEATS, len(left)))
+            _go_on(tmp_path, name)
+            receipts.append(await left.pop(name))
         spans = [receipt.timeline[0] for receipt in receipts]
         assert all(a.ended <= b.begun + 0.01 for a, b in pairwise(spans))
-        assert {receipt.device for receipt in receipts} == {warm.device}
+        assert {receipt.device for receipt in receipts} == {str(pool.worker_pids()["card-0"])}
 
+    _in_pool(1, tmp_path, work, clock=clock)
+
+
+def test_a_take_that_hangs_and_one_that_kills_its_worker_fail_alone(tmp_path: Path) -> None:
+    """Each by name, and each had the card once; those beside them are rendered."""
+    clock = Clock()
+    words = {"hangs": "[hang]", "beside1": "", "dies": "[hold until told][die]"}
+    budgets = {"hangs": 1.0}
+
+    async def work(pool: WorkerPool, heard: Heard) -> None:
         calls = {
-            name: pool.render(plain_order(tmp_path, name, words), budget=budget, place=place)
-            for place, (name, words, budget) in enumerate(
-                [
-                    ("hangs", "[hang]", 1.0),
-                    ("beside1", "", 60.0),
-                    ("dies", "[die]", 60.0),
-                    ("beside2", "", 60.0),
-                    ("beside3", "", 60.0),
-                ]
+            name: asyncio.create_task(
+                pool.render(
+                    plain_order(tmp_path, name, words.get(name, "")),
+                    budget=budgets.get(name, 60.0),
+                    place=place,
+                )
             )
+            for place, name in enumerate(["hangs", "beside1", "dies", "beside2", "beside3"])
         }
+        await heard.begun("hangs")
+        clock.now += 2.0
+        await heard.begun("dies")
+        _go_on(tmp_path, "dies")
         results = dict(
             zip(calls, await asyncio.gather(*calls.values(), return_exceptions=True), strict=True)
         )
@@ -92,20 +157,28 @@ def test_one_card(tmp_path: Path) -> None:
         assert [_had_the_card(tmp_path, name) for name in ("hangs", "dies")] == [1, 1]
         for name in ("beside1", "beside2", "beside3"):
             assert isinstance(results[name], Receipt), results[name]
-        assert {progress.take_id for progress in heard} >= {"sheet/beside3/f/t1"}
+        assert "sheet/beside3/f/t1" in heard.takes
 
-    _in_pool(1, tmp_path, work)
+    _in_pool(1, tmp_path, work, clock=clock)
 
 
 def test_two_cards(tmp_path: Path) -> None:
     """Two takes at once on two cards; a gang gets both, and a rank that dies ends it by name
     and leaves a pool that renders on."""
 
-    async def work(pool: WorkerPool, heard: list[Progress]) -> None:
-        both = [plain_order(tmp_path, f"both{n}", "[hold 1.0]") for n in range(2)]
-        one, two = await asyncio.gather(*(pool.render(order, budget=60) for order in both))
+    async def work(pool: WorkerPool, heard: Heard) -> None:
+        both = [
+            asyncio.create_task(
+                pool.render(plain_order(tmp_path, name, "[hold until told]"), budget=60)
+            )
+            for name in ("both0", "both1")
+        ]
+        for name in ("both0", "both1"):
+            await heard.begun(name)
+        for name in ("both0", "both1"):
+            _go_on(tmp_path, name)
+        one, two = await asyncio.gather(*both)
         assert one.device != two.device
-        assert one.timeline[0].begun < two.timeline[0].ended
 
         pids = pool.worker_pids()
         hero = plain_order(tmp_path, "hero", "[hold 0.3]", gpus=3)
