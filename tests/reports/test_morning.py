@@ -13,8 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manifests.stage import Noise
-from render.order import Span, Spent
-from reports.client_safe import client_safe
 from reports.media import PAGE_BUDGET
 from reports.morning import _environment, render_page, write_morning
 from reports.night_report import build_night_report
@@ -255,75 +253,6 @@ def test_stages_are_shown_behind_a_fold(night):
     client = Page(render_page(report, folder, client_safe=True))
     assert not [alt for alt in client.values("alt") if "after stage" in alt]
     assert "Stage by stage" not in client.text
-
-
-def test_a_client_safe_report_holds_no_secret(night):
-    """Prompts, notes, names of machines and models, paths and error texts are gone everywhere."""
-    secret = "zyxwv"
-    maker, ledger = night.maker, night.ledger
-    name = maker.begin(ledger, "2026-11-21")
-    shot = maker.shot(
-        "public_name",
-        recipe=maker.recipe(prompt=secret, negative=secret, model=secret, model_id=secret),
-        title=secret,
-        notes=secret,
-        style=secret,
-        snaps=(secret,),
-        warnings=(secret,),
-    )
-    shot_id = ledger.record_shot(name, "shots", shot, 0).id
-    for number, after in enumerate((TakeStatus.REJECTED, TakeStatus.APPROVED), start=1):
-        take = maker.add(
-            ledger,
-            shot_id,
-            name,
-            recipe=shot.recipe,
-            remedy={"why": secret},
-            remedy_words="" if number == 1 else f"the same again: {secret}",
-        )
-        machine = {"device": secret, "card": secret, "host": secret}
-        span = Span(kind="encode", begun=1.0, ended=2.0, on_card=True)
-        maker.render(ledger, take, name, **machine, timeline=(span,), notes=(secret,))
-        maker.judge(ledger, take, name, after)
-        ledger.event(
-            kind=EventKind.MACHINE_FAILURE,
-            words=f"WorkerLost: {secret}",
-            night=name,
-            take_id=take.take_id,
-        )
-    path = maker.root / secret / "public_name_v001.mp4"
-    path.parent.mkdir()
-    path.write_bytes(b"film")
-    delivery = maker.delivery(path, upscaler=secret, grade=secret, checks=(secret,))
-    ledger.delivered(shot_id, take.take_id, delivery, 1, path.with_suffix(".json"), night=name)
-    ledger.event(kind=EventKind.REFUSED, words=secret, night=name, data={"file": secret})
-    ledger.event(kind=EventKind.NOTE, words=secret, night=name)
-    ledger.end_night(name, secret)
-    report = build_night_report(ledger, name)
-    page = write_morning(report, maker.root / "client", client_safe=True)
-    text, table = page.read_text(), (page.parent / "rushes.csv").read_text()
-    assert "public_name" in text
-    assert "public_name" in table
-    for found in (secret, str(maker.root), "cpu (2 threads)"):
-        assert found not in text
-        assert found not in table
-    assert secret in repr(report.headline)
-    assert secret not in repr(client_safe(report).headline)
-    spent = Spent(seconds=1.0, device=secret, card=secret)
-    (line,) = report.shots
-    takes = tuple(replace(take, spent=spent) for take in line.takes)
-    report = replace(report, shots=(replace(line, takes=takes),))
-    for line in client_safe(report).shots:
-        assert secret not in repr(line.record)
-        assert secret not in repr(line.delivery)
-        assert not any(
-            secret in repr((take.record, take.failures, take.spent)) for take in line.takes
-        )
-        verdicts = [take.record.verdict for take in line.takes if take.record.verdict]
-        assert verdicts
-        assert not any(verdict.limits or verdict.backbone for verdict in verdicts)
-    assert secret in render_page(report, maker.root)
-    assert not [link for link in Page(text).values("href") if link[0] not in "#rd"]
 
 
 @pytest.mark.slow
