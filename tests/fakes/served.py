@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,20 @@ from waiting import LONG
 from reports.ledger_reads import LedgerReads
 from reports.records import NightRecord
 from reports.take import ShotStatus, TakeStatus
+
+
+def asked(url: str, data: dict[str, Any] | None = None) -> Any:
+    """What Prefect answers to this data; None: to a question.
+
+    A server whose database is busy says that it cannot just now (503), and is asked again, as
+    Prefect's own client does and as a person would who pressed a button.
+    """
+    method, deadline = "GET" if data is None else "POST", time.monotonic() + LONG
+    while True:
+        answer = httpx.request(method, url, json=data, timeout=LONG)
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            return answer.raise_for_status().json()
+        time.sleep(0.5)
 
 
 class Serve:
@@ -66,9 +81,11 @@ class Serve:
         self.wait_for(lambda: "night" in self.said, "first words")
 
     def post(self, path: str, **data: Any) -> Any:
-        answer = httpx.post(f"{self.url}/api/{path}", json=data, timeout=60.0)
-        answer.raise_for_status()
-        return answer.json()
+        return asked(f"{self.url}/api/{path}", data)
+
+    def run(self, run: str) -> Any:
+        """A run as its page has it."""
+        return asked(f"{self.url}/api/flow_runs/{run}")
 
     def deployment(self) -> Any:
         (found,) = self.post("deployments/filter")
@@ -81,7 +98,7 @@ class Serve:
         return [run for run in runs if run["start_time"]]
 
     def state_of(self, run: str) -> str:
-        return str(httpx.get(f"{self.url}/api/flow_runs/{run}", timeout=60.0).json()["state_name"])
+        return str(self.run(run)["state_name"])
 
     def start_night(self) -> str:
         run = self.post(f"deployments/{self.deployment()['id']}/create_flow_run", state=None)

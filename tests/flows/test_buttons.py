@@ -17,12 +17,11 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import psutil
 import pytest
 from counted_looks import looks_of
 from free_port import free_port
-from served import Serve, drop, last_night, renders, statuses
+from served import Serve, asked, drop, last_night, renders, statuses
 from waiting import in_time
 
 from reports.ledger_reads import LedgerReads
@@ -74,7 +73,7 @@ def test_a_suspended_night_waits_in_its_process_and_goes_on_when_resumed(
     assert answer["status"] == "ACCEPT"
     served.wait_for(lambda: said_paused(studio.root), "pause")
     served.wait_for(lambda: served.state_of(run) == "Paused", "Paused on the page")
-    state = httpx.get(f"{served.url}/api/flow_runs/{run}").json()["state"]
+    state = served.run(run)["state"]
     assert state["message"].startswith("Nothing new is started")
     assert state["state_details"]["pause_timeout"] is None
     served.wait_for(lambda: not renders(studio), "the end of what was in work")
@@ -124,12 +123,10 @@ def _cancel_behind_the_first(root: Path, process: subprocess.Popen[str], port: i
         assert time.monotonic() < deadline
         time.sleep(0.1)
     api = f"http://127.0.0.1:{port}/api"
-    runs = httpx.post(f"{api}/flow_runs/filter", json={}, timeout=60).json()
+    runs = asked(f"{api}/flow_runs/filter", {})
     (night,) = [run for run in runs if run["name"].startswith("night")]
-    answer = httpx.post(
-        f"{api}/flow_runs/{night['id']}/set_state", json={"state": CANCELLING}, timeout=60
-    )
-    assert answer.json()["status"] == "ACCEPT"
+    answer = asked(f"{api}/flow_runs/{night['id']}/set_state", {"state": CANCELLING})
+    assert answer["status"] == "ACCEPT"
 
 
 def test_cancel_ends_a_night_that_a_person_runs(studio: Any, fake_workers: dict[str, str]) -> None:
