@@ -6,12 +6,15 @@ import csv
 import io
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from manifests.refusal import Refusal, quoted
 from manifests.sheet import COLUMNS, MAX_ROWS, SYNONYMS, RawRow, Sheet, unknown_column
-from manifests.text import closest, listed
+from manifests.text import closest
 
 _DELIMITERS = ",;\t"
+_TITLES = 20
+"""Lines of a title above the header among which that is looked for."""
 _FORMULA_STARTS = "=+-@'"
 """A spreadsheet takes cells that start so for formulas; `dump_csv` puts `'` before them."""
 
@@ -20,10 +23,14 @@ def read_csv(text: str, sheet: Sheet) -> None:
     """Fill `sheet` from the text of a CSV file; what is wrong becomes its faults."""
     text, delimiter = _delimiter(text)
     columns: dict[int, str] | None = None
+    records = _records(text, delimiter)
     try:
-        for row, cells in _records(text, delimiter):
+        for row, cells in records:
             if columns is None:
                 columns = _header(cells, row, sheet)
+                if not columns:
+                    _refuse_headless(cells, row, records, sheet)
+                    return
             elif len(sheet.rows) == MAX_ROWS:
                 sheet.refuse(_too_many(), row=row)
                 sheet.rows.clear()
@@ -74,21 +81,27 @@ def _delimiter(text: str) -> tuple[str, str]:
     first, _, rest = text.partition("\n")
     if first.strip().lower() in {f"sep={delimiter}" for delimiter in _DELIMITERS}:
         return rest, first.strip()[-1]
-    header = next((line for line in text.splitlines() if line.strip(' \t,;"')), "")
+    filled = (line for line in text.splitlines() if line.strip(' \t,;"'))
+    lines = [*islice(filled, 1 + _TITLES)] or [""]
 
-    def known(delimiter: str) -> tuple[int, int]:
-        names = [name.strip(' "').lower() for name in header.split(delimiter)]
+    def known(delimiter: str, line: str) -> tuple[int, int]:
+        names = [name.strip(' "').lower() for name in line.split(delimiter)]
         return sum(name in COLUMNS for name in names), len(names)
 
-    return text, max(_DELIMITERS, key=known)
+    if any(known(delimiter, lines[0])[0] for delimiter in _DELIMITERS):
+        del lines[1:]  # else a title stands first, and the header may be further down
+    return text, max(_DELIMITERS, key=lambda each: max(known(each, line) for line in lines))
 
 
 def _header(cells: list[str], row: int, sheet: Sheet) -> dict[int, str]:
-    """Position -> column. A mistyped name is read as the one it is near to, and is a fault."""
-    names = [cell.lower().replace(" ", "_") for cell in cells]
+    """Position -> column; empty where it is no header.
+
+    A mistyped name is read as the one it is near to, and is a fault. Cells below a name that is
+    not known, or that has stood before, are not read.
+    """
+    names = _names(cells)
     columns: dict[int, str] = {}
-    if not any(name in COLUMNS or name in SYNONYMS for name in names):
-        sheet.refuse(_no_header(cells), row=row)
+    if not _is_header(cells):
         return columns
     for place, name in enumerate(names):
         if name in COLUMNS and name in columns.values():
@@ -97,6 +110,7 @@ def _header(cells: list[str], row: int, sheet: Sheet) -> dict[int, str]:
                 row=row,
                 column=name,
             )
+            columns[place] = ""
         elif name in COLUMNS:
             columns[place] = name
     free = [column for column in COLUMNS if column not in columns.values()]
@@ -108,6 +122,31 @@ def _header(cells: list[str], row: int, sheet: Sheet) -> dict[int, str]:
     if "shot" not in columns.values():
         sheet.refuse(Refusal("there is no column 'shot'", "add one with the shots' names"), row=row)
     return columns
+
+
+def _names(cells: list[str]) -> list[str]:
+    return [cell.lower().replace(" ", "_") for cell in cells]
+
+
+def _is_header(cells: list[str]) -> bool:
+    return any(name in COLUMNS or name in SYNONYMS for name in _names(cells))
+
+
+def _refuse_headless(
+    cells: list[str], row: int, below: Iterator[tuple[int, list[str]]], sheet: Sheet
+) -> None:
+    """Say that the first row is no header, and where it stands if a title lies above it.
+
+    Rows without one mean nothing, so nothing is said of them.
+    """
+    header = None
+    try:
+        first = islice(below, _TITLES)
+        header = next((at for at, found in first if "shot" in _names(found)), None)
+        for _ in below:  # what cannot be read further down is told, too
+            pass
+    finally:
+        sheet.refuse(_no_header(cells, header), row=row)
 
 
 def _row(cells: list[str], row: int, columns: dict[int, str], sheet: Sheet) -> None:
@@ -130,9 +169,14 @@ def _row(cells: list[str], row: int, columns: dict[int, str], sheet: Sheet) -> N
     sheet.rows.append(RawRow(row=row, cells=found, faulty=len(sheet.row_faults) > faults))
 
 
-def _no_header(cells: list[str] | None = None) -> Refusal:
-    seen = f" (it starts with {quoted(', '.join(cells))})" if cells else " (it is empty)"
-    return Refusal(f"has no header{seen}", f"make the first row: {listed(COLUMNS[:3])}, ...")
+def _no_header(cells: list[str] | None = None, below: int | None = None) -> Refusal:
+    seen = (
+        f" (it starts with {quoted(', '.join(filter(None, cells)))})" if cells else " (it is empty)"
+    )
+    remedy = "make the first row: shot, source, prompt, ..."
+    if below is not None:
+        remedy = f"remove the rows above row {below}, where the columns' names stand"
+    return Refusal(f"has no header{seen}", remedy)
 
 
 def _too_many() -> Refusal:

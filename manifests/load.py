@@ -15,7 +15,7 @@ from manifests.resolve import Resolver
 from manifests.row import RowValues, ShotRow, parse_defaults, parse_row
 from manifests.sequence import Link, key_of, refuse_links, shot_key
 from manifests.settings import Studio
-from manifests.sheet import COLUMNS, MAX_BYTES, RawRow, Sheet
+from manifests.sheet import COLUMNS, MAX_BYTES, RawRow, Sheet, sheet_name
 from manifests.shot import Manifest, Shot
 from manifests.text import closest
 from manifests.yaml_sheet import read_yaml_sheet
@@ -35,7 +35,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
     the studio's root or its `source_roots`.
     """
     sheet, data = _read_sheet(path)
-    name = path.stem
+    name = sheet_name(path)
     if not _NAME.fullmatch(name):
         sheet.refuse(Refusal(f"{name!r} cannot name a folder", "use letters, digits, _ and -"))
     folder = path.absolute().parent

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +14,10 @@ from manifests.text import closest, listed
 
 _NEIGHBOURS = 5000
 """Names of a folder that are looked through for a likely one."""
+_QUOTES = tuple("\"'\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb")
+"""Straight, English, German and French: what word processors put around a name."""
+_ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|\\\\|~/|[A-Za-z][A-Za-z0-9+.-]+://|file:")
+"""A drive or share of another machine, somebody's home, an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Roots:
         """
         try:
             path = (self.base / name).resolve()
+            if not name.isascii() and not path.exists():
+                path = _spelled_otherwise(path, _composed) or path
             exists, regular = path.exists(), path.is_file()
         except (OSError, ValueError, RuntimeError) as error:
             raise Refusal(f"cannot be looked up ({error})", f"name {what}") from None
@@ -56,14 +64,52 @@ class Roots:
 
 
 def _where(name: str, path: Path) -> str:
+    if name[:1] in _QUOTES or name[-1:] in _QUOTES:
+        return "write it without the quotes around it"
+    if _ELSEWHERE.match(name):
+        return "copy it beside the sheet and write its path from there, as in stills/cat.png"
     if "\\" in name:
         return "write folders with / instead of \\"
+    other = _spelled_otherwise(path, lambda part: _composed(part).casefold())
+    if other is not None:
+        return f"did you mean {_as_typed(name, path, other)!r}?"
     try:
         names = [entry.name for entry in islice(path.parent.iterdir(), _NEIGHBOURS)]
     except OSError:
         return f"make the folder {path.parent} and put it there"
     near = closest(path.name, names)
+    if near is None:
+        near = next((each for each in sorted(names) if Path(each).stem == path.name), None)
     if near is not None:
         return f"did you mean {near!r}?"
     there = f" (it holds {listed(names)})" if names else " (it is empty)"
     return f"put it into {path.parent}{there}"
+
+
+def _composed(part: str) -> str:
+    """One spelling for letters with accents, which macOS writes in two parts and others in one."""
+    return unicodedata.normalize("NFC", part)
+
+
+def _spelled_otherwise(path: Path, spelling: Callable[[str], str]) -> Path | None:
+    """The one path that is there and has the same names in that spelling, or None."""
+    found = Path(path.anchor)
+    for part in path.parts[1:]:
+        there = found / part
+        if not there.exists():
+            try:
+                names = [entry.name for entry in islice(found.iterdir(), _NEIGHBOURS)]
+            except OSError:
+                return None
+            same = [name for name in names if spelling(name) == spelling(part)]
+            if len(same) != 1:
+                return None
+            there = found / same[0]
+        found = there
+    return found
+
+
+def _as_typed(name: str, path: Path, other: Path) -> str:
+    """The other path in the form of what was typed: as many of its last names."""
+    typed = Path(name).parts
+    return str(Path(*other.parts[-len(typed) :]) if path.parts[-len(typed) :] == typed else other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,11 @@ SYNONYMS = {
 
 MAX_ROWS = 20_000
 MAX_BYTES = 10 * 2**20
+
+
+def sheet_name(path: Path) -> str:
+    """The name of the sheet in that file, one whatever machine wrote the file's accents."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,6 +167,8 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         return _eight_bits(image).convert("RGB")
     if image.mode in ("I", "F"):
         raise Refusal(f"holds 32-bit data (mode {image.mode})", "export an 8 or 16-bit still")
+    if image.mode == "LAB":
+        raise Refusal("holds Lab colours", "export it as RGB")
     if image.mode == "CMYK":
         return _from_cmyk(image, notes)
     if _has_alpha(image):

@@ -26,6 +26,7 @@ from manifests.files import sha256_file, write_atomic
 from manifests.load import load_manifest
 from manifests.refusal import Refusal
 from manifests.settings import Studio
+from manifests.sheet import sheet_name
 from manifests.shot import Manifest, Shot
 from manifests.text import listed
 from reports.fingerprint import shot_fingerprint
@@ -165,7 +166,7 @@ class Inbox:
     def _take(self, path: Path, sheet: Manifest) -> Found:
         there = self._studio.accepted_dir / path.name
         for other in accepted_sheets(self._studio):
-            if other.stem == path.stem:
+            if sheet_name(other) == sheet.name:
                 # shots.csv and shots.yaml would be two sheets of one name.
                 _keep_copy(other)
                 if other != there:

@@ -8,6 +8,7 @@ from pathlib import Path
 from manifests.load import load_manifest
 from manifests.sequence import link_sheets
 from manifests.settings import Studio
+from manifests.sheet import sheet_name
 from manifests.shot import Manifest
 from reports.ledger_reads import LedgerReads
 
@@ -26,7 +27,7 @@ def beside(sheet: Manifest, others: Iterable[Path], *, studio: Studio) -> Manife
     own = f"{sheet.name}/"
     if all(key.startswith(own) for shot in sheet.shots for key in shot.after):
         return sheet
-    paths = [path for path in others if path.stem != sheet.name]
+    paths = [path for path in others if sheet_name(path) != sheet.name]
     return linked([sheet, *(load_manifest(p, studio=studio) for p in paths)], studio=studio)[0]
 
 

@@ -107,3 +107,37 @@ def test_other_suffixes_are_refused_with_a_way_out(sheet):
     """An .xlsx name is told to be saved as CSV UTF-8."""
     manifest = sheet("shot,prompt\na,x\n", "night.xlsx")
     assert manifest.faults[0].remedy.startswith("save it as 'CSV UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("title", "header"),
+    [("My show EP01,,\n,,\n", "shot,source,prompt"), ("Table 1\n", "shot;source;prompt")],
+)
+def test_without_a_header_nothing_is_said_of_rows(sheet, title, header):
+    """A title above the header is one fault that says where the header stands, whatever follows."""
+    manifest = sheet(f"{title}{header}\n" + header.replace("shot", "a") + "\nb,,,,\n")
+    row = title.count("\n") + 1
+    assert [fault.remedy for fault in manifest.faults] == [
+        f"remove the rows above row {row}, where the columns' names stand"
+    ]
+    assert [f.remedy for f in sheet("Aufnahme;Quelle\na;a.png\nb;a.png\n").faults] == [
+        "make the first row: shot, source, prompt, ..."
+    ]
+
+
+def test_a_quote_that_stays_open_below_a_missing_header_is_told_with_it(sheet):
+    """What cannot be read is a fault beside the missing header."""
+    problems = [fault.problem for fault in sheet('x,y\na,b\nc,"d\n').faults]
+    assert [problem.split(" (")[0] for problem in problems] == ["has no header", "is not valid CSV"]
+
+
+def test_cells_of_a_column_that_stands_twice_are_no_faults_of_their_rows(sheet, told):
+    """The header is at fault once, however many rows fill both columns."""
+    manifest = sheet("shot,source,prompt,Prompt\na,a.png,x,y\nb,a.png,x,y\n")
+    assert told(manifest) == [(1, "prompt", "the column 'prompt' stands twice")]
+
+
+def test_a_sheet_has_one_name_whichever_system_wrote_its_accents(sheet):
+    """macOS writes é as e and an accent, which is no letter: the sheet is still `été`."""
+    manifest = sheet("shot,source\na,a.png\n", "e\u0301te\u0301.csv")
+    assert (manifest.name, manifest.faults) == ("\u00e9t\u00e9", ())

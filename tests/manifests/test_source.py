@@ -200,3 +200,9 @@ def test_damaged_bytes_are_read_or_refused(tmp_path, still, place, value, suffix
     path.write_bytes(data)
     with suppress(BadInput):
         assert open_source(path).mode == "RGB"
+
+
+def test_a_still_in_lab_colours_is_refused_as_that(tmp_path, still):
+    """It is whole: to copy it again would help nobody."""
+    with pytest.raises(BadInput, match="holds Lab colours; export it as RGB"):
+        inspect_source(still(tmp_path / "a.tif", mode="LAB"))
