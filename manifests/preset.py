@@ -21,6 +21,8 @@ from manifests.text import suggest
 from manifests.yaml_text import Node
 
 BUNDLED = Path(__file__).parent / "presets"
+SUFFIXES = (".yml", ".yaml")
+"""Of presets; where a name has both, the last one's file is read."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -138,7 +140,8 @@ def _paths(family: str, studio: Studio) -> dict[str, Path]:
     return {
         path.stem: path
         for folder in folders
-        for path in (folder / family).glob("*.yaml")
+        for suffix in SUFFIXES
+        for path in (folder / family).glob(f"*{suffix}")
         if _NAME.fullmatch(path.stem)
     }
 

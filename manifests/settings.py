@@ -51,7 +51,11 @@ class Studio(BaseSettings):
     """What holds for every night in one root folder. `load_studio` names faults in words."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     root: Path = Field(default_factory=Path.cwd)
@@ -198,13 +202,16 @@ class Studio(BaseSettings):
         folders = value.split(os.pathsep) if isinstance(value, str) else value
         return [Path(folder).expanduser().absolute() for folder in folders if folder]
 
+    @field_validator("presets_dir", mode="after")
+    @classmethod
+    def _is_folder(cls, folder: Path | None) -> Path | None:
+        # A preset that is not found there would be taken from the bundled ones, silently.
+        return None if folder is None else _existing(folder)
+
     @field_validator("source_roots", mode="after")
     @classmethod
     def _there(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
-        for folder in folders:
-            if not folder.is_dir():
-                raise Refusal(f"the folder {str(folder)!r} is not there", "make it or drop it")
-        return folders
+        return tuple(map(_existing, folders))
 
     @field_validator("models", mode="before")
     @classmethod
@@ -228,6 +235,12 @@ class Studio(BaseSettings):
                 suggest(self.default_model, self.models),
             )
         return self
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise Refusal(f"the folder {str(folder)!r} is not there", "make it or drop it")
+    return folder
 
 
 def load_studio(root: Path | None = None, **overrides: Any) -> Studio:
@@ -268,6 +281,9 @@ def _read(file: Path) -> tuple[Node | None, list[Fault]]:
     try:
         node, faults = read_mapping(file, form="write `key: value` lines", tell=told_name)
     except FileNotFoundError:
+        if file.is_symlink():  # else a share that is not mounted would mean: no settings
+            remedy = "mount what it points to, or remove the link"
+            return None, [Refusal("is a link to a file that is not there", remedy).at(file)]
         return None, []
     except BadInput as error:
         raise BadInput(map(silent, error.faults)) from None

@@ -57,6 +57,14 @@ def test_the_studios_preset_wins_over_the_bundled_one(own):
     assert own(GOOD).ranges == {"cfg": (2.0, 4.0)}
 
 
+def test_a_preset_may_end_in_yml(studio, tmp_path):
+    """Sheets may, too; else the bundled one of that name would be rendered."""
+    (tmp_path / "presets" / "pocket").mkdir(parents=True)
+    (tmp_path / "presets" / "pocket" / "two-stage.yml").write_text(GOOD)
+    used = studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+    assert load_preset("pocket", "two-stage", used).title == "Mine"
+
+
 def test_a_preset_says_what_may_be_given_up(own, sheet, studio, tmp_path):
     """Speed and concessions come into the recipe; without the keys nothing may be given up."""
     plain = own(GOOD)

@@ -57,6 +57,7 @@ def test_the_root_may_come_from_the_environment(tmp_path, monkeypatch):
 def test_paths_in_the_file_start_at_its_folder(tmp_path, model_folder):
     """Relative paths do not depend on where the command was started."""
     (tmp_path / "stills").mkdir()
+    (tmp_path / "presets").mkdir()
     write(
         tmp_path,
         "source_roots: [stills]\npresets_dir: presets\nupscale_model: up.safetensors\n"
@@ -69,6 +70,28 @@ def test_paths_in_the_file_start_at_its_folder(tmp_path, model_folder):
     assert studio.models["own"].location == str(model_folder())
     assert sorted(studio.models) == ["own", "pocket-wan"]
     assert resolve_model("own", studio=studio).model_id.startswith("sha256:")
+
+
+def test_a_folder_that_is_not_there_is_no_folder_of_presets(tmp_path):
+    """The bundled presets of the same names would be rendered in place of the studio's."""
+    write(tmp_path, "presets_dir: presetz\n")
+    problem = f"the folder '{tmp_path}/presetz' is not there"
+    assert faults(tmp_path) == [("studio.yaml", 1, "presets_dir", problem, "make it or drop it")]
+
+
+def test_a_link_to_settings_that_are_not_there_is_no_lack_of_settings(tmp_path):
+    """A share that is not mounted must not mean a night with the defaults."""
+    (tmp_path / "studio.yaml").symlink_to(tmp_path / "share" / "studio.yaml")
+    with pytest.raises(BadInput, match="is a link to a file that is not there; mount"):
+        load_studio(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["inf", "nan", "1e400"])
+def test_a_number_without_end_is_no_setting(tmp_path, monkeypatch, number):
+    """No size, time or memory is without end, whichever source says so."""
+    monkeypatch.setenv("RUSHES_CARD_MEMORY_GB", number)
+    monkeypatch.setenv("RUSHES_STORE_GB", number)
+    assert {column for _, _, column, *_ in faults(tmp_path)} == {"card_memory_gb", "store_gb"}
 
 
 def test_the_store_has_a_size_or_is_not_there(tmp_path):
