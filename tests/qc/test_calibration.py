@@ -125,6 +125,27 @@ def test_no_limit_is_stricter_than_the_noise_allows(limit, share, number):
             assert amount(limit, bound) >= need * 0.998
 
 
+@pytest.mark.parametrize(
+    ("number", "room"), [(100, 3.5), (200, 3.5), (400, 3.0 / 20.0), (1600, 3.0 / 40.0)]
+)
+def test_equal_clips_allow_their_value_and_the_noise_above_it(number, room):
+    """Where the family says the same, a limit is what the formula says of the clips alone: the
+    value by 3.5 spreads of noise, or, from 400 clips on, by three standard errors of it."""
+    limit = TABLE["flicker"]
+    value = 0.7 * limit.fail
+    found = learn([value] * number, limit=limit, family=[value] * 5000)
+    assert found.fail == pytest.approx(value * math.exp(room * NOISE), rel=2e-3)
+
+
+def test_a_calm_family_does_not_press_a_cell_that_needs_the_default():
+    """Where a cell's own clips ask for more than the default allows, cells of far better clips
+    make its limit no stricter than the default."""
+    limit = TABLE["boiling"]
+    own = population(7, 60, middle=0.6 * limit.fail, spread=0.35)
+    calm = population(8, 600, middle=0.1 * limit.fail)
+    assert learn(own, limit=limit, family=calm).fail >= limit.fail
+
+
 def test_more_clips_say_more_and_each_doubling_less():
     """A cell's own weight rises with every clip, and by less and less from 100 clips on."""
     weights = [weight(number) for number in range(5000)]

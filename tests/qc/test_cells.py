@@ -156,6 +156,35 @@ def test_false_alarms_are_also_counted_on_clips_left_out():
     assert proposal(MANY[:55]).held_out is None
 
 
+def test_clips_left_out_are_held_against_limits_that_never_saw_them():
+    """Where all the bad ones are left out together, each is a false alarm of limits learned from
+    the others, and none of limits learned from them too."""
+    default = load_thresholds("wan")["flicker"].fail
+    shares = [0.9 if number % 5 == 0 else 0.1 for number in range(100)]
+    clips = [clip(n, metrics={"flicker": share * default}) for n, share in enumerate(shares)]
+    found = proposal(clips)
+    assert found.held_out is not None
+    assert (found.held_out.count, found.held_out.of) == (20, 100)
+    assert found.after.alarms.count == 0
+
+
+def test_a_clip_that_fails_is_not_counted_as_warned_too():
+    """False alarms and warnings are two counts: together they are the clips that passed neither."""
+    limit = load_thresholds("wan")["flicker"]
+    values = [2 * limit.fail] * 3 + [(limit.warn + limit.fail) / 2] * 2 + [0.001] * 60
+    clips = [clip(number, metrics={"flicker": value}) for number, value in enumerate(values)]
+    before = proposal(clips).before
+    assert (before.alarms.count, before.warned.count, before.alarms.of) == (3, 2, 65)
+
+
+def test_only_approved_clips_of_the_family_are_heard():
+    """What was rejected or held in another cell moves no limit here."""
+    bad = [
+        clip(2000 + n, cell=THERE, approved=False, metrics={"flicker": 0.001}) for n in range(300)
+    ]
+    assert proposal([*MANY[:60], *bad]).limits == proposal(MANY[:60]).limits
+
+
 def test_learned_limits_never_move_a_gate_or_a_limit_that_is_not_set():
     """A file that names gates or absent limits changes nothing there, studio.yaml wins, and what
     is moved says from where."""

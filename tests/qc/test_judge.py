@@ -92,6 +92,30 @@ def test_every_limit_with_a_fail_can_fail(metric):
     assert verdict.failure in HARD or not limit.hard
 
 
+def test_a_static_shot_may_stand_still():
+    """Where no motion is expected a picture that fails as frozen warns and is kept, what would
+    warn passes, and every other limit holds as ever."""
+    frozen = DEFAULT["frozen"]
+    assert frozen.warn is not None
+    assert frozen.fail is not None
+    for value, level in ((frozen.fail + 0.1, Level.WARN), (frozen.warn + 0.01, Level.PASS)):
+        card = card_of(frozen=value, motion=0.0, flicker=0.007)
+        verdict = judge(card, thresholds=DEFAULT, expects_motion=False)
+        assert verdict.decision is Decision.APPROVE
+        levels = {finding.metric: finding.level for finding in verdict.findings}
+        assert (levels["frozen"], levels["motion"]) == (level, Level.PASS)
+        assert levels["flicker"] is Level.WARN
+    cut = judge(card_of(cut=0.9), thresholds=DEFAULT, expects_motion=False)
+    assert cut.failure is FailureClass.CUT
+
+
+def test_a_clip_of_something_else_is_told_so_before_its_colours():
+    """Another picture than the source is the failure, by however much soft numbers fail too."""
+    verdict = judge(card_of(conditioning_ssim=0.59, flicker=9.0), thresholds=DEFAULT)
+    assert [f.failure for f in verdict.findings[:2]] == ["conditioning", "flicker"]
+    assert verdict.findings[0].severity < verdict.findings[1].severity
+
+
 def test_the_limit_itself_is_still_good():
     """A number exactly at its limit passes: `at most` and `at least` mean what they say."""
     for limit in DEFAULT:
@@ -154,6 +178,14 @@ def test_judge_is_monotone_in_each_number(given_, metric, one, other):
     assert severities[0] <= severities[1]
 
 
+@settings(deadline=None, max_examples=examples(60))
+@given(st.dictionaries(metrics, values, max_size=8))
+def test_severity_is_1_or_more_for_what_fails_and_for_nothing_else(given_):
+    """A warning never weighs as much as a failure, however far it is beyond."""
+    for finding in judge(card_of(**given_), thresholds=DEFAULT).findings:
+        assert (finding.severity >= 1) == (finding.level is Level.FAIL)
+
+
 @settings(deadline=None, max_examples=examples(30))
 @given(st.dictionaries(metrics, values, max_size=8))
 def test_findings_are_sorted_and_round_trip(given_):
@@ -182,6 +214,21 @@ def test_the_best_take_fails_in_fewer_ways_and_then_by_less():
     assert best(two, one) is one
     mild = card_of(flicker=0.008)
     assert best(one, mild) is mild
+
+
+def test_of_takes_that_pass_the_best_warns_least_and_then_looks_most_like_its_source():
+    """Of equal worst severities fewer warnings win, though all numbers together are nearer to their
+    limits; and of equal findings the better first frame, where SSIM is no finding."""
+    boiling, local = DEFAULT["boiling"].warn, DEFAULT["flicker_local"].warn
+    one = card_of(flicker=0.0084, boiling=boiling, flicker_local=local)
+    two = card_of(flicker=0.0084, boiling=boiling + 0.001, flicker_local=0.0)
+    assert best(two, one) is one
+    table = Thresholds(
+        name="without", limits=tuple(limit for limit in DEFAULT if limit.metric == "flicker")
+    )
+    near, far = card_of(conditioning_ssim=0.95), card_of(conditioning_ssim=0.8)
+    ranks = [rank(card, judge(card, thresholds=table)) for card in (near, far)]
+    assert ranks[0] < ranks[1]
 
 
 def test_stillness_does_not_win():
