@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from httpx import HTTPError
 from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.night_page import link
@@ -131,6 +133,15 @@ def _stands_by(takes: Sequence[TakeRecord]) -> str:
 
 
 async def _tell(night: Desk, job: Job) -> None:
+    """Say on the shot's page what became of it. A server that cannot write it costs the words: what
+    is done is done, and its run ends as the ledger has it."""
+    try:
+        await _write_page(night, job)
+    except (HTTPError, PrefectException) as error:
+        get_run_logger().warning("this page does not tell all: %s", type(error).__name__)
+
+
+async def _write_page(night: Desk, job: Job) -> None:
     """A page of the shot for the UI: its takes, and why each was judged as it was."""
     root = night.studio.root
     lines = [f"# {job.shot.id}: {night.ledger.shot_status(job.shot_id)}", ""]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from ledger_maker import Maker
 from served import Serve, drop, statuses
 
 from flows.outage import through_outages
 from reports.ledger_reads import LedgerReads
-from reports.take import ShotStatus
+from reports.take import ShotStatus, TakeStatus
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/api/flow_runs/")
 
@@ -59,6 +62,53 @@ def test_a_server_that_stays_away_ends_the_call() -> None:
     away = httpx.ConnectError("refused", request=REQUEST)
     with pytest.raises(httpx.ConnectError):
         asked(*[away] * 100_000, longest=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_a_page_that_cannot_be_written_ends_no_shot(tmp_path: Path) -> None:
+    """Where the server cannot just now, however often it is asked, the shot's run ends as the
+    ledger has it."""
+    from prefect import flow
+    from prefect.context import AsyncClientContext
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_CLIENT_MAX_RETRIES,
+        PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+        temporary_settings,
+    )
+
+    from flows.shot import _state, _tell
+
+    asked, maker = list[bytes](), Maker(tmp_path)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    with maker.ledger() as ledger:
+        shot_id = maker.run(ledger, maker.shot("a"), maker.begin(ledger), TakeStatus.HELD)
+        desk: Any = SimpleNamespace(ledger=ledger, studio=SimpleNamespace(root=tmp_path))
+        job: Any = SimpleNamespace(shot_id=shot_id, shot=maker.shot("a"))
+
+        @flow
+        async def shot() -> Any:
+            async with await asyncio.start_server(refuse, "127.0.0.1") as busy:
+                changes = {
+                    PREFECT_API_URL: f"http://127.0.0.1:{busy.sockets[0].getsockname()[1]}/api",
+                    PREFECT_CLIENT_MAX_RETRIES: 0,
+                    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False,
+                }
+                # NOTE: other settings of the client keep Prefect from using the one it has.
+                with temporary_settings(changes):
+                    async with AsyncClientContext(httpx_settings={"timeout": 60}):
+                        await _tell(desk, job)
+            return _state(desk, job)
+
+        ended = asyncio.run(shot(return_state=True))  # type: ignore[call-overload]
+    assert asked
+    assert ended.name == "Held"
 
 
 @pytest.mark.slow
