@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from reports.errors import LedgerBusy
+from reports.errors import LedgerBusy, LedgerUnwritable
 from reports.records import decisive
 from reports.take import ShotStatus
 from tasks.desk import Desk, Job
@@ -66,7 +66,7 @@ class Approvals:
                 await asyncio.wait_for(over.wait(), self._look_every)
             found: list[Job] = []
             # Asked again at the next look; what the last one misses the next night delivers.
-            with suppress(LedgerBusy):
+            with suppress(LedgerBusy, LedgerUnwritable):
                 found = self._approved()
                 for job in found:
                     del self._had[job.shot_id]

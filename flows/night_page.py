@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from httpx import HTTPError
 from prefect import get_run_logger
 
 from flows.artifact import write, write_over
 from flows.shown import QUEUE, address
+from manifests.secret import error_words
+from reports.errors import ReportError
 from reports.media import take_pictures
 from reports.records import TakeRecord, decisive
 from reports.take import ShotStatus
@@ -42,7 +43,8 @@ _OVER = frozenset({ShotStatus.FAILED, ShotStatus.HELD, ShotStatus.APPROVED})
 
 
 class NightPage:
-    """Progress and table of one night. A server that is away costs the page, never the night."""
+    """Progress and table of one night. A server that is away, or that gives no answer which can be
+    read, costs the page, never the night."""
 
     def __init__(self, desk: Desk) -> None:
         """For use inside the night's flow."""
@@ -61,16 +63,23 @@ class NightPage:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-        await self.write()
+        await self._look()
 
     async def _keep(self) -> None:
         while True:
             await self._begin()
-            await self.write()
+            await self._look()
             await asyncio.sleep(EVERY)
 
+    async def _look(self) -> None:
+        try:
+            await self.write()
+        except ReportError as error:
+            # What breaks in here would take the end of the night with it, and its report.
+            get_run_logger().warning("this page is not up to date: %s", error_words(error))
+
     async def write(self) -> None:
-        """Bring the page up to date."""
+        """Bring the page up to date. Raises ReportError where the ledger cannot be read."""
         ledger, jobs = self._desk.ledger, self._desk.jobs
         standings = {shot.id: shot.status for shot in ledger.standings(self._desk.night_id)}
         found = [(standings[job.shot_id], job) for job in jobs.values()]
@@ -142,7 +151,8 @@ class NightPage:
             if known is None or not await write_over(known, data, words):
                 self._artifacts[key] = await write(kind, data, words, key=key)
             self._said[key] = (data, words)
-        except HTTPError as error:
+        except Exception as error:
+            # Whatever it is: a server that is away, or a proxy's own page in place of an answer.
             get_run_logger().warning("this page is not up to date: %s", type(error).__name__)
 
 

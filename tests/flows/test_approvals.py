@@ -14,8 +14,9 @@ from waiting import in_time, until
 
 from flows.approvals import Approvals
 from manifests.settings import load_studio
+from reports.errors import LedgerBusy, LedgerUnwritable, ReportError
 from reports.ledger import Ledger
-from reports.records import EventKind, decisive
+from reports.records import EventKind, ShotStanding, decisive
 from reports.take import TakeStatus
 from tasks.approve import approve, take_back
 from tasks.control import Control
@@ -155,6 +156,37 @@ def test_a_shot_whose_finish_failed_in_an_earlier_night_is_heard_of_too(night: N
             night.approvals.had_its_turn(job)
         async with night.approvals.heard():
             pass
+
+    in_time(run())
+    assert night.finished == ["shots/a"]
+
+
+@pytest.mark.parametrize("error", [LedgerBusy("locked"), LedgerUnwritable("the disk is full")])
+def test_a_ledger_that_cannot_be_asked_for_a_moment_is_asked_again(
+    night: Night, error: ReportError
+) -> None:
+    """Neither the word is lost nor the end of the night, which comes behind the block."""
+    asked: list[str] = []
+
+    class Moody:
+        """The night's ledger, which cannot be read at the first look."""
+
+        def __init__(self, ledger: Ledger) -> None:
+            self.takes_of, self.events_of = ledger.takes_of, ledger.events_of
+            self.delivery_of, self._standings = ledger.delivery_of, ledger.standings
+
+        def standings(self, name: str) -> list[ShotStanding]:
+            asked.append(name)
+            if len(asked) == 1:
+                raise error
+            return self._standings(name)
+
+    async def run() -> None:
+        night.approvals._desk.ledger = Moody(night.approvals._desk.ledger)  # type: ignore[misc,assignment]
+        night.say("a")
+        night.approvals.had_its_turn(night.jobs[0])
+        async with night.approvals.heard():
+            await until(lambda: night.finished)
 
     in_time(run())
     assert night.finished == ["shots/a"]

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reports.errors import LedgerBusy
 from reports.take import ShotStatus
 
 pytestmark = pytest.mark.slow
@@ -155,6 +156,48 @@ def test_a_server_that_is_away_when_the_night_begins_costs_no_link(
     monkeypatch.setattr(night_page, "write", write)
     asyncio.run(night())
     assert written == ["Change what comes next"] * 2
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("error", [LedgerBusy("busy"), ValueError("a proxy's page is no JSON")])
+def test_a_page_that_cannot_be_kept_costs_the_night_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever breaks while it is written, the work inside goes on to its end, and behind it the
+    night to its report; what broke once is written at the next look."""
+    from prefect import flow
+
+    from flows import night_page
+    from flows.shown import QUEUE
+
+    looks: list[str] = []
+
+    class Broken(Ledger):
+        """Cannot be read at the first look."""
+
+        def standings(self, night: str) -> list[Any]:
+            looks.append(night)
+            if isinstance(error, LedgerBusy) and len(looks) == 1:
+                raise error
+            return []
+
+    async def write(kind: str, data: Any, words: str, *, key: str | None = None) -> UUID:
+        if not isinstance(error, LedgerBusy) and len(looks) == 1:
+            raise error
+        return uuid4()
+
+    @flow
+    async def night() -> list[str]:
+        desk: Any = SimpleNamespace(ledger=Broken([]), jobs={}, night_id="n")
+        page = night_page.NightPage(desk)
+        async with page.kept():
+            while not looks:
+                await asyncio.sleep(0.01)
+        return list(page._said)
+
+    monkeypatch.delenv(QUEUE, raising=False)
+    monkeypatch.setattr(night_page, "write", write)
+    assert asyncio.run(night()) == ["progress-n", "night-n"]
 
 
 @pytest.mark.usefixtures("prefect_server")
