@@ -31,7 +31,7 @@ class EventKind(StrEnum):
     FINISH_FAILURE = "finish_failure"
     """A try at finishing an approved take failed; `data` as for a machine failure."""
     ABANDONED = "abandoned"
-    """Finishing the shot failed for good: the shot is held."""
+    """Finishing the shot failed for good: the shot is held; `data`: how often it was approved."""
     POSTPONED = "postponed"
     """The shot would not have ended within the night's hours: it waits, first in line."""
     WAITS = "waits"
@@ -151,6 +151,11 @@ class TakeRecord:
     def was_rejected(self) -> bool:
         """It failed as a picture and another take followed, whatever a person said later."""
         return any(step.after is TakeStatus.REJECTED for step in self.transitions)
+
+    @property
+    def approvals(self) -> int:
+        """How often it was approved: a person may take it back and say it again."""
+        return sum(step.after is TakeStatus.APPROVED for step in self.transitions)
 
     @property
     def by_hand(self) -> str | None:

@@ -193,7 +193,7 @@ def _line(
         start_words(planned.stage, index, planned.start_sigma)
         for index, planned in enumerate(stages)
     )
-    status, postponed = _history(manifest, shot, ledger)
+    status, postponed, chosen = _history(manifest, shot, ledger)
     return PlanLine(
         manifest=manifest,
         shot=shot,
@@ -201,6 +201,7 @@ def _line(
         estimate=estimator.of(shot.recipe),
         disk_bytes=disk_bytes(shot.recipe),
         status=status,
+        chosen=chosen,
         postponed=postponed,
         warnings=(
             *shot.warnings,
@@ -224,12 +225,17 @@ def _planned(stage: Stage) -> PlanStage:
     return PlanStage(stage=stage, start_sigma=sigmas[0], steps=len(sigmas) - 1)
 
 
-def _history(manifest: str, shot: Shot, ledger: LedgerReads | None) -> tuple[ShotStatus, bool]:
-    """Where the shot stands, and whether a night before had no time for it."""
-    if ledger is None:
-        return ShotStatus.WAITING, False
-    known = ledger.find_shot(manifest, shot.id, shot_fingerprint(shot))
-    if known is None:
-        return ShotStatus.WAITING, False
+def _history(
+    manifest: str, shot: Shot, ledger: LedgerReads | None
+) -> tuple[ShotStatus, bool, bool]:
+    """Where the shot stands, whether a night before had no time for it, and whether it is held with
+    an approved take, which could not be finished."""
+    known = None
+    if ledger is not None:
+        known = ledger.find_shot(manifest, shot.id, shot_fingerprint(shot))
+    if ledger is None or known is None:
+        return ShotStatus.WAITING, False, False
     events = ledger.events_of(shot_id=known.id, kind=EventKind.POSTPONED)
-    return ledger.shot_status(known.id), bool(events)
+    status = ledger.shot_status(known.id)
+    chosen = status is ShotStatus.HELD and approved_take(ledger, known.id) is not None
+    return status, bool(events), chosen

@@ -49,6 +49,8 @@ class PlanLine:
     status: ShotStatus
     """As the ledger has it: what is approved is not rendered again."""
     warnings: tuple[str, ...]
+    chosen: bool = False
+    """It is held because finishing its approved take failed: the next night tries again."""
     memory: ShotMemory | None = None
     """What it needs on each card; None: not looked at (a CPU), or not known."""
     postponed: bool = False
@@ -75,7 +77,7 @@ class PlanLine:
     @property
     def is_open(self) -> bool:
         """Whether the night has work on it: neither approved nor waiting for a person."""
-        return self.status not in (ShotStatus.APPROVED, ShotStatus.HELD)
+        return self.chosen or self.status not in (ShotStatus.APPROVED, ShotStatus.HELD)
 
     def to_dict(self) -> dict[str, Any]:
         """The line as plain data, for `--json`."""

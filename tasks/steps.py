@@ -12,21 +12,31 @@ from tasks.next_action import Action, next_action
 from tasks.preset_change import first_recipe
 from tasks.unmeasured import unscored_verdict
 
+_APPROVALS = "approvals"
+"""In the data of an abandoned finish: how often its take had been approved."""
+
 
 def action_for(night: Desk, job: Job) -> tuple[Action, int]:
     """What the shot needs next, and the number of the take it is about (0: none yet)."""
     takes = night.ledger.takes_of(job.shot_id)
     last = takes[-1] if takes else None
-    abandoned = night.ledger.events_of(
-        night=night.night_id, shot_id=job.shot_id, kind=EventKind.ABANDONED
-    )
     action = next_action(
         [take.status for take in takes],
         delivered=night.ledger.delivery_of(job.shot_id) is not None,
-        abandoned=bool(abandoned),
+        abandoned=bool(takes) and _is_abandoned(night, decisive(takes)),
         failed_tonight=last is not None and last.transitions[-1].night == night.night_id,
     )
     return action, decisive(takes).number if takes else 0
+
+
+def _is_abandoned(night: Desk, take: TakeRecord) -> bool:
+    """Whether finishing it failed for good in this night. A take that was approved anew since is
+    not: that a person took the first approval back and gave another says that something changed."""
+    failed = night.ledger.events_of(
+        night=night.night_id, take_id=take.take_id, kind=EventKind.ABANDONED
+    )
+    now = take.approvals
+    return any(event.data.get(_APPROVALS, now) == now for event in failed)
 
 
 def add_take(night: Desk, job: Job, *, again: bool) -> None:
@@ -76,6 +86,7 @@ def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
                 words=words,
                 night=night.night_id,
                 take_id=take.take_id,
+                data={_APPROVALS: take.approvals},
             )
     return words
 

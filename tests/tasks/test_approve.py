@@ -6,6 +6,8 @@ import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ledger_maker import Maker
@@ -25,6 +27,7 @@ from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 from tasks.approve import approve, take_back
 from tasks.next_action import Action, next_action
+from tasks.steps import action_for, give_up
 
 T = TakeStatus
 NIGHT = "2026-11-20"
@@ -214,6 +217,25 @@ def test_a_shot_has_one_approved_take(maker: Maker, studio: Studio) -> None:
         with pytest.raises(IllegalTransition, match="with an approved take"):
             ledger.approved_by_hand(first.take_id, night=NIGHT, words="")
     assert fault(studio, "sh0010", 1)[0] == "'sh0010' is approved already"
+
+
+def test_a_finish_that_failed_is_tried_again_once_its_take_is_approved_anew(
+    maker: Maker, studio: Studio
+) -> None:
+    """In the same night, if it was cut and is taken up: what was wrong was mended meanwhile. Until
+    then it rests."""
+    night_of(maker, sh0010=(T.REJECTED, T.HELD))
+    approve(studio, "sh0010", 2, why="")
+    with maker.ledger("rushes.db") as ledger:
+        night: Any = SimpleNamespace(ledger=ledger, night_id=NIGHT)
+        job: Any = SimpleNamespace(shot_id=1)
+        give_up(night, job, Action.FINISH, OSError("warm.cube is gone"))
+        assert action_for(night, job) == (Action.NOTHING, 2)
+        take_back(studio, "sh0010", why="")
+        approve(studio, "sh0010", 2, why="it is there again")
+        assert action_for(night, job) == (Action.FINISH, 2)
+        give_up(night, job, Action.FINISH, OSError("warm.cube is gone"))
+        assert action_for(night, job) == (Action.NOTHING, 2)
 
 
 def test_the_report_tells_what_a_person_did_and_what_is_to_be_done(
