@@ -296,12 +296,12 @@ def test_a_slow_card_takes_the_last_shot_where_the_fast_one_is_busy_for_longer()
 
 
 def test_a_large_card_leaves_small_takes_to_small_cards() -> None:
-    """While large work is scarce of cards, the large card takes nothing else."""
-    works = [_work("large", memory=60), *(_work(f"s{i}", memory=10) for i in range(3))]
-    dispatcher = Dispatcher(works, cards=ONE)
+    """While large work is scarce of cards, the large card takes nothing else, also if longer."""
+    small = [_work(f"s{i}", memory=10, seconds=90.0) for i in range(3)]
+    dispatcher = Dispatcher([*small, *(_work(f"l{i}", memory=60) for i in range(10))], cards=ONE)
     taken = dispatcher.pull("big", 0.0)
     assert taken is not None
-    assert taken.id == "large"
+    assert taken.memory == 60
 
 
 def test_a_near_deadline_goes_before_a_warm_model() -> None:

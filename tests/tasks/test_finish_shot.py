@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from manifests.files import sha256_file
-from tasks.finish_shot import publish
+from render.order import Delivery
+from tasks.finish_shot import _finished, publish
 
 
 @pytest.fixture
@@ -48,3 +50,32 @@ def test_a_published_file_cannot_be_written_and_nothing_is_left_beside(
     _, path = publish(tmp_path / "out", job, finished(tmp_path, "one"), first=1)
     assert path.stat().st_mode & 0o222 == 0
     assert [each.name for each in path.parent.iterdir()] == ["sh0010_v001.mp4"]
+
+
+def test_only_what_is_still_as_it_was_finished_is_taken_up_again(tmp_path: Path) -> None:
+    """Killed before it was published: the file is not made again, unless it is changed or gone, or
+    what tells of it cannot be read."""
+    final = tmp_path / "final.mp4"
+    final.write_text("film")
+    made = Delivery(
+        path=final,
+        sha256=sha256_file(final),
+        width=128,
+        height=128,
+        frames=17,
+        fps=16.0,
+        upscaler="none",
+        grade="none",
+        checks=(),
+        strip=None,
+        seconds=1.0,
+    )
+    assert _finished(tmp_path) is None
+    (tmp_path / "delivery.json").write_text(json.dumps(made.to_dict()))
+    assert _finished(tmp_path) == made
+    final.write_text("half")
+    assert _finished(tmp_path) is None
+    final.unlink()
+    assert _finished(tmp_path) is None
+    (tmp_path / "delivery.json").write_text('{"path": ')
+    assert _finished(tmp_path) is None

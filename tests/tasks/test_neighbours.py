@@ -55,6 +55,15 @@ def test_we_leave_for_those_who_stay_and_come_back_after_quiet(
         clock.now += gap
 
 
+def test_a_card_in_use_when_the_night_begins_is_left_at_once() -> None:
+    """Nothing of ours is lost by it; later on a visit must last."""
+    clock = Clock()
+    assert Manners(clock=clock).look(others=True)
+    later = Manners(clock=clock)
+    later.look(others=False)
+    assert not later.look(others=True)
+
+
 def others(
     neighbours: Neighbours, uuids: Sequence[str], ours: Sequence[int]
 ) -> dict[str, frozenset[int]]:

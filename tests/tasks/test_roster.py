@@ -70,6 +70,22 @@ def test_a_host_that_comes_again_has_all_of_its_memory_until_it_says_otherwise()
     in_time(work())
 
 
+def test_a_host_that_comes_again_is_not_away_until_it_says_so() -> None:
+    """Who used its card when it left has had the time of a whole stay."""
+
+    async def work() -> None:
+        roster = _here(_crew("1"))
+        roster.set_away("a/card-0", away=True)
+        roster.depart("a")
+        roster.add(_crew("2"))
+        roster.arrive("a")
+        assert [post.name for post in roster.open_cards] == ["a/card-0"]
+        async with roster.seats.one(model="m", place=0) as card:
+            assert card == 0
+
+    in_time(work())
+
+
 def test_a_host_that_comes_again_with_another_card_has_that_one_alone() -> None:
     """Under the same name of its worker: the card of before is neither shown nor preferred."""
     roster = _here(_crew("1"), _crew("2", "Card #1"))

@@ -52,6 +52,38 @@ def test_who_waits_for_a_card_whose_host_leaves_is_told() -> None:
     _run(work)
 
 
+def test_a_card_that_comes_again_holds_no_model() -> None:
+    """Its workers are new: a take goes to the first card that is as cold."""
+
+    async def work() -> None:
+        seats = Seats([1])
+        card = seats.add(1, group="b")
+        seats.arrive(card)
+        async with seats.one(model="other", place=0), seats.one(model="m", place=0) as there:
+            assert there == card
+        seats.depart(card)
+        seats.arrive(card)
+        async with seats.one(model="m", place=0) as first:
+            assert first == 0
+
+    _run(work)
+
+
+def test_the_cards_of_a_gang_hold_its_model() -> None:
+    """What each held before is gone: a take of that goes to the first card, as both are cold."""
+
+    async def work() -> None:
+        seats = Seats([1, 1])
+        async with seats.one(model="other", place=0), seats.one(model="m", place=0) as second:
+            assert second == 1
+        async with seats.gang(size=2, model="large", place=0):
+            pass
+        async with seats.one(model="m", place=0) as first:
+            assert first == 0
+
+    _run(work)
+
+
 def test_a_card_that_comes_again_has_its_number_and_its_guests() -> None:
     """Who was seated when the host left gives the seat back once, however it left."""
 

@@ -130,6 +130,20 @@ def test_kinds_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(night())
 
 
+def test_a_process_is_not_compared_with_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It died by itself: what the new one holds is its own level, however much more."""
+
+    async def night() -> None:
+        worker = Growing(monkeypatch)
+        for _ in range(3):
+            await worker.work()
+        worker.pid, worker.resident = 7, 20 * GIB
+        assert [await worker.work() for _ in range(3)] == [7, 7, 7]
+        assert worker.told == []
+
+    asyncio.run(night())
+
+
 def test_the_last_one_inside_may_do_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was the first of its kind, and the worker is begun anew for what another kind grew to."""
 

@@ -1,0 +1,161 @@
+"""How a host's stay goes on and ends, by the clock of the machine of the night; no processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hellos import SESSION, hello_from, hosting_at
+from waiting import in_time, until
+
+from tasks.crew import Crew, Post
+from tasks.host_book import read_book
+from tasks.host_talk import Answer, Said
+from tasks.hosts import JOINING, OLD, Hosts
+
+LEASE = 0.25
+
+
+class Guests:
+    """A pool that writes down who is here and what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.here: list[str] = []
+
+    def admit(self, crew: Crew) -> None:
+        self.told.append(f"admitted {crew.host}")
+
+    def arrived(self, host: str) -> None:
+        self.here.append(host)
+
+    def departed(self, host: str) -> None:
+        self.here = [other for other in self.here if other != host]
+
+    def left_to_others(self, name: str, *, away: bool) -> None:
+        raise AssertionError("no card is used by others here")
+
+    def squeezed(self, name: str, room: int | None) -> None:
+        raise AssertionError("no memory is held by others here")
+
+    def in_work(self, host: str) -> int:
+        return 1
+
+    def rendering(self) -> Mapping[str, Post]:
+        return {}
+
+    def tell(self, words: str) -> None:
+        self.told.append(words)
+
+    async def restart(self, name: str) -> None:
+        raise AssertionError("no worker is started anew here")
+
+
+class Wire:
+    """An engine that carries words, and forgets workers."""
+
+    address = "tcp://127.0.0.1:8786"
+
+    def __init__(self) -> None:
+        self.said: list[Answer] = []
+        self.forgotten: list[str] = []
+
+    @property
+    def beats(self) -> int:
+        return sum(answer.says == "beat" for answer in self.said)
+
+    def say(self, topic: str, message: dict[str, Any]) -> None:
+        self.said.append(Answer.model_validate(message))
+
+    async def forget_all(self, names: list[str]) -> None:
+        self.forgotten += names
+
+
+class Night:
+    """The hosts of a night whose clock is set by hand; host `a` said hello at 0."""
+
+    def __init__(self, root: Path) -> None:
+        self.now, self.root = 0.0, root
+        self.wire, self.guests = Wire(), Guests()
+        engine: Any = self.wire
+        hosting = replace(hosting_at(root), lease=LEASE)
+        self.hosts = Hosts(engine, hosting, self.guests, clock=lambda: self.now)
+        self.hosts._heard(hello_from(root).model_dump(mode="json"))
+
+    def says(self, says: Any) -> None:
+        self.hosts._heard(Said(session=SESSION, says=says).model_dump())
+
+    async def look_at(self, now: float) -> None:
+        """The next look at the hosts, at that moment."""
+        beats, self.now = self.wire.beats, now
+        await until(lambda: self.wire.beats > beats)
+
+    def state(self) -> list[str]:
+        book = read_book(self.root / ".rushes/hosts.json")
+        return [] if book is None else [line["state"] for line in book["hosts"]]
+
+
+def test_silence_is_counted_only_while_somebody_listens(tmp_path: Path) -> None:
+    """A machine of the night that stood still itself gives nobody up for it; a host that says
+    nothing while it looks is given up, with its workers."""
+
+    async def work() -> None:
+        night = Night(tmp_path)
+        night.says("ready")
+        looking = asyncio.create_task(night.hosts._keep())
+        await night.look_at(0.1)
+        await night.look_at(100.0)
+        assert night.guests.here == ["a"]
+        for step in range(1, 4):
+            await night.look_at(100.0 + 0.1 * step)
+        assert night.guests.here == []
+        assert "said nothing for 0 s: its takes are given to others" in night.guests.told[-1]
+        await until(lambda: night.wire.forgotten)
+        looking.cancel()
+
+    in_time(work())
+
+
+def test_a_host_whose_workers_do_not_start_is_given_up(tmp_path: Path) -> None:
+    """It has a time of its own for that, in which its silence does not count."""
+
+    async def work() -> None:
+        night = Night(tmp_path)
+        (stay,) = night.hosts._stays.values()
+        night.hosts._look_at(stay, JOINING)
+        assert night.state() == []
+        night.says("pulse")
+        assert night.state() == ["joining"]
+        night.hosts._look_at(stay, JOINING + 1.0)
+        assert night.guests.told[-1] == "a did not start its workers within 180 s"
+        assert night.state() == []
+        await until(lambda: night.wire.forgotten)
+
+    in_time(work())
+
+
+def test_a_host_that_leaves_is_shown_as_leaving(tmp_path: Path) -> None:
+    """From its word on, while what it has in work ends."""
+    night = Night(tmp_path)
+    night.says("ready")
+    assert night.state() == ["here"]
+    night.says("leaving")
+    assert night.state() == ["leaving"]
+
+
+def test_words_of_machines_that_died_days_ago_are_removed_and_others_kept(tmp_path: Path) -> None:
+    """A host may just be leaving one in the shared folder."""
+    night = Night(tmp_path)
+    folder = tmp_path / ".rushes/hosts"
+    old, young = folder / "old.head", folder / "young.host"
+    for path, age in ((old, OLD + 60.0), (young, OLD - 60.0)):
+        path.write_text("word")
+        os.utime(path, (time.time() - age, time.time() - age))
+    night.hosts._forget_old_words()
+    assert not old.exists()
+    assert young.exists()
