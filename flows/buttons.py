@@ -44,6 +44,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
 from manifests.errors import RushesError
+from reports.records import EventKind
 from tasks.control import cancel_shots, change_control
 from tasks.desk import Desk
 from tasks.night_book import CANCELLED
@@ -59,6 +60,11 @@ PAUSED = (
 RESUMED = "The night goes on."
 ENDING = "Nothing new is begun; what is finished and its checkpoints are kept."
 ENDED = "The night was cancelled; what is finished and its checkpoints are kept."
+UNKNOWN = (
+    "Prefect was silent when the night was cancelled: a shot's page that says Crashed may be one "
+    "that was only cut"
+)
+UNSETTLED = "the pages of shots that were cut do not say so: Prefect is silent"
 
 
 class _Heard(FlowRunSuspensionRequest):
@@ -89,7 +95,7 @@ class Buttons:
     async def until_cancelled(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the night's work, as far as it gets before a cancel that nobody else carries out."""
         doing, late = asyncio.create_task(work), asyncio.create_task(self._late.wait())
-        broken = frozenset[UUID]()
+        broken: frozenset[UUID] | None = frozenset()
         try:
             await asyncio.wait([doing, late], return_when=asyncio.FIRST_COMPLETED)
             if late.done():
@@ -104,8 +110,7 @@ class Buttons:
             if isinstance(came, Exception):
                 # The night ends all the same, with its report; what broke meanwhile is not lost.
                 log.error("the work that was cut broke", exc_info=came)
-            with suppress(HTTPError, PrefectException):
-                await self._settle_shots(broken)
+            await self._tell_shots(broken)
         else:
             doing.result()
         if self.cancelled:
@@ -193,21 +198,39 @@ class Buttons:
         """Runs of shots on whose pages Cancel was pressed."""
         return await self._shots(client, StateType.CANCELLING)
 
-    async def _broken(self) -> frozenset[UUID]:
-        """Runs of shots that crashed by themselves: those that are cut will look the same."""
+    async def _broken(self) -> frozenset[UUID] | None:
+        """Runs of shots that crashed by themselves: those that are cut will look the same. None:
+        the server does not say."""
         with suppress(HTTPError, PrefectException):
             async with get_client() as client:
                 return frozenset(shot.id for shot in await self._shots(client, StateType.CRASHED))
-        return frozenset()
+        return None
 
-    async def _settle_shots(self, broken: frozenset[UUID]) -> None:
-        """Say on the pages of the shots that were in work what became of them; those that were
-        `broken` before keep their own end."""
-        cut = (StateType.CRASHED, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    async def _tell_shots(self, broken: frozenset[UUID] | None) -> None:
+        """Say on the pages of the shots that were in work what became of them; where the server is
+        silent the report tells what the pages do not."""
+        if broken is None:
+            self._note(UNKNOWN)
+        try:
+            await self._settle_shots(broken)
+        except (HTTPError, PrefectException) as error:
+            self._note(f"{UNSETTLED} ({type(error).__name__})")
+
+    async def _settle_shots(self, broken: frozenset[UUID] | None) -> None:
+        """The pages of shots that were in work say Cancelled; those that were `broken` before keep
+        their own end, as do all that crashed where it is not known which those are."""
+        cut = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+        if broken is not None:
+            cut.append(StateType.CRASHED)
         async with get_client() as client:
             for shot in await self._shots(client, *cut):
-                if shot.id not in broken:
+                if shot.id not in (broken or ()):
                     await client.set_flow_run_state(shot.id, Cancelled(message=ENDED), force=True)
+
+    def _note(self, words: str) -> None:
+        """Into the night's log, and into the report: a silent server may not have the log."""
+        get_run_logger().warning(words)
+        self._desk.ledger.event(kind=EventKind.NOTE, words=words, night=self._desk.night_id)
 
     async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
         """The runs of shots in these states, however many pages the server makes of them.

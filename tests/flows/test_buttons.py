@@ -17,14 +17,17 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import psutil
 import pytest
 from counted_looks import looks_of
 from free_port import free_port
+from ledger_maker import Maker
 from served import Serve, asked, drop, last_night, renders, statuses
 from waiting import in_time
 
 from reports.ledger_reads import LedgerReads
+from reports.records import EventKind
 from reports.take import ShotStatus, TakeStatus
 
 pytestmark = pytest.mark.slow
@@ -268,17 +271,25 @@ def test_a_night_is_cut_where_nobody_else_ends_it_and_what_breaks_it_is_raised()
     in_time(night())
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end() -> None:
-    """Its page says what happened; those that were in work say that the night was cancelled."""
+def cut_night(root: Path, *, silent: bool) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """A night in which one shot crashed by itself before it was cut with another in work: what
+    their pages say, and what the ledger notes. `silent`: Prefect does not tell who crashed."""
     from prefect import flow, runtime
-    from prefect.client.orchestration import get_client
+    from prefect.client.orchestration import PrefectClient, get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+    from prefect.client.schemas.objects import FlowRun, StateType
     from prefect.states import Crashed
 
-    from flows.buttons import ENDED, Buttons
+    from flows.buttons import Buttons
 
-    begun = asyncio.Event()
+    class Asked(Buttons):
+        async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
+            """As it is, but for the one question that a silent server does not answer."""
+            if silent and states == (StateType.CRASHED,):
+                raise httpx.ConnectError("refused")
+            return await super()._shots(client, *states)
+
+    begun, maker = asyncio.Event(), Maker(root)
 
     @flow
     async def shot(name: str) -> Any:
@@ -289,9 +300,9 @@ def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end() -> None:
         return None
 
     @flow
-    async def night() -> dict[str, tuple[str, str]]:
+    async def night(desk: Any) -> dict[str, tuple[str, str]]:
         run_id = UUID(str(runtime.flow_run.id))
-        buttons = Buttons(SimpleNamespace(), run_id)  # type: ignore[arg-type]
+        buttons = Asked(desk, run_id)
 
         async def work() -> None:
             await shot("broken", return_state=True)
@@ -312,7 +323,31 @@ def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end() -> None:
             if page.state is not None
         }
 
-    assert in_time(night()) == {"broken": ("Crashed", "the machine"), "cut": ("Cancelled", ENDED)}
+    with maker.ledger() as ledger:
+        desk = SimpleNamespace(ledger=ledger, night_id=maker.begin(ledger))
+        pages = in_time(night.with_options(validate_parameters=False)(desk))
+        return pages, [event.words for event in ledger.events_of(kind=EventKind.NOTE)]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_shot_that_broke_before_the_night_was_cut_keeps_its_own_end(tmp_path: Path) -> None:
+    """Its page says what happened; those that were in work say that the night was cancelled."""
+    from flows.buttons import ENDED
+
+    pages, notes = cut_night(tmp_path, silent=False)
+    assert pages == {"broken": ("Crashed", "the machine"), "cut": ("Cancelled", ENDED)}
+    assert notes == []
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_where_prefect_does_not_say_who_broke_the_report_does(tmp_path: Path) -> None:
+    """No page that says what broke a shot is written over, and the night's notes tell that those of
+    shots that were cut look the same."""
+    pages, notes = cut_night(tmp_path, silent=True)
+    assert pages["broken"] == ("Crashed", "the machine")
+    assert pages["cut"][0] == "Crashed"
+    (note,) = notes
+    assert note.startswith("Prefect was silent when the night was cancelled")
 
 
 class Paged:
