@@ -325,6 +325,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True, help="go on from the rows in this file")
     parser.add_argument("--every", type=int, default=1, help="only each n-th take: a smoke test")
     parser.add_argument("--drawing", type=int, default=0, help="of the seeds")
+    parser.add_argument("--without-rows", action="store_true", help="write no single takes")
     args = parser.parse_args()
     rows = spread(
         jobs(args.drawing)[:: args.every],
@@ -343,8 +344,9 @@ def main() -> None:
         "stopping": stopping(results),
         "candidates": {kind: choosing(results, kind) for kind in ("good", EDGE)},
         "known_clips": known_clips(Pocket("cpu")),
-        "rows": [{name: row[name] for name in KEPT} for row in results],
     }
+    if not args.without_rows:
+        data["rows"] = [{name: row[name] for name in KEPT} for row in results]
     write_results(args.out, data)
 
 

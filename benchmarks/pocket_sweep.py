@@ -2,6 +2,7 @@
 `pocket` section and the presets' numbers are chosen from its results, and it says what stages give.
 
     python -m benchmarks.pocket_sweep --out benchmarks/results/pocket_sweep.json
+    python -m benchmarks.pocket_sweep --seeds 1 2 3 4 5 6 --without-rows --out seeds.json
 
 `single at equal cost` is the single pass with as many model calls as two stages have.
 """
@@ -33,7 +34,7 @@ from benchmarks.pocket_takes import (
 )
 from manifests.stage import Recipe
 from qc.judge import judge, rank
-from qc.scorecard import Scorecard, Verdict
+from qc.scorecard import Level, Scorecard, Verdict
 from qc.thresholds import load_thresholds
 
 PRESETS = ("single", "single at equal cost", "two-stage", "three-stage")
@@ -129,6 +130,7 @@ def staging(rows: Sequence[Row]) -> dict[str, Any]:
             "ranked_behind_single": sum(
                 judged(shots[key])[1] > judged(base[key])[1] for key in common
             ),
+            "before_and_behind_by_seed": _by_seed(shots, base),
             "median_of_worst_severity": round(median(place[4] for _, place in verdicts), 4),
             "median_of_sum_of_severities": round(median(place[6] for _, place in verdicts), 4),
             "medians": {
@@ -137,6 +139,37 @@ def staging(rows: Sequence[Row]) -> dict[str, Any]:
                 if any(name in card for card in cards)
             },
         }
+    return found
+
+
+def _by_seed(
+    shots: dict[tuple[str, str, int], Row], base: dict[tuple[str, str, int], Row]
+) -> dict[str, list[int]]:
+    """Seed -> on how many shots these takes rank before those of `base`, and behind them.
+
+    All takes of one seed begin with the same noise, so their shots are no draws of their own.
+    """
+    found: dict[str, list[int]] = {}
+    for key in sorted(shots.keys() & base.keys(), key=lambda key: key[2]):
+        ours, theirs = judged(shots[key])[1], judged(base[key])[1]
+        counts = found.setdefault(str(key[2]), [0, 0])
+        counts[0] += ours < theirs
+        counts[1] += ours > theirs
+    return found
+
+
+def verdicts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Seed -> takes, how many of them fail, and how many are warned about by which metric."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        counts = found.setdefault(str(row["seed"]), {"takes": 0, "failed": 0, "warned": {}})
+        verdict = judged(row)[0]
+        counts["takes"] += 1
+        counts["failed"] += verdict.failure is not None
+        for finding in verdict.findings:
+            if finding.level is Level.WARN:
+                warned = counts["warned"]
+                warned[finding.metric] = warned.get(finding.metric, 0) + 1
     return found
 
 
@@ -153,15 +186,18 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--rows", type=Path, default=None, help="go on from the rows in this file")
+    parser.add_argument("--without-rows", action="store_true", help="write no single takes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = args.rows or Path(folder) / "rows.jsonl"
         rows = spread(jobs(args), take, device=args.device, processes=args.processes, rows=path)
-    report(args.out, rows, about(args.device))
+    report(args.out, rows, about(args.device), single_takes=not args.without_rows)
 
 
-def report(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
-    """Write the results."""
+def report(
+    path: Path, rows: Sequence[Row], where: dict[str, Any], *, single_takes: bool = True
+) -> None:
+    """Write the results, each take's numbers too if `single_takes`."""
     told = [
         {**{k: v for k, v in row.items() if k != "card" and v is not None},
          "metrics": {k: round(v, 5) for k, v in row["card"]["metrics"].items()}}
@@ -169,10 +205,12 @@ def report(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
     ]  # fmt: skip
     data = {
         **where,
+        "thresholds": load_thresholds("pocket").name,
         "versions": rows[0]["card"]["versions"],
+        "verdicts": verdicts(rows),
         "summary": summary(rows),
         "staging": staging(rows),
-        "rows": told,
+        **({"rows": told} if single_takes else {}),
     }
     write_results(path, data)
 
