@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from manifests.errors import Fault
 
-INTERRUPTED = 130
-
 app = typer.Typer(
     name="rushes",
     help="Overnight batch production for AI video: a shot sheet in the evening, approved clips "
@@ -63,9 +61,6 @@ def main() -> None:
         words = f"{where}{error.strerror or error}; rushes doctor says what this studio lacks"
         err().print(words, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        err().print("Interrupted. What is finished is kept; the same command goes on from here.")
-        sys.exit(INTERRUPTED)
 
 
 def _end_with_faults(faults: Sequence[Fault]) -> NoReturn:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from flows.cli_say import HERE, Device, Json, Root, out, print_json
+from flows.cli_say import HERE, Device, Json, Root, err, out, print_json
+
+INTERRUPTED = 130
 
 
 def run(
@@ -30,9 +32,13 @@ def run(
     # A stop from the service manager is an interruption like Ctrl-C: finished work is kept.
     signal.signal(signal.SIGTERM, _interrupt)
     settings = {} if device is None else {"device": device}
-    code = run_night(
-        sheets or [], root=root, settings=settings, skip_bad=skip_bad, now=now, console=out()
-    )
+    try:
+        code = run_night(
+            sheets or [], root=root, settings=settings, skip_bad=skip_bad, now=now, console=out()
+        )
+    except KeyboardInterrupt:  # typer would end without a word
+        err().print("Interrupted. What is finished is kept; the same command goes on from here.")
+        raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(code)
 
 

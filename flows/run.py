@@ -142,6 +142,7 @@ def _run(
     now: bool,
     console: Console,
 ) -> dict[str, Any]:
+    from prefect.exceptions import TerminationSignal
     from prefect.logging.handlers import APILogWorker
 
     from flows.buttons import settle
@@ -163,7 +164,11 @@ def _run(
         return result
 
     try:
-        result = asyncio.run(whole())
+        try:
+            result = asyncio.run(whole())
+        except TerminationSignal:
+            # While a flow runs Prefect hears SIGTERM; it is an interruption all the same.
+            raise KeyboardInterrupt from None
     except BaseException as error:
         watchers.broke(error)
         raise

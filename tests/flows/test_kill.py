@@ -180,17 +180,19 @@ def test_a_killed_chain_goes_on_where_it_was(studio: Any, fake_workers: dict[str
     assert "Nothing to do: 3 approved" in run.said
 
 
-def test_ctrl_c_ends_with_130_and_keeps_what_is_done(
-    studio: Any, fake_workers: dict[str, str]
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_night_ends_with_130_and_keeps_what_is_done(
+    studio: Any, fake_workers: dict[str, str], stop: signal.Signals
 ) -> None:
-    """An interrupted night says so by its exit code, leaves no process, and can go on."""
+    """After Ctrl-C and `kill` alike it says so by its exit code and leaves no process."""
     run = Run(studio, studio.sheet(ROWS), fake_workers)
     run.wait_for("takes/shots/sh0010/*/t1/stage1.safetensors")
     children = run.children()
-    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(stop)
     assert run.finish() == 130, run.said
     assert_gone(children)
     assert "Traceback" not in run.said
+    assert "the same command goes on from here" in run.said
 
 
 def test_a_second_night_in_the_same_root_is_refused(
