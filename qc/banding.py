@@ -37,7 +37,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from qc.frame import Image
+from qc.frame import Image, lengths
 
 VERSION = "4"
 EVERY = 8
@@ -138,10 +138,9 @@ def _stairs(channel: Image) -> Stairs | float:
 
 def _ground(once: Values, twice: Values, beside: Values) -> npt.NDArray[np.bool_]:
     """Where the picture is a smooth slope, at the coarse size."""
-    slope = cv2.magnitude(
-        cv2.Sobel(once, cv2.CV_32F, 1, 0, scale=1 / 8 / _COARSE),
-        cv2.Sobel(once, cv2.CV_32F, 0, 1, scale=1 / 8 / _COARSE),
-    )
+    across = cv2.Sobel(once, cv2.CV_32F, 1, 0, scale=1 / 8 / _COARSE)
+    down = cv2.Sobel(once, cv2.CV_32F, 0, 1, scale=1 / 8 / _COARSE)
+    slope = lengths(np.asarray(across, np.float32), np.asarray(down, np.float32))
     small = (once.shape[1], once.shape[0])
     rough = _smoothed(cv2.resize(np.abs(beside), small, interpolation=cv2.INTER_AREA))
     sloping = (slope > _SLOWEST) & (slope < _FASTEST) & (np.abs(twice - once) < _STRAIGHT)

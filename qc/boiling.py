@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
-from qc.frame import Image, Plane
+from qc.frame import Image, Plane, lengths
 
 VERSION = "2"
 _SIGMA = 1.0
@@ -94,7 +94,7 @@ def gradient(pair: Pair) -> Plane:
     luma = cv2.GaussianBlur(pair.before.luma, (0, 0), _SIGMA)
     across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, scale=1 / 8)
-    return np.asarray(cv2.magnitude(across, down), np.float32)
+    return lengths(np.asarray(across, np.float32), np.asarray(down, np.float32))
 
 
 def reduce(values: Sequence[tuple[float, float]]) -> dict[str, float]:

@@ -71,6 +71,17 @@ def halved(image: Image) -> Image:
     return np.asarray(half, np.uint8)
 
 
+def lengths(across: Plane, down: Plane) -> Plane:
+    """Length of each vector (x `across`, y `down`), both (H, W).
+
+    Not OpenCV's `magnitude`: its first and last pixels are rounded by where in memory they lie, and
+    one picture would measure a little otherwise every time.
+    """
+    total = np.square(across)
+    total += np.square(down)
+    return np.sqrt(total, out=total)
+
+
 def cell_means(plane: Plane, *, rows: int, columns: int) -> Plane:
     """Mean of each cell of `plane` (H, W) or (H, W, C) cut into a grid: (rows, columns) or with C.
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from qc.flow import Pair
+from qc.frame import lengths
 
 VERSION = "1"
 
@@ -25,9 +26,8 @@ def check(pair: Pair) -> bool:
 
 def compute(pair: Pair) -> float:
     """Mean length of the flow as a share of the diagonal, 0..1."""
-    length = cv2.magnitude(
-        np.ascontiguousarray(pair.flow[..., 0]), np.ascontiguousarray(pair.flow[..., 1])
-    )
+    across, down = cv2.split(pair.flow)
+    length = lengths(np.asarray(across, np.float32), np.asarray(down, np.float32))
     return float(np.mean(length, dtype=np.float64)) / math.hypot(*pair.flow.shape[:2])
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 MOST = 8
 """Threads: with more of them the interpreter, which runs one at a time, is what they wait for."""
@@ -53,8 +54,10 @@ def _pool() -> ThreadPoolExecutor:
     """The pool of this process, made once."""
     with _once:
         if not _pools:
-            # NOTE: for the whole process. Nothing else in a worker computes with OpenCV.
+            # NOTE: for the whole process. Nothing else in a worker computes with OpenCV, or has
+            # numpy multiply: its threads burn the cores that these want while they wait.
             cv2.setNumThreads(1)
+            threadpool_limits(limits=1, user_api="blas")
             _pools.append(ThreadPoolExecutor(count(), thread_name_prefix="measure"))
         return _pools[0]
 
@@ -65,7 +68,6 @@ def _keep_torch_alone() -> None:
         return
     # Imported here: measuring without LPIPS needs no torch.
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.get_num_threads()  # a thread's first question sets its number: ask before it is set
     threadpool_limits(limits=1, user_api="openmp")

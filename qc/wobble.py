@@ -96,18 +96,27 @@ def check(cells: Grid) -> bool:
 
 def compute(cells: Grid) -> Grid:
     """The flow of the cells less its robust affine part: (12, 20, 2), NaN where unknown."""
-    rows, columns = np.mgrid[-1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
-    basis = np.stack([np.ones_like(rows), rows, columns], axis=2).reshape(-1, 3)
-    flat = cells.reshape(-1, 2).astype(np.float64)
-    used = np.isfinite(flat[:, 0])
-    rest = flat
+    known = np.isfinite(cells[..., 0])
+    steps, basis = cells[known].astype(np.float64), _AFFINE[known]
+    rest, used = steps, np.ones(len(steps), bool)
     for _ in range(_ROUNDS):
         if used.sum() < _LEAST_CELLS:
             break
-        rest = flat - basis @ np.linalg.lstsq(basis[used], flat[used], rcond=None)[0]
+        rest = steps - basis @ np.linalg.lstsq(basis[used], steps[used], rcond=None)[0]
         length = np.hypot(rest[:, 0], rest[:, 1])
-        used = length <= _OUTLIER * float(np.nanmedian(length)) + 1e-6
-    return rest.reshape(cells.shape).astype(np.float32)
+        used = length <= _OUTLIER * float(np.median(length)) + 1e-6
+    left = np.full_like(cells, np.nan)
+    left[known] = rest
+    return left
+
+
+def _affine() -> npt.NDArray[np.float64]:
+    """(12, 20, 3): one, row and column of each cell."""
+    rows, columns = np.mgrid[-1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
+    return np.stack([np.ones_like(rows), rows, columns], axis=2)
+
+
+_AFFINE = _affine()
 
 
 def rest_of(pair: Pair) -> Rest | None:
@@ -115,8 +124,9 @@ def rest_of(pair: Pair) -> Rest | None:
     cells = grid(pair)
     if not check(cells):
         return None
-    length = float(np.nanmean(np.hypot(cells[..., 0], cells[..., 1])))
-    return Rest(rest=compute(cells), length=length, pan=np.nanmedian(cells, axis=(0, 1)))
+    steps = cells[np.isfinite(cells[..., 0])]
+    length = float(np.hypot(steps[:, 0], steps[:, 1]).mean())
+    return Rest(rest=compute(cells), length=length, pan=np.median(steps, axis=0))
 
 
 class Wobble:

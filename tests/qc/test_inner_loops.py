@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import examples
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from qc import identity, threads
 from qc.boiling import flattest
-from qc.frame import cell_means, single_frames
+from qc.frame import cell_means, lengths, single_frames
 from qc.measure import measure_frames
 
 seeds = st.integers(0, 2**32 - 1)
@@ -72,7 +73,7 @@ def test_the_numbers_do_not_depend_on_the_threads(filmed, moves, given_threads, 
     monkeypatch.setattr(threads, "_pools", [])
     monkeypatch.setenv("OMP_NUM_THREADS", str(given_threads))
     assert threads.count() == given_threads
-    assert measure_frames(clip, fps=24).metrics == pytest.approx(expected, rel=1e-9)
+    assert measure_frames(clip, fps=24).metrics == expected
 
 
 @pytest.mark.slow
@@ -87,7 +88,41 @@ def test_memory_that_is_used_again_is_not_what_is_measured(filmed, moves):
             yield buffer
 
     expected = measure_frames(clip, fps=24).metrics
-    assert measure_frames(through_one_buffer(), fps=24).metrics == pytest.approx(expected, rel=1e-9)
+    assert measure_frames(through_one_buffer(), fps=24).metrics == expected
+
+
+@settings(deadline=None, max_examples=examples(60))
+@given(seeds, sizes, st.integers(0, 15), st.integers(0, 15))
+def test_a_length_is_the_same_wherever_it_lies_in_memory(seed, size, one, other):
+    """Bit for bit, whatever the addresses of both planes are multiples of."""
+    rng = np.random.default_rng(seed)
+    across, down = rng.standard_normal((2, *size), np.float32) * np.float32(5)
+    expected = np.sqrt(across * across + down * down)
+    found = lengths(moved(across, by=one), moved(down, by=other))
+    np.testing.assert_array_equal(found, expected)
+
+
+def moved(plane, *, by):
+    """`plane` (H, W) float32 at an address `by` numbers beyond a multiple of 64 bytes."""
+    room = np.empty(plane.size + 32, np.float32)
+    start = (-room.ctypes.data % 64) // 4 + by
+    place = room[start : start + plane.size].reshape(plane.shape)
+    place[:] = plane
+    return place
+
+
+def test_what_measures_has_numpy_multiply_on_one_thread(monkeypatch):
+    """Its threads would wait for cores that others measure on, and burn them meanwhile."""
+    monkeypatch.setattr(threads, "_pools", [])
+    with threadpool_limits(limits=2, user_api="blas"):
+        assert blas_threads() == {2}
+        threads.submit(int, False).result()
+        assert blas_threads() == {1}
+
+
+def blas_threads():
+    """How many threads each library of linear algebra has."""
+    return {at["num_threads"] for at in threadpool_info() if at["user_api"] == "blas"}
 
 
 def test_what_breaks_in_a_thread_is_raised_to_the_caller(filmed, moves):
