@@ -126,7 +126,8 @@ def report(
     night: Annotated[str | None, typer.Argument(help="A night's name; else the latest.")] = None,
     root: Root = HERE,
     client_safe: Annotated[
-        bool, typer.Option("--client-safe", help="Leave out prompts, machine names and paths.")
+        bool,
+        typer.Option("--client-safe", help="Leave out prompts, models, machine names and paths."),
     ] = False,
 ) -> None:
     """Write the morning report again, from the ledger; print where it lies."""

@@ -15,7 +15,7 @@ from reports.words import plain_words
 
 
 def client_safe(report: NightReport) -> NightReport:
-    """The report with prompts, notes, models, devices, paths and error texts taken out.
+    """The report with prompts, notes, presets, models, devices, paths and error texts taken out.
 
     Words that a program took from elsewhere (errors, notes, findings) may hold a path or a name,
     so none of them is kept: findings are told again from their numbers, failures by their class.
@@ -73,7 +73,8 @@ def _record(record: ShotRecord) -> ShotRecord:
 
 def _recipe(recipe: Recipe) -> Recipe:
     stages = tuple(replace(stage, loras=()) for stage in recipe.stages)
-    return replace(recipe, prompt="", negative="", model="", model_id="", stages=stages)
+    # A preset is named by its family of models.
+    return replace(recipe, prompt="", negative="", preset="", model="", model_id="", stages=stages)
 
 
 def _take(line: TakeLine) -> TakeLine:

@@ -87,6 +87,19 @@ class ShotLine:
         return self.record.shot
 
     @property
+    def finish(self) -> tuple[PhaseSeconds, ...]:
+        """The time of the delivered file's finish; empty without one."""
+        if self.delivery is None:
+            return ()
+        return (PhaseSeconds(phase="finish", seconds=self.delivery.delivery.seconds),)
+
+    @property
+    def seconds(self) -> float:
+        """Machine seconds of all its takes, by their phases, and of its finish."""
+        phases = [phase for take in self.takes for phase in take.phases]
+        return sum(phase.seconds for phase in (*phases, *self.finish))
+
+    @property
     def retaken(self) -> bool:
         """A take failed as a picture and another one followed."""
         return any(take.record.was_rejected for take in self.takes[:-1])

@@ -194,7 +194,7 @@ def _view(
     shown = max(always, FIRST_SCORES)
     film = _film(line)
     size = line.shot.recipe if line.delivery is None else line.delivery.delivery
-    finish = _finish(line)
+    finish = line.finish
     longest = max((_seconds(take, line, finish) for take in line.takes), default=0.0)
     return ShotView(
         line=line,
@@ -219,7 +219,7 @@ def _view(
         more_scores=findings[shown:],
         curves=tuple(_curves(line)),
         worst=findings[0].severity if findings else 0.0,
-        seconds=sum(_seconds(take, line, finish) for take in line.takes),
+        seconds=line.seconds,
     )
 
 
@@ -254,12 +254,6 @@ def _phases(
 
 def _seconds(take: TakeLine, line: ShotLine, finish: tuple[PhaseSeconds, ...]) -> float:
     return sum(phase.seconds for phase in _phases(take, line, finish))
-
-
-def _finish(line: ShotLine) -> tuple[PhaseSeconds, ...]:
-    if line.delivery is None:
-        return ()
-    return (PhaseSeconds(phase="finish", seconds=line.delivery.delivery.seconds),)
 
 
 def _tells_takes(line: ShotLine, *, needs_you: bool) -> bool:

@@ -49,7 +49,7 @@ _COLUMNS = (
     "notes",
 )  # fmt: skip
 
-_HOUSE_ONLY = frozenset({"row", "sidecar", "model", "prompt", "device", "notes"})
+_HOUSE_ONLY = frozenset({"row", "sidecar", "preset", "model", "prompt", "device", "notes"})
 
 
 def _row(report: NightReport, line: ShotLine) -> dict[str, Any]:
@@ -69,11 +69,7 @@ def _row(report: NightReport, line: ShotLine) -> dict[str, Any]:
         "model": recipe.model,
         "prompt": line.shot.title or recipe.prompt,
         "machine_failures": sum(len(take.failures) for take in line.takes),
-        "seconds": round(
-            sum(receipt.seconds for receipt in receipts)
-            + sum(take.spent.seconds for take in line.takes if take.spent is not None),
-            3,
-        ),
+        "seconds": round(line.seconds, 3),
         "device": receipts[-1].device if receipts else "",
         "notes": "; ".join(line.notes),
         **_delivered(line),

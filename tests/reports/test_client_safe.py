@@ -41,7 +41,9 @@ def _shot(maker, ledger) -> int:
     """A shot that was rejected and then approved; its key in the ledger."""
     shot = maker.shot(
         "public_name",
-        recipe=maker.recipe(prompt=SECRET, negative=SECRET, model=SECRET, model_id=SECRET),
+        recipe=maker.recipe(
+            prompt=SECRET, negative=SECRET, preset=SECRET, model=SECRET, model_id=SECRET
+        ),
         title=SECRET,
         notes=SECRET,
         style=SECRET,

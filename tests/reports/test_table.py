@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reports.morning import render_page
 from reports.night_report import build_night_report
 from reports.table import night_table, safe_cell, write_table
 from reports.take import TakeStatus
@@ -81,11 +84,23 @@ def test_harmless_text_is_left_as_it_is():
 
 
 def test_the_client_table_leaves_out_what_is_the_houses(night):
-    """No column for prompts, devices, models, notes or sidecars."""
+    """No column for prompts, devices, presets, models, notes or sidecars."""
     report = replace(build_night_report(night.ledger, night.id), client_safe=True)
     columns = set(night_table(report).columns)
-    assert not columns & {"prompt", "device", "model", "notes", "sidecar"}
+    assert not columns & {"prompt", "device", "preset", "model", "notes", "sidecar"}
     assert {"shot", "status", "version"} <= columns
+
+
+def test_a_shot_took_as_long_in_the_table_as_on_the_page(night, tmp_path):
+    """Both tell the time of all its phases, with that of its finish."""
+    report = build_night_report(night.ledger, night.id)
+    page = re.findall(r'data-seconds="([^"]*)"', render_page(report, tmp_path))
+    assert sorted(page) == sorted(f"{seconds:.2f}" for seconds in night_table(report)["seconds"])
+    delivered = [line for line in report.shots if line.delivery is not None]
+    assert delivered
+    for line in delivered:
+        rendered = sum(phase.seconds for take in line.takes for phase in take.phases)
+        assert line.seconds == pytest.approx(rendered + line.delivery.delivery.seconds)
 
 
 _CACHE: dict[int, object] = {}
