@@ -50,7 +50,12 @@ def plan(
     root: Root = HERE,
     card_gb: Annotated[
         float | None,
-        typer.Option("--card-gb", help="Plan for a card of that many GiB instead of those here."),
+        typer.Option(
+            "--card-gb",
+            help="Plan for a card of that many GiB instead of those here.",
+            min=1,
+            max=4096,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

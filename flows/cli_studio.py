@@ -13,7 +13,8 @@ from flows.cli_say import HERE, Json, Root, out, print_json
 def metrics(
     root: Root = HERE,
     port: Annotated[
-        int | None, typer.Option(help="Serve them on this port until interrupted.")
+        int | None,
+        typer.Option(help="Serve them on this port until interrupted.", min=1, max=65535),
     ] = None,
     address: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
 ) -> None:

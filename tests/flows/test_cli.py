@@ -209,6 +209,20 @@ def test_plan_says_what_the_disk_refuses(
     assert "free some space" in fault["remedy"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("plan", "shots.csv", "--card-gb", gb) for gb in ("0", "-3", "nan", "inf")),
+        *(("metrics", "--port", port) for port in ("0", "99999")),
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused(rushes: Any, arguments: tuple[str, ...]) -> None:
+    """Neither a card without memory, nor one without end, nor a port that there is not."""
+    done = rushes(*arguments)
+    assert done.returncode == 2
+    assert "Invalid value" in done.stderr
+
+
 def test_status_without_a_night_says_what_to_do(rushes: Any, studio: Any) -> None:
     """No ledger yet: 2, and the remedy."""
     done = rushes("status", "--root", studio.root)
