@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 HEADER = "shot,source,prompt,preset,model,frames,fps,width,height,seed,priority,style,loras,upscale"
@@ -220,6 +222,28 @@ def test_a_lora_is_on_every_stage_and_hashed(sheet, lora, tmp_path):
         assert [each.strength for each in stage.loras] == [-0.5, 1.0, 0.25]
         assert len({each.sha256 for each in stage.loras}) == 3
     assert "3 LoRAs at once" in shot.warnings[-1]
+
+
+def test_a_lora_that_the_preset_has_too_holds_at_the_row_s_strength(
+    own, sheet, lora, studio, tmp_path
+):
+    """It is applied once, behind the preset's others."""
+    files = [str(studio.root / "loras" / f"{name}.safetensors") for name in "xy"]
+    for seed, file in enumerate(files):
+        lora(Path(file), seed=seed)
+    own(
+        "{title: t, family: pocket, width: 128, height: 128, frames: 17, fps: 8, "
+        "stages: [{kind: renoise, steps: 4, cfg: 3, "
+        f"shift: 3, loras: ['{files[0]}:0.25', '{files[1]}:0.75']}}]}}"
+    )
+    studio = studio.model_copy(update={"presets_dir": tmp_path / "presets"})
+    found = sheet(f"shot,source,preset,loras\na,a.png,mine,{files[0]}:0.5\n", studio=studio)
+    assert found.faults == ()
+    (stage,) = found.shots[0].recipe.stages
+    assert [(each.path, each.strength) for each in stage.loras] == [
+        (files[1], 0.75),
+        (files[0], 0.5),
+    ]
 
 
 def test_a_damaged_lora_is_refused(sheet, tensors, tmp_path):

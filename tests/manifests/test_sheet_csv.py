@@ -33,6 +33,12 @@ def test_text_may_hold_newlines_delimiters_and_quotes(sheet):
     assert [(shot.row, shot.title) for shot in manifest.shots] == [(2, 'one,\n"two"'), (3, "x")]
 
 
+def test_an_apostrophe_that_guards_no_formula_is_text(sheet):
+    """Only one before what a spreadsheet would calculate is taken off."""
+    data = "shot,source,prompt\na,a.png,'tis a slow pan\nb,a.png,'=sum\n"
+    assert [shot.title for shot in sheet(data).shots] == ["'tis a slow pan", "=sum"]
+
+
 def test_prompts_in_any_language_are_kept(sheet):
     """Chinese text passes."""
     assert sheet("shot,source,prompt\na,a.png,镜头向左\n").shots[0].recipe.prompt == "镜头向左"

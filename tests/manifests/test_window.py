@@ -92,6 +92,26 @@ def test_a_start_that_is_skipped_opens_all_the_same() -> None:
     assert night.closes - night.opens == timedelta(minutes=45)
 
 
+def test_a_night_ends_where_the_next_begins_though_its_end_was_skipped() -> None:
+    """From 03:05 to 02:50, which does not exist in the spring night: read as summer time it would
+    lie 45 minutes inside the night that follows."""
+    window = berlin(start="03:05", end="02:50")
+    before, after = window.night(date(2026, 3, 28)), window.night(date(2026, 3, 29))
+    assert before is not None
+    assert after is not None
+    assert before.closes == after.opens == at("2026-03-29T03:05")
+
+
+def test_the_night_before_a_day_that_its_zone_left_out_goes_on_behind_it() -> None:
+    """On Samoa the 29th of December 2011 was followed by the 31st."""
+    zone = ZoneInfo("Pacific/Apia")
+    window = Window(start="22:00", end="06:00", timezone="Pacific/Apia")  # type: ignore[arg-type]
+    hours = window.now(datetime(2011, 12, 31, 1, tzinfo=zone).astimezone(UTC))
+    assert hours is not None
+    assert hours.evening == date(2011, 12, 29)
+    assert hours.closes - hours.opens == timedelta(hours=8)
+
+
 def test_only_on_its_days() -> None:
     """The night of Friday lasts into Saturday; Saturday evening has none."""
     window = berlin(days=["mon", "tue", "wed", "thu", "fri"])

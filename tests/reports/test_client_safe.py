@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.stage import Lora
 from render.order import Span, Spent
 from reports.client_safe import client_safe
 from reports.lines import NightReport
@@ -39,11 +40,12 @@ def report(maker) -> NightReport:
 
 def _shot(maker, ledger) -> int:
     """A shot that was rejected and then approved; its key in the ledger."""
+    named = dict.fromkeys(("prompt", "negative", "preset", "model", "model_id"), SECRET)
+    lora = Lora(path=f"/studio/{SECRET}.safetensors", sha256="12" * 32)
+    stages = tuple(replace(stage, loras=(lora,)) for stage in maker.recipe().stages)
     shot = maker.shot(
         "public_name",
-        recipe=maker.recipe(
-            prompt=SECRET, negative=SECRET, preset=SECRET, model=SECRET, model_id=SECRET
-        ),
+        recipe=maker.recipe(stages=stages, **named),
         title=SECRET,
         notes=SECRET,
         style=SECRET,

@@ -152,6 +152,18 @@ def test_only_one_orchestrator_holds_a_ledger(tmp_path: Path):
         pass
 
 
+def test_the_holder_is_named_by_its_own_number_alone(tmp_path: Path):
+    """However long that of the one before was, which left its number in the file."""
+    path = tmp_path / "ledger.db"
+    (tmp_path / "ledger.db.lock").write_text("98765432109876")
+    with (
+        sole_writer(path),
+        pytest.raises(LedgerBusy, match=rf"process {os.getpid()}\)"),
+        sole_writer(path),
+    ):
+        pass
+
+
 def test_a_killed_holder_frees_the_lock(tmp_path: Path):
     """After kill -9 of the holder the next night starts without any cleaning up."""
     path = tmp_path / "ledger.db"
