@@ -67,8 +67,14 @@ def add_take(night: Desk, job: Job, *, again: bool) -> None:
 
 
 def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
-    """Write down that a step failed for good, so that the shot rests; returns the words."""
+    """Write down that a step failed for good, so that the shot rests; returns the words.
+
+    A take that could not be made is none: the shot stands where it stood.
+    """
     words = error_words(error)
+    if action in (Action.NEW_TAKE, Action.AGAIN):
+        _note_not_made(night, job, words)
+        return words
     take = decisive(night.ledger.takes_of(job.shot_id))
     match action:
         case Action.RENDER:
@@ -89,6 +95,16 @@ def give_up(night: Desk, job: Job, action: Action, error: Exception) -> str:
                 data={_APPROVALS: take.approvals},
             )
     return words
+
+
+def _note_not_made(night: Desk, job: Job, words: str) -> None:
+    """Once, however often it is tried."""
+    words = f"its next take could not be made: {words}"
+    told = night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=EventKind.NOTE)
+    if words not in {event.words for event in told}:
+        night.ledger.event(
+            kind=EventKind.NOTE, words=words, night=night.night_id, shot_id=job.shot_id
+        )
 
 
 def _hold_unscored(night: Desk, take: TakeRecord, words: str) -> None:
