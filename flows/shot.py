@@ -18,6 +18,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.night_page import link
 from flows.previews import BOARD
 from manifests.errors import RushesError
+from reports.errors import LedgerUnwritable
 from reports.media import stage_pictures, take_pictures
 from reports.records import EventKind, TakeRecord, decisive
 from reports.take import ShotStatus, TakeStatus
@@ -36,31 +37,54 @@ from tasks.steps import action_for, add_take, give_up
 async def shot_flow(shot: str, shot_id: int) -> Any:
     """Take a shot as far as it gets tonight. Never raises for what can be written down."""
     night = desk()
-    job, log = night.jobs[shot_id], get_run_logger()
+    job = night.jobs[shot_id]
     # A shot takes three steps a take and two at the end; twice as many mean that steps did nothing.
     async with BOARD.get().showing(take_id(job.manifest, shot, job.fingerprint, 1)):
         for _ in range(8 * night.studio.max_takes + 4):
-            action, number = action_for(night, job)
-            if action is Action.NOTHING:
-                break
-            if action in STARTS:
-                await _while_nothing_new(night, job)
-            if cancelled(night, job) or postponed(night, job, action):
-                break
             try:
-                await _step(night, job, action, number)
-                _log(night, job)
-            except Exception as error:
-                # Not a silent fallback: it is in the ledger, by name, and the report shows it.
-                words = give_up(night, job, action, error)
-                log.exception(words)
-                if not isinstance(error, RushesError):
-                    raise
-            finally:
-                if action in (Action.RENDER, Action.SCORE):
-                    _picture(night, job)
+                if not await _advance(night, job):
+                    break
+            except LedgerUnwritable as error:
+                # Nothing was written, so nothing is lost: the same again, once it can be.
+                night.room.refuses(error)
+                await _while_no_room(night, job)
     await _tell(night, job)
     return _state(night, job)
+
+
+async def _advance(night: Desk, job: Job) -> bool:
+    """One step of the shot; False where there is none for it tonight. Raises LedgerUnwritable, and
+    what nobody has a name for."""
+    action, number = action_for(night, job)
+    if action is Action.NOTHING:
+        return False
+    if action in STARTS:
+        await _while_nothing_new(night, job)
+    if cancelled(night, job) or postponed(night, job, action):
+        return False
+    try:
+        await _step(night, job, action, number)
+        _log(night, job)
+    except LedgerUnwritable:
+        raise
+    except Exception as error:
+        # Not a silent fallback: it is in the ledger, by name, and the report shows it.
+        words = give_up(night, job, action, error)
+        get_run_logger().exception(words)
+        if not isinstance(error, RushesError):
+            raise
+    finally:
+        if action in (Action.RENDER, Action.SCORE):
+            _picture(night, job)
+    return True
+
+
+async def _while_no_room(night: Desk, job: Job) -> None:
+    """As long as the ledger cannot be written, and neither the night nor the shot is ended."""
+    while night.room.look() and night.hours.gate(0.0).open:
+        if night.control().stops(job.key, night=night.night_id) is not None:
+            break
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def _nothing_new(night: Desk) -> bool:

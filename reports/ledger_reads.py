@@ -64,8 +64,8 @@ class LedgerReads(PolicyReads, TimeReads):
     """The reading half of the ledger: all that a report needs."""
 
     def nights(self) -> list[NightRecord]:
-        """Every night, oldest first."""
-        rows = self._rows(f"{_NIGHTS} ORDER BY nights.started, nights.rowid")
+        """Every night in the order in which they were begun, whatever a clock that jumps says."""
+        rows = self._rows(f"{_NIGHTS} ORDER BY nights.rowid")
         return [night_record(row) for row in rows]
 
     def night(self, night_id: str) -> NightRecord:
@@ -80,7 +80,7 @@ class LedgerReads(PolicyReads, TimeReads):
         """The latest night that was begun with these arguments and has not ended: resume it."""
         row = self._row(
             f"{_NIGHTS} WHERE arguments_key = ? AND ending.id IS NULL "
-            "ORDER BY nights.started DESC, nights.rowid DESC LIMIT 1",
+            "ORDER BY nights.rowid DESC LIMIT 1",
             arguments_key,
         )
         return None if row is None else night_record(row)
@@ -118,7 +118,7 @@ class LedgerReads(PolicyReads, TimeReads):
         row = self._row(
             "SELECT shots.* FROM shots JOIN night_shots ON night_shots.shot_id = shots.id "
             "JOIN nights ON nights.id = night_shots.night WHERE manifest = ? AND shot = ? "
-            "ORDER BY nights.started DESC, nights.rowid DESC, shots.id DESC LIMIT 1",
+            "ORDER BY nights.rowid DESC, shots.id DESC LIMIT 1",
             manifest,
             shot,
         )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from manifests.preset import Preset
 from manifests.sequence import shot_key
 from manifests.settings import Studio
 from manifests.shot import Shot
@@ -75,6 +76,9 @@ class Desk:
     """What a person has said about the night by now."""
     room: Room
     """Whether the disk has any left."""
+    presets: Mapping[str, Preset]
+    """Those of its shots by `family/name`, as they stood when the night began: one that is edited
+    meanwhile holds from the next night on."""
     learned: StudioLimits | None = None
     """Limits that were learned in this studio, as they stood when the night began."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manifests.preset import load_preset
 from manifests.stage import Recipe
 from render.errors import TakeDoomed
 from render.order import LookOrder
@@ -22,8 +21,7 @@ def look_order(night: Desk, job: Job, recipe: Recipe, number: int) -> LookOrder 
     The last take that a shot may have is looked at and never stopped: a person who is to decide
     must have a clip to look at, and a look that errs can then cost no shot its picture.
     """
-    family, _, name = job.shot.recipe.preset.partition("/")
-    early = load_preset(family, name, night.studio, with_loras=False).early
+    early = night.presets[job.shot.recipe.preset].early
     stops = early and number < night.studio.max_takes
     if recipe.candidates == 1 and not early:
         return None

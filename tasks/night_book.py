@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import Fault
+from manifests.preset import Preset, load_preset
 from manifests.secret import error_words
 from manifests.settings import Studio
 from qc.studio_limits import read_limits
@@ -72,8 +73,11 @@ def lay_desk(
         ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
         tell(words)
 
-    def news(words: str) -> None:
+    def keep(words: str) -> None:
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
+
+    def news(words: str) -> None:
+        keep(words)
         tell(words)
 
     def renewed(words: str) -> None:
@@ -108,9 +112,20 @@ def lay_desk(
         lanes=lanes_for(plan, night=record.id, pool=pool, control=control),
         hours=hours,
         control=control,
-        room=Room(studio, tell=news),
+        room=Room(studio, tell=tell, keep=keep),
+        presets=_presets(studio, plan),
         learned=read_limits(limits_path(studio)),
     )
+
+
+def _presets(studio: Studio, plan: Plan) -> dict[str, Preset]:
+    """The presets of the plan's shots. Raises BadInput."""
+    names = sorted({line.shot.recipe.preset for line in plan.lines})
+    parts = {name: name.partition("/") for name in names}
+    return {
+        whole: load_preset(family, name, studio, with_loras=False)
+        for whole, (family, _, name) in parts.items()
+    }
 
 
 def note_refused(ledger: Ledger, record: NightRecord, faults: Sequence[Fault]) -> None:

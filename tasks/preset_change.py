@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manifests.preset import load_preset
 from manifests.remedy import Ranges, Remedy, load_remedies
 from manifests.stage import Recipe
 from qc.scorecard import FailureClass
@@ -137,8 +136,7 @@ def first_recipe(night: Desk, job: Job) -> tuple[Recipe, str, dict[str, Any] | N
 
 def ranges_of(night: Desk, recipe: Recipe) -> Ranges:
     """What the recipe's preset lets remedies do."""
-    family, _, name = recipe.preset.partition("/")
-    return load_preset(family, name, night.studio, with_loras=False).ranges
+    return night.presets[recipe.preset].ranges
 
 
 def _made(night: Desk, preset: str) -> list[tuple[str, Remedy]]:

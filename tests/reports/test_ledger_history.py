@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -23,6 +24,26 @@ def test_what_was_rendered_last_comes_first_with_what_it_took(maker):
         each.recipe.fingerprint for each in found
     ]
     assert newest == found[:1]
+
+
+def test_nights_come_in_the_order_in_which_they_were_begun(maker):
+    """Also where the clock was put back between two: the later one is the last one, the one to take
+    up, and the one that says how a shot is meant."""
+    with maker.ledger() as ledger:
+        first = maker.begin(ledger, "2026-11-20")
+        maker.run(ledger, maker.shot("one"), first)
+        maker.clock.now -= timedelta(hours=1)
+        arguments = ledger.night(first).arguments_key
+        later = ledger.begin_night(night_id="b", arguments_key=arguments, arguments={})
+        known = ledger.record_shot(later.id, "shots", maker.shot("one", notes="new"), 0)
+        maker.run(ledger, maker.shot("one", recipe=maker.recipe(seed=7)), later.id)
+        assert later.started < ledger.night(first).started
+        assert [night.id for night in ledger.nights()] == [first, later.id]
+        assert ledger.open_night(arguments) == later
+        latest = ledger.latest_shot("shots", "one")
+    assert latest is not None
+    assert latest.shot.recipe.seed == 7
+    assert known.id != latest.id
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.settings import Studio
+from reports.errors import LedgerUnwritable
 from tasks.room import Room
 
 GB = 10**9
@@ -54,6 +55,27 @@ def test_a_disk_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
         "started until it does",
         "there is room on the disk again",
     ]
+
+
+def test_a_ledger_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
+    """However much room the disk has (a quota, say): people hear it at once, the ledger as soon as
+    it can be written, and from then on the night goes on."""
+    told, kept, full = list[str](), list[str](), True
+
+    def keep(words: str) -> None:
+        if full:
+            raise LedgerUnwritable("database or disk is full")
+        kept.append(words)
+
+    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=keep)
+    assert not room.look()
+    room.refuses(LedgerUnwritable("database or disk is full"))
+    assert [room.look(), room.look()] == [True, True]
+    assert (len(told), kept) == (1, [])
+    assert told[0].startswith("database or disk is full; nothing new is started until")
+    full = False
+    assert not room.look()
+    assert kept == told == [told[0], "there is room on the disk again"]
 
 
 @given(st.lists(st.integers(0, 4 * GB), max_size=30))

@@ -1,0 +1,96 @@
+"""What changes under a night: its ledger's disk is full, a preset of its shots is edited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_night import ledger, night_of, statuses
+from fake_pool import FakePool
+
+from flows.watch import Watcher
+from render.order import Receipt, RenderOrder
+from reports.records import EventKind
+from tasks.desk import desk
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+
+MOST = 1_073_741_823
+"""Pages that SQLite lets a database have."""
+
+
+def _pages(most: int) -> None:
+    """Let the night's ledger have so many pages; SQLite says of more that the disk is full."""
+    desk().ledger._connection.execute(f"PRAGMA max_page_count={most}")
+
+
+class FillsUp(FakePool):
+    """Of its first take on, the ledger's disk is full."""
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        """As the fake; then no page more is to be had."""
+        receipt = await super().render(order, budget=budget, place=place)
+        if len(self.rendered) == 1:
+            _pages(1)
+        return receipt
+
+
+class Frees(Watcher):
+    """A person who hears that the disk is full, and makes room."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def news(self, words: str) -> None:
+        """Called inside the night."""
+        self.heard.append(words)
+        if "is full" in words:
+            _pages(MOST)
+
+
+def test_a_night_waits_while_its_ledger_cannot_be_written(studio: Any) -> None:
+    """It says so, and goes on as soon as it can: no shot fails or is left out, none is rendered
+    twice, and the ledger has the outage and its end."""
+    from flows.night import WATCHER
+
+    person, pool = Frees(), FillsUp()
+    token = WATCHER.set(person)
+    try:
+        counts = night_of(studio, [{"shot": f"s{n}"} for n in range(4)], pool)["shots"]
+    finally:
+        WATCHER.reset(token)
+    assert counts["approved"] == 4
+    told = [words for words in person.heard if "disk" in words]
+    assert "database or disk is full" in told[0]
+    assert told[1] == "there is room on the disk again"
+    with ledger(studio) as book:
+        kept = [event.words for event in book.events_of(kind=EventKind.CARD)]
+    assert kept == told
+    assert [statuses(studio, f"s{n}") for n in range(4)] == [["approved"]] * 4
+
+
+class Edits(FakePool):
+    """While its first take renders, somebody saves a preset half written."""
+
+    def __init__(self, preset: Path) -> None:
+        super().__init__({"a": [{"frozen": 1.0}]})
+        self._preset = preset
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        """As the fake."""
+        self._preset.write_text("stages: [")
+        return await super().render(order, budget=budget, place=place)
+
+
+def test_a_preset_that_is_edited_meanwhile_holds_from_the_next_night_on(studio: Any) -> None:
+    """Also one that cannot be read: takes, retakes and shots not yet begun go by what it said when
+    the night began."""
+    mine = studio.root / "presets/pocket/mine.yaml"
+    mine.parent.mkdir(parents=True)
+    bundled = Path(__file__).parents[2] / "manifests/presets/pocket/three-stage.yaml"
+    mine.write_text(bundled.read_text())
+    (studio.root / "studio.yaml").write_text("presets_dir: presets\n")
+    rows = [{"shot": shot, "preset": "mine"} for shot in "abc"]
+    assert night_of(studio, rows, Edits(mine))["shots"]["approved"] == 3
+    assert statuses(studio, "a") == ["rejected", "approved"]
