@@ -51,13 +51,12 @@ def _print_rich(report: NightReport, console: Console) -> None:
     for column in ("shot", "status", "takes", "time", "delivered"):
         table.add_column(column, justify="right" if column in ("takes", "time") else "left")
     for shot in report.shots:
-        seconds = sum(take.record.receipt.seconds for take in shot.takes if take.record.receipt)
         name = "" if shot.delivery is None else shot.delivery.delivery.path.name
         table.add_row(
             Text(_printable(shot.shot.id)),
             Text(STATUS_WORDS[shot.status], style=_COLOURS[shot.status]),
             str(len(shot.takes)),
-            duration(seconds) if seconds else "",
+            duration(shot.seconds) if shot.seconds else "",
             Text(_printable(name)),
         )
     if report.shots:
@@ -84,6 +83,7 @@ def _status(shot: ShotLine) -> str:
     words += f", {count} {'take' if count == 1 else 'takes'}"
     if shot.delivery is not None:
         words += f", {shot.delivery.delivery.path}"
+        words += "" if shot.film else ", which is not there any more"
     return words
 
 

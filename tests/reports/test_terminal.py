@@ -4,6 +4,9 @@ import io
 
 from rich.console import Console
 
+from reports.client_safe import client_safe
+from reports.morning import render_page
+from reports.needs import refusal
 from reports.night_report import build_night_report
 from reports.take import TakeStatus
 from reports.terminal import print_summary, summary_lines
@@ -28,6 +31,26 @@ def test_a_terminal_gets_a_table(night):
     assert "\x1b[" in file.getvalue()
     assert "held for you" in file.getvalue()
     assert "_v001.mp4" in file.getvalue()
+
+
+def test_a_delivered_file_that_somebody_moved_is_told(night):
+    """An approved shot whose file is gone is approved still; its path is not told as if it were
+    there, nor on the page."""
+    report = build_night_report(night.ledger, night.id)
+    (line, *_) = [line for line in report.shots if line.delivery is not None]
+    assert not [told for told in summary_lines(report) if "any more" in told]
+    line.delivery.delivery.path.unlink()
+    report = build_night_report(night.ledger, night.id)
+    gone = f"{line.delivery.delivery.path}, which is not there any more"
+    assert [told for told in summary_lines(report) if gone in told]
+    assert "which is not in its place any more" in render_page(report, night.maker.root)
+    assert "any more" not in render_page(client_safe(report), night.maker.root, client_safe=True)
+
+
+def test_a_question_is_no_sentence_with_a_full_stop(maker):
+    """`did you mean 'a.png'?` ends with its question mark."""
+    need = refusal({"file": "s.csv", "row": 2, "problem": "is gone", "remedy": "did you mean 'a'?"})
+    assert need.told == "s.csv row 2: refused: is gone. Did you mean 'a'? Then run again."
 
 
 def test_words_cannot_command_the_terminal(maker):
