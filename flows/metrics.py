@@ -33,7 +33,8 @@ def metrics_server(studio: Studio, *, port: int, address: str = "127.0.0.1") -> 
         remedy = "give another --port"
         raise BadInput([Fault(file=studio.settings_file, problem=problem, remedy=remedy)]) from None
     try:
-        yield f"http://{address}:{server.server_port}/metrics"
+        host = f"[{address}]" if ":" in address else address
+        yield f"http://{host}:{server.server_port}/metrics"
     finally:
         server.shutdown()
         server.server_close()

@@ -30,7 +30,11 @@ from manifests.errors import RushesError
 START_SECONDS = 120.0
 """How long the server may take to answer; a fresh database on a busy disk takes 10-20 s."""
 LOOPBACK = "127.0.0.1"
-EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - what a person may ask for
+ONLY_HERE = frozenset({LOOPBACK, "::1", "localhost"})
+"""Where nobody from elsewhere comes in."""
+_REACHED_AT = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - what a person may ask
+"""How this machine reaches what listens on all of its addresses: a server on those of IPv6 is not
+there on those of IPv4."""
 
 
 class ServerDidNotStart(RushesError):
@@ -47,8 +51,9 @@ class PrefectServer:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches it: `http://127.0.0.1:<port>`."""
-        return f"http://{LOOPBACK if self._host in EVERYWHERE else self._host}:{self._port}"
+        """Where this machine reaches it: `http://127.0.0.1:<port>`, `http://[::1]:<port>`."""
+        host = _REACHED_AT.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def ended(self) -> int | None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from flows.inbox import LOOK_EVERY, tell
 from flows.metrics import metrics_server
 from flows.prefect_env import prepare
-from flows.prefect_server import LOOPBACK, PrefectServer, ServerDidNotStart, port_is_free
+from flows.prefect_server import ONLY_HERE, PrefectServer, ServerDidNotStart, port_is_free
 from flows.served import ROOT, SERVER
 from flows.serving import sole_server
 from manifests.secret import without_user
@@ -85,7 +85,7 @@ def _server(studio: Studio, host: str, console: Console) -> PrefectServer:
     secret = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
     if secret:
         os.environ.setdefault("PREFECT_API_AUTH_STRING", secret)
-    elif host != LOOPBACK:
+    elif host not in ONLY_HERE:
         console.print(
             f"whoever reaches {host}:{port} can start and cancel nights: set "
             "PREFECT_SERVER_API_AUTH_STRING, or keep it behind a proxy that asks for a password",

@@ -104,11 +104,22 @@ def test_a_taken_port_is_known() -> None:
         port_is_free(4200, "no such host.invalid")
 
 
-def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(tmp_path: Path) -> None:
-    """`0.0.0.0` is where to listen, not an address to ask."""
-    log = tmp_path / "log"
-    for host, url in (("0.0.0.0", "http://127.0.0.1:4200"), ("10.0.0.5", "http://10.0.0.5:4200")):
-        assert PrefectServer(port=4200, log=log, host=host, root=tmp_path).url == url
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("::1", "[::1]"),
+        ("10.0.0.5", "10.0.0.5"),
+    ],
+)
+def test_the_server_is_reached_on_loopback_where_it_listens_everywhere(
+    tmp_path: Path, host: str, reached: str
+) -> None:
+    """`0.0.0.0` and `::` are where to listen, no addresses to ask; those of IPv6 stand in brackets,
+    and only there is what listens on `::`."""
+    server = PrefectServer(port=4200, log=tmp_path / "log", host=host, root=tmp_path)
+    assert server.url == f"http://{reached}:4200"
 
 
 class _Other(HTTPServer):
