@@ -24,9 +24,10 @@ from flows.prefect_env import prepare
 from flows.prefect_server import ONLY_HERE, PrefectServer, ServerDidNotStart, port_is_free
 from flows.served import ROOT, SERVER
 from flows.serving import sole_server
-from manifests.secret import without_user
+from manifests.secret import error_words, without_user
 from manifests.settings import Studio, load_studio
 from manifests.window import Window
+from reports.errors import LedgerBusy, LedgerUnwritable
 from tasks.due import due, open_night
 from tasks.inbox import Inbox
 from tasks.limits import check_limits
@@ -192,11 +193,18 @@ class _Service:
         """Start what the schedule could not, and end what a person cancelled in Prefect."""
         from httpx import HTTPError
 
+        told = ""
         while True:
-            # Where the server is just being started again, the next look comes soon.
-            with suppress(HTTPError):
-                await self._end_cancelled(nights)
-                await self._start_due(nights)
+            try:
+                # Where the server is just being started again, the next look comes soon.
+                with suppress(HTTPError):
+                    await self._end_cancelled(nights)
+                    await self._start_due(nights)
+                told = ""
+            except (OSError, LedgerBusy, LedgerUnwritable) as error:
+                # The inbox's share is away, a night by hand came first, or the disk is full.
+                if told != (told := error_words(error)):
+                    self._say(f"nights cannot be looked after: {told}; tried again until they can")
             await asyncio.sleep(DUE_EVERY)
 
     async def _end_cancelled(self, nights: NightDeployment) -> None:
