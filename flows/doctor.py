@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows.doctor_hosts import hosts, ledger
+from flows.doctor_own import OWN_CHECKS
 from flows.doctor_studio import CHECKS
 from flows.finding import Finding
 from manifests.errors import BadInput, RushesError
@@ -43,6 +44,7 @@ def examine(root: Path) -> list[Finding]:
         _backbone,
         _limits,
         _encoder,
+        *OWN_CHECKS,
         *CHECKS,
         ledger,
         hosts,

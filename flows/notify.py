@@ -10,12 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.watch import Watcher
 from manifests.notify import NotifyRules, Occasion
 from manifests.secret import error_words
 from reports.words import shot_count
+
+if TYPE_CHECKING:
+    from apprise import Apprise
 
 TROUBLE_EVERY = 900.0
 """Seconds between two messages of trouble: one night's bad luck must not flood a channel."""
@@ -31,20 +34,30 @@ def sender(rules: NotifyRules) -> Send:
 
     Addresses that apprise cannot read are named by their place in the list, never shown.
     """
+    post, unknown = _read(rules)
+    for number in unknown:
+        log.warning("notify.urls: number %d is no address that apprise knows", number)
+
+    def send(title: str, body: str) -> bool:
+        return len(post) > 0 and post.notify(body=body, title=title) is True
+
+    return send
+
+
+def unknown_addresses(rules: NotifyRules) -> list[int]:
+    """The places in the list, from 1, of addresses that apprise cannot read; nothing is sent."""
+    return _read(rules)[1]
+
+
+def _read(rules: NotifyRules) -> tuple[Apprise, list[int]]:
     import apprise
 
     # NOTE: both log addresses, tokens and all, at lower levels.
     for chatty in ("apprise", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     post = apprise.Apprise()
-    for number, url in enumerate(rules.urls, start=1):
-        if not post.add(url.get_secret_value()):
-            log.warning("notify.urls: number %d is no address that apprise knows", number)
-
-    def send(title: str, body: str) -> bool:
-        return len(post) > 0 and post.notify(body=body, title=title) is True
-
-    return send
+    addresses = enumerate(rules.urls, start=1)
+    return post, [number for number, url in addresses if not post.add(url.get_secret_value())]
 
 
 class Notifier(Watcher):

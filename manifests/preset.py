@@ -133,6 +133,16 @@ def preset_names(family: str, studio: Studio) -> tuple[str, ...]:
     return tuple(sorted(_paths(family, studio)))
 
 
+def unread_files(studio: Studio) -> list[Path]:
+    """YAML files in the studio's folder of presets that no preset is read from: their folder is no
+    family's name, or their own is none."""
+    if studio.presets_dir is None:
+        return []
+    read = {path for family in FAMILIES for path in _paths(family, studio).values()}
+    found = (path for suffix in SUFFIXES for path in studio.presets_dir.rglob(f"*{suffix}"))
+    return sorted(path for path in found if path not in read)
+
+
 def _paths(family: str, studio: Studio) -> dict[str, Path]:
     if family not in FAMILIES:
         return {}
