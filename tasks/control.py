@@ -87,8 +87,10 @@ class Said:
         try:
             status = (self._state_dir / NAME).stat()
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-        except OSError:
+        except FileNotFoundError:
             self._seen, self._control = None, Control()
+            return self._control
+        except OSError:  # a disk that does not answer has taken nothing back
             return self._control
         if seen != self._seen:
             self._seen = seen

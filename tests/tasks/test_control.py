@@ -24,6 +24,21 @@ def test_what_was_said_is_kept_whole(tmp_path: Path) -> None:
     assert held.stops("a/2", night="two") == "cancelled for this night"
 
 
+def test_only_a_file_that_is_gone_takes_back_what_was_said(tmp_path: Path) -> None:
+    """A folder that cannot be asked holds on to it; where the file is away, nothing special holds."""
+    where, aside = tmp_path / ".rushes", tmp_path / "aside"
+    change_control(where, lambda control: replace(control, paused=True))
+    said = Said(where, complain=lambda words: None)
+    assert said().paused
+    where.rename(aside)
+    where.write_text("no folder")
+    assert said().paused
+    where.unlink()
+    assert not said().paused
+    aside.rename(where)
+    assert said().paused
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"paused": 1', '{"paused": 0, "ended": null}'])
 def test_a_damaged_file_changes_nothing_and_is_told_once(tmp_path: Path, text: str) -> None:
     """What held before holds on; the complaint names the file and the remedy."""
