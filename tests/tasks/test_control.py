@@ -25,7 +25,7 @@ def test_what_was_said_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_only_a_file_that_is_gone_takes_back_what_was_said(tmp_path: Path) -> None:
-    """A folder that cannot be asked holds on to it; where the file is away, nothing special holds."""
+    """A folder that cannot be asked holds on to it; a file that is away takes it back."""
     where, aside = tmp_path / ".rushes", tmp_path / "aside"
     change_control(where, lambda control: replace(control, paused=True))
     said = Said(where, complain=lambda words: None)
