@@ -52,6 +52,16 @@ def bundled_styles() -> dict[str, str]:
     return {} if root is None else dict(root.plain())
 
 
+def _named(name: str, read: Callable[[Path], T], path: Path) -> T:
+    """What is read there; a refusal says of which file."""
+    try:
+        return read(path)
+    except Refusal as refusal:
+        named = refusal.problem.startswith("'")
+        problem = refusal.problem if named else f"{name!r} {refusal.problem}"
+        raise Refusal(problem, refusal.remedy) from None
+
+
 class Unusable(Exception):
     """A model or preset that rows share is broken: one fault, not one for each row."""
 
@@ -114,7 +124,7 @@ class Library:
         path = self._roots.find(name, what="a still")
         if path.suffix.lower() in (".mp4", ".mov", ".mkv", ".exr", ".psd", ".heic"):
             raise Refusal(f"{name!r} is no still", f"export one as {', '.join(FORMATS[:1])} or PNG")
-        return self._once(("source", path), lambda: check_source(path))
+        return self._once(("source", path), lambda: _named(name, check_source, path))
 
     def lora(self, ref: LoraRef) -> Lora:
         """The LoRA's file, checked and hashed."""

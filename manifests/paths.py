@@ -81,7 +81,7 @@ def _where(name: str, path: Path) -> str:
     if near is None:
         near = next((each for each in sorted(names) if Path(each).stem == path.name), None)
     if near is not None:
-        return f"did you mean {near!r}?"
+        return f"did you mean {str(Path(name).with_name(near))!r}?"
     there = f" (it holds {listed(names)})" if names else " (it is empty)"
     return f"put it into {path.parent}{there}"
 

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from manifests.sequence import shot_key
 from qc.scorecard import FailureClass
+from render.errors import SourceUnreadable
 from reports.lines import Need, ShotLine
 from reports.records import NightRecord
 from reports.take import ShotStatus, TakeStatus
@@ -92,9 +93,11 @@ def _failed(line: ShotLine) -> tuple[str, str]:
     last = line.takes[-1]
     words = last.record.transitions[-1].words or (last.failures[-1].words if last.failures else "")
     cause = f": {words}" if words else ""
+    gone = bool(last.failures) and last.failures[-1].error == SourceUnreadable.__name__
+    see_to = "Put its still back" if gone else "See to the machine"
     return (
         f"the machine could not render it{cause}",
-        "See to the machine, then run the same sheets again; no take is lost.",
+        f"{see_to}, then run the same sheets again; no take is lost.",
     )
 
 

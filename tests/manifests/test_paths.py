@@ -45,7 +45,8 @@ def test_of_two_files_with_one_name_in_two_spellings_the_typed_one_is_meant(root
     ("typed", "said"),
     [
         ("Stills/CAT.PNG", "did you mean 'stills/cat.png'?"),
-        ("stills/cat", "did you mean 'cat.png'?"),
+        ("stills/cat", "did you mean 'stills/cat.png'?"),
+        ("stills/cat.jpg", "did you mean 'stills/cat.png'?"),
         ("\u201cstills/cat.png\u201d", "write it without the quotes around it"),
         ("'stills/cat.png'", "write it without the quotes around it"),
         ("stills\\cat.png", "write folders with / instead of \\"),

@@ -206,3 +206,13 @@ def test_a_still_in_lab_colours_is_refused_as_that(tmp_path, still):
     """It is whole: to copy it again would help nobody."""
     with pytest.raises(BadInput, match="holds Lab colours; export it as RGB"):
         inspect_source(still(tmp_path / "a.tif", mode="LAB"))
+
+
+def test_a_sheet_s_fault_says_which_still_it_is(sheet, tmp_path):
+    """Row and column are found at once; who exports it again wants the file's name."""
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "text.png").write_text("hello")
+    manifest = sheet("shot,source\na,text.png\nb,text.png\n")
+    assert len(manifest.faults) == 2
+    for fault in manifest.faults:
+        assert fault.problem.startswith("'text.png' is no still that can be read (")

@@ -69,6 +69,22 @@ def test_machine_failures_are_told_by_class_and_try(night):
     assert (failure.error, failure.attempt, failure.words) == ("OutOfMemory", 1, "the card is full")
 
 
+def test_for_a_still_that_went_nobody_is_sent_to_the_machine(night):
+    """What is to be done for a shot that failed is what its last failure asks for."""
+    ledger, shot = night.ledger, night.shots["001"]
+
+    def remedy():
+        needs = build_night_report(ledger, night.id).needs
+        return next(need.remedy for need in needs if need.shot_id == shot)
+
+    again = "then run the same sheets again; no take is lost."
+    assert remedy() == f"See to the machine, {again}"
+    take = ledger.takes_of(shot)[-1].take_id
+    words = "SourceUnreadable: cat.png cannot be read; put the still back and run again"
+    ledger.event(kind=EventKind.MACHINE_FAILURE, words=words, night=night.id, take_id=take)
+    assert remedy() == f"Put its still back, {again}"
+
+
 def test_the_best_of_failed_takes_is_the_one_that_the_policy_named(night):
     """Without a note the least bad take is shown; a note decides."""
     shot = night.shots["seq010_sh0030"]
