@@ -123,9 +123,9 @@ class Lanes:
         self._keep_looking()
         try:
             lane = await turn
-        except asyncio.CancelledError:
+        except BaseException:  # it was cancelled, or a look broke
             self._waiting.pop(shot, None)
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._give_back(shot, turn.result())
             elif shot in self._early:  # it was given in the very turn in which it gave up
                 self._give_back(shot, self._early.pop(shot))
@@ -290,4 +290,11 @@ class Lanes:
         with suppress(asyncio.CancelledError):
             while self._waiting:
                 await asyncio.sleep(self._look_every)
-                self._serve()
+                try:
+                    self._serve()
+                except Exception as error:
+                    # Whoever waits would wait for good: nobody else awaits this.
+                    for turn in self._waiting.values():
+                        if not turn.done():
+                            turn.set_exception(error)
+                    self._waiting.clear()

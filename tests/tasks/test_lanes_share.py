@@ -1,10 +1,11 @@
-"""How many shots one card has in hand, whatever the others cannot take."""
+"""How many shots one card has in hand, and what becomes of those who wait where a look breaks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import pytest
 from waiting import in_time, until
 
 from tasks.card_groups import Card
@@ -15,11 +16,11 @@ from tasks.lanes import Lanes, Queued
 CARDS = (Card(name="big", memory=80), Card(name="small", memory=24))
 
 
-def _lanes(number: int, works: Sequence[Work]) -> Lanes:
+def _lanes(number: int, works: Sequence[Work], control: Callable[[], Control] = Control) -> Lanes:
     return Lanes(
         number,
         night="n",
-        control=Control,
+        control=control,
         queued=Queued(works=works),
         cards=lambda: CARDS,
         clock=lambda: 0.0,
@@ -47,5 +48,31 @@ def test_a_card_has_no_more_in_hand_than_its_share_of_the_lanes() -> None:
         ends.set()
         await asyncio.gather(*shots)
         assert len(inside) == 10
+
+    in_time(night())
+
+
+def test_who_waits_in_a_pause_is_told_of_a_look_that_broke() -> None:
+    """Nobody would look again: each would wait to the end of the night, and nobody know why."""
+    looks: list[Control] = []
+
+    def control() -> Control:
+        if len(looks) > 5:
+            raise OSError("the ledger cannot be written")
+        looks.append(Control(paused=True))
+        return looks[-1]
+
+    works = [Work(id=f"s/{n}", model="m", seconds=1.0) for n in range(3)]
+    lanes = _lanes(1, works, control)
+
+    async def shot(name: str) -> None:
+        async with lanes.lane(name):
+            raise AssertionError("nobody has a lane in a pause")
+
+    async def night() -> None:
+        for work in [asyncio.create_task(shot(work.id)) for work in works]:
+            with pytest.raises(OSError, match="the ledger cannot be written"):
+                await work
+        assert lanes._dispatcher.waiting == 0
 
     in_time(night())
