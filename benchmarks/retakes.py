@@ -57,13 +57,15 @@ WIDE: Ranges = {"cfg": (1.5, 9.0), "denoise": (0.25, 0.60), "steps": (8.0, 28.0)
 """Of the demo's preset `as-published`: what somebody gives who believes in such numbers."""
 
 
-def jobs() -> list[Job]:
-    """Each kind on several stills and moves."""
+def jobs(drawing: int = 0) -> list[Job]:
+    """Each kind on several stills and moves; another `drawing` is the same with other seeds."""
     names = [still.name for still in stills()]
     found: list[Job] = []
     for at, (kind, number) in enumerate(itertools.product(KINDS, range(EACH))):
         still, move = names[(5 * at + number) % len(names)], MOVES[(at + number) % 7]
-        found.append({"kind": kind, "still": still, "move": move, "seed": 9000 + at})
+        found.append(
+            {"kind": kind, "still": still, "move": move, "seed": 100_000 * drawing + 9000 + at}
+        )
     return found
 
 
@@ -223,11 +225,20 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--rows", type=Path, required=True, help="go on from the rows in this file")
     parser.add_argument("--every", type=int, default=1, help="only each n-th shot: a smoke test")
+    parser.add_argument("--drawing", type=int, default=0, help="of the seeds")
     args = parser.parse_args()
     rows = spread(
-        jobs()[:: args.every], shot, device=args.device, processes=args.processes, rows=args.rows
+        jobs(args.drawing)[:: args.every],
+        shot,
+        device=args.device,
+        processes=args.processes,
+        rows=args.rows,
     )
-    where = {"thresholds": load_thresholds("pocket").name, "max_takes": MAX_TAKES}
+    where = {
+        "thresholds": load_thresholds("pocket").name,
+        "max_takes": MAX_TAKES,
+        "drawing": args.drawing,
+    }
     write_results(args.out, {**about(args.device), **where, **summary(rows), "rows": rows})
 
 

@@ -66,7 +66,7 @@ class Remedy(BaseModel):
     def apply(
         self, recipe: Recipe, *, ranges: Ranges, take: int, only: int | None = None
     ) -> Recipe:
-        """The recipe of take number `take`, every value clamped to `ranges`.
+        """The recipe of take number `take`, every value that is turned clamped to `ranges`.
 
         With `only` its dials are turned in that stage (0-based), if it reaches it, and those of
         the stages before stay; what is meant for all stages is turned in the later ones too, which
@@ -166,12 +166,15 @@ def load_remedies() -> Mapping[str, tuple[Remedy, ...]]:
 
 
 def _clamp(value: float, limits: tuple[float, float] | None, before: float) -> float:
-    """`value` inside `limits`, never moved further from the limits than `before` was.
+    """`value` inside `limits`; where `before` lies outside of them, never further out than it was.
 
-    A sheet may ask for more than the preset's range (CFG 9 where 5 is the most); a remedy
-    then moves toward the range and is not thrown back to where it came from.
+    A sheet may ask for more than the preset's range (CFG 25 where 9 is the most). A remedy that
+    turns it down ends at 9 at the latest: a step at a time (25, 16.7, 8.3) the shot's takes are
+    used up before it is anywhere near. One that would turn it up leaves it.
     """
     if limits is None:
         return value
     least, most = limits
-    return min(max(value, min(least, before)), max(most, min(value, before)))
+    if (before > most and value >= before) or (before < least and value <= before):
+        return before
+    return min(max(value, least), most)

@@ -97,6 +97,7 @@ def decide(
         recipe=recipe,
         remedy=remedy,
         words=f"{spoken}: {remedy.words}{difference(last.recipe, recipe)}"
+        + _brought_in(last.recipe, recipe, ranges)
         + told(evidence, remedy.name, failure=spoken, preset=recipe.preset),
     )
 
@@ -136,6 +137,18 @@ def undoes(history: Sequence[Recipe], after: Recipe) -> bool:
     """Whether `after` turns a dial of a stage back that was turned on the way through `history`."""
     turned = {turn for pair in itertools.pairwise(history) for turn in _turns(*pair)}
     return any((index, name, not up) in turned for index, name, up in _turns(history[-1], after))
+
+
+def _brought_in(before: Recipe, after: Recipe, ranges: Ranges) -> str:
+    """Words where a dial that the sheet put outside the preset's range was brought to its edge,
+    which may be further than the remedy's own words say."""
+    for index, name, up in _turns(before, after):
+        edge = ranges[name][0 if up else 1] if name in ranges else None
+        if edge is not None and getattr(after.stages[index], name) == edge:
+            was = getattr(before.stages[index], name)
+            if was < edge if up else was > edge:
+                return ", to the edge of the preset's range"
+    return ""
 
 
 def _turns(before: Recipe, after: Recipe) -> Iterator[tuple[int, str, bool]]:
