@@ -26,7 +26,7 @@ class Watcher:
         """A shot has come as far as it gets tonight."""
 
     def news(self, words: str) -> None:
-        """What became of a card, a host, or the room on the disk; or what cannot be heard."""
+        """What became of a card, a host, or the room on the disk; a pause; what cannot be heard."""
 
     def ended(self, counts: Mapping[str, int], report: str) -> None:
         """The night is over: its shots by status, and the page of its report."""

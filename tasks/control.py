@@ -20,6 +20,8 @@ from manifests.files import write_atomic
 from manifests.sequence import shot_key as shot_key  # a shot's name in the file, too
 
 NAME = "control.json"
+PAUSED = "paused by a person: nothing new is started until `rushes resume`"
+RESUMED = "resumed by a person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,18 @@ def read_control(state_dir: Path) -> Control:
 class Said:
     """What a person has said, asked again and again: the file is read only when it changed."""
 
-    def __init__(self, state_dir: Path, *, complain: Callable[[str], None]) -> None:
-        """`complain` is told once for each damaged file; what held before holds on."""
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        complain: Callable[[str], None],
+        pauses: Callable[[str], None],
+    ) -> None:
+        """`complain` is told once for each damaged file; what held before holds on. `pauses` is
+        told of each pause that is found, also of one from before the night, and of its end."""
         self._state_dir = state_dir
         self._complain = complain
+        self._pauses = pauses
         self._seen: tuple[int, int, int] | None = None
         self._control = Control()
 
@@ -88,17 +98,23 @@ class Said:
             status = (self._state_dir / NAME).stat()
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         except FileNotFoundError:
-            self._seen, self._control = None, Control()
+            self._seen = None
+            self._hold(Control())
             return self._control
         except OSError:  # a disk that does not answer has taken nothing back
             return self._control
         if seen != self._seen:
             self._seen = seen
             try:
-                self._control = read_control(self._state_dir)
+                self._hold(read_control(self._state_dir))
             except BadInput as error:
                 self._complain(str(error))
         return self._control
+
+    def _hold(self, control: Control) -> None:
+        before, self._control = self._control, control
+        if control.paused != before.paused:
+            self._pauses(PAUSED if control.paused else RESUMED)
 
 
 def change_control(state_dir: Path, change: Callable[[Control], Control]) -> Control:

@@ -101,7 +101,7 @@ def lay_desk(
             position=position,
             waits=line.waits,
         )
-    control = Said(studio.state_dir, complain=complain)
+    control = Said(studio.state_dir, complain=complain, pauses=complain)
     return Desk(
         studio=studio,
         ledger=ledger,

@@ -13,6 +13,7 @@ from fake_night import ledger, night_of, statuses
 from fake_pool import FakePool
 
 from reports.records import EventKind
+from tasks.control import PAUSED, RESUMED
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
 
@@ -125,7 +126,10 @@ def test_a_paused_night_waits_until_it_is_resumed(studio: Any) -> None:
             return await super().render(order, **more)
 
     rows = [{"shot": "sh010"}, {"shot": "sh020"}]
-    assert night_of(studio, rows, Watching(said))["shots"]["approved"] == 2
+    result = night_of(studio, rows, Watching(said))
+    assert result["shots"]["approved"] == 2
+    page = Path(result["report"]).read_text()
+    assert page.index(PAUSED) < page.index(RESUMED)
 
 
 def test_a_night_that_is_cancelled_while_it_is_paused_ends(studio: Any) -> None:

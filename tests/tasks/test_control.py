@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manifests.errors import BadInput
-from tasks.control import Said, cancel_shots, change_control, read_control
+from tasks.control import PAUSED, RESUMED, Said, cancel_shots, change_control, read_control
 
 
 def test_what_was_said_is_kept_whole(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_only_a_file_that_is_gone_takes_back_what_was_said(tmp_path: Path) -> No
     """A folder that cannot be asked holds on to it; a file that is away takes it back."""
     where, aside = tmp_path / ".rushes", tmp_path / "aside"
     change_control(where, lambda control: replace(control, paused=True))
-    said = Said(where, complain=lambda words: None)
+    said = Said(where, complain=lambda words: None, pauses=lambda words: None)
     assert said().paused
     where.rename(aside)
     where.write_text("no folder")
@@ -44,7 +44,7 @@ def test_a_damaged_file_changes_nothing_and_is_told_once(tmp_path: Path, text: s
     """What held before holds on; the complaint names the file and the remedy."""
     change_control(tmp_path, lambda control: replace(control, paused=True))
     told: list[str] = []
-    said = Said(tmp_path, complain=told.append)
+    said = Said(tmp_path, complain=told.append, pauses=lambda words: None)
     assert said().paused
     (tmp_path / "control.json").write_text(text)
     assert said().paused
@@ -53,3 +53,21 @@ def test_a_damaged_file_changes_nothing_and_is_told_once(tmp_path: Path, text: s
     assert "control.json: cannot be read" in told[0]
     with pytest.raises(BadInput, match="remove it"):
         read_control(tmp_path)
+
+
+def test_each_pause_and_its_end_are_told_once(tmp_path: Path) -> None:
+    """Also a pause from before the night: else who looks on would see nothing happen at all."""
+    told: list[str] = []
+    change_control(tmp_path, lambda control: replace(control, paused=True))
+    said = Said(tmp_path, complain=told.append, pauses=told.append)
+    said()
+    change_control(tmp_path, lambda control: replace(control, priority={"a/1": 5}))
+    said()
+    assert told == [PAUSED]
+    change_control(tmp_path, lambda control: replace(control, paused=False))
+    said()
+    change_control(tmp_path, lambda control: replace(control, paused=True))
+    said()
+    (tmp_path / "control.json").unlink()
+    said()
+    assert told == [PAUSED, RESUMED, PAUSED, RESUMED]
