@@ -267,11 +267,20 @@ def _to_rgb(frame: Any) -> RGBFrame:
     if frame.format.is_rgb:
         return np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
     matrix, _ = _matrix(int(frame.colorspace), frame.width, frame.height)
-    return np.ascontiguousarray(
-        frame.to_ndarray(
-            format="rgb24",
-            src_colorspace=_MATRICES[matrix][1],
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_EXACT,
-        )
+    # Plane by plane: the same bits as rgb24, for which swscale takes four times as long. On one
+    # thread: another one is wanted for measuring.
+    planar = frame.reformat(
+        format="gbrp",
+        threads=1,
+        src_colorspace=_MATRICES[matrix][1],
+        dst_color_range=ColorRange.JPEG,
+        interpolation=_EXACT,
     )
+    green, blue, red = (_plane(plane) for plane in planar.planes)
+    return np.asarray(cv2.merge([red, green, blue]), np.uint8)
+
+
+def _plane(plane: Any) -> npt.NDArray[np.uint8]:
+    """(H, W), a view: rows lie farther apart than they are long."""
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows[:, : plane.width]

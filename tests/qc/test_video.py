@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Interpolation
 
 from qc.errors import NotAVideo
 from qc.video import Video
@@ -88,6 +89,23 @@ def test_tagged_yuv_comes_back_within_a_level(tmp_path, matrix):
     frames, video = decode(write_deep_yuv(tmp_path / "clip.mkv", clip, matrix=matrix))
     assert np.abs(np.stack(frames).astype(int) - clip).max() <= 1
     assert video.info.colour == matrix
+
+
+@pytest.mark.parametrize("size", [(48, 62), (33, 47)])
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p12le", "yuva420p", "gray"]
+)
+def test_yuv_becomes_the_rgb_of_swscale_at_its_most_exact(write_clip, tmp_path, pix_fmt, size):
+    """Bit for bit, however many bits, whatever lies between the rows of a plane."""
+    path = write_clip(tmp_path / "clip.mkv", colour_bars(*size), codec="ffv1", pix_fmt=pix_fmt)
+    flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    with av.open(str(path)) as container:
+        expected = [
+            frame.to_ndarray(format="rgb24", dst_color_range=ColorRange.JPEG, interpolation=flags)
+            for frame in container.decode(video=0)
+        ]
+    frames, _ = decode(path)
+    np.testing.assert_array_equal(np.stack(frames), np.stack(expected))
 
 
 def test_h264_of_flat_colours_comes_back_within_two_levels(write_clip, tmp_path):
