@@ -17,7 +17,10 @@ def score(
     clip: Annotated[Path, typer.Argument(help="Any video file.")],
     source: Annotated[Path | None, typer.Option(help="Still that frame 0 should show.")] = None,
     family: Annotated[
-        str, typer.Option(help="Whose thresholds to hold it against: default, pocket, wan.")
+        str,
+        typer.Option(
+            help="Whose thresholds to hold it against: default, or a model family, as in wan."
+        ),
     ] = "default",
     static: Annotated[
         bool, typer.Option("--static", help="The shot is meant to stand still.")
@@ -76,7 +79,9 @@ def explain(
 
 def remedies(
     root: Root = HERE,
-    preset: Annotated[str | None, typer.Option(help="Only this preset: wan/two-stage.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Only this preset: two-stage, wan/two-stage.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what was tried after failures, by preset and class, and how often it helped."""

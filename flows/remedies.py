@@ -10,15 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from manifests.errors import BadInput, Fault
 from manifests.remedy import load_remedies
 from manifests.settings import load_studio
+from manifests.text import suggest
 from reports.ledger_reads import LedgerReads
 from reports.outcomes import Outcome, outcomes
 from tasks.remedy_choice import LEAST_EVIDENCE
 
 
 def remedy_rows(root: Path, *, preset: str | None = None) -> list[dict[str, Any]]:
-    """Every remedy that was tried, by preset (`wan/two-stage`) and class, with its outcomes.
+    """Every remedy that was tried, by preset (`wan/two-stage`) and class, with its outcomes; of
+    one preset where it is named, `two-stage` in every family. Raises BadInput for one without.
 
     `place` is where the table of remedies has it, from 1 (None: not in it, or not any more);
     `counts` whether the class has outcomes enough on this preset for the policy to go by.
@@ -27,10 +30,21 @@ def remedy_rows(root: Path, *, preset: str | None = None) -> list[dict[str, Any]
     if not path.exists():
         return []
     with LedgerReads(path, must_exist=True) as ledger:
-        found = outcomes(ledger.retake_pairs(preset=preset))
+        found = outcomes(ledger.retake_pairs())
+    if preset is not None and found:
+        names = {name for each in found for name in _names(each)}
+        if preset not in names:
+            problem = f"no retake of a preset {preset!r} has been judged"
+            raise BadInput([Fault(file=path, problem=problem, remedy=suggest(preset, names))])
+        found = [each for each in found if preset in _names(each)]
     return [
         {**each.to_dict(), "place": _place(each), "counts": _counts(each, found)} for each in found
     ]
+
+
+def _names(outcome: Outcome) -> tuple[str, str]:
+    """`wan/two-stage`, and `two-stage` as sheets say."""
+    return outcome.preset, outcome.preset.rpartition("/")[2]
 
 
 def print_remedies(rows: Sequence[dict[str, Any]], console: Console) -> None:

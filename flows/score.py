@@ -8,20 +8,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from manifests.errors import BadInput, Fault
+from manifests.families import FAMILIES
 from manifests.settings import load_studio
+from manifests.text import suggest
 from qc.judge import judge
 from qc.metrics import METRICS
 from qc.scorecard import Level, Scorecard, Verdict
 from qc.thresholds import load_thresholds
 from tasks.ask_worker import ask_worker
 
+DEFAULT = "default"
+"""The limits of clips that no family rendered."""
 _COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
 def score_clip(
     clip: Path, *, source: Path | None, family: str, static: bool, root: Path
 ) -> tuple[Scorecard, Verdict]:
-    """Measure `clip` in a process of its own and judge it. Raises QCError, named."""
+    """Measure `clip` in a process of its own and judge it. Raises QCError, named, and BadInput for
+    a family that there is not: it would be held against the default limits, silently."""
+    if family not in (DEFAULT, *FAMILIES):
+        problem = f"there is no model family {family!r}"
+        remedy = suggest(family, (DEFAULT, *FAMILIES))
+        place = Path("command line")
+        raise BadInput([Fault(file=place, column="family", problem=problem, remedy=remedy)])
     studio = load_studio(root)
     thresholds = load_thresholds(family, studio.thresholds)
     order = {

@@ -246,6 +246,13 @@ def test_presets_lists_stages(rushes: Any, studio: Any) -> None:
     )
 
 
+def test_score_knows_the_families_that_there_are(rushes: Any, tmp_path: Path) -> None:
+    """A mistyped family is refused: its clip would be held against the limits of none."""
+    done = rushes("score", tmp_path / "clip.mkv", "--family", "Wan")
+    assert done.returncode == 2
+    assert "there is no model family 'Wan'; did you mean 'wan'?" in done.stderr
+
+
 @pytest.mark.slow
 def test_score_measures_any_video_file(rushes: Any, studio: Any, tmp_path: Path) -> None:
     """A clip of our own making: numbers and a verdict as JSON; a text file: a named error."""

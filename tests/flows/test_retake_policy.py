@@ -11,6 +11,7 @@ from fake_pool import FakePool
 from rich.console import Console
 
 from flows.remedies import print_remedies, remedy_rows
+from manifests.errors import BadInput
 from manifests.stage import Recipe
 from reports.ledger_reads import LedgerReads
 from reports.outcomes import outcomes
@@ -103,6 +104,10 @@ def test_what_worked_is_remembered_over_nights(studio: Any) -> None:
     assert (outcome.tried, outcome.better, outcome.approved) == (5, 5, 5)
     (row,) = remedy_rows(studio.root)
     assert (row["place"], row["tried"], row["counts"]) == (1, 5, True)
+    assert [row] == remedy_rows(studio.root, preset="single")
+    assert [row] == remedy_rows(studio.root, preset="pocket/single")
+    with pytest.raises(BadInput, match="no retake of a preset 'singel' has been judged; did you"):
+        remedy_rows(studio.root, preset="singel")
     night_of(studio, [{"shot": "later"}], OneByOne({"later": [CUT]}))
     words = takes(studio, "later")[1].remedy_words
     assert words.endswith("; worked 5 of 5 times for cut on pocket/single")
