@@ -84,6 +84,18 @@ def test_much_trouble_is_few_messages() -> None:
     assert "sh09: WorkerLost" in told[1][1]
 
 
+def test_trouble_that_was_kept_back_is_told_at_the_end() -> None:
+    """The night ends before the quarter of an hour does."""
+    notifier, told, _ = _collecting(Occasion.TROUBLE)
+    notifier.shot_done("sh01", "failed", "OutOfMemory: the card is full")
+    notifier.shot_done("sh02", "failed", "WorkerLost: it died")
+    notifier.ended({"failed": 2}, "page")
+    assert [body for _, body in told] == [
+        "sh01: OutOfMemory: the card is full",
+        "sh02: WorkerLost: it died",
+    ]
+
+
 def test_only_what_was_asked_for_is_told() -> None:
     """With `on: [end]` neither start nor trouble sends anything."""
     notifier, told, _ = _collecting(Occasion.END)

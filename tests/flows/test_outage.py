@@ -15,6 +15,7 @@ import pytest
 from ledger_maker import Maker
 from served import Serve, drop, statuses
 
+from flows import outage
 from flows.outage import through_outages
 from reports.ledger_reads import LedgerReads
 from reports.take import ShotStatus, TakeStatus
@@ -62,6 +63,26 @@ def test_a_server_that_stays_away_ends_the_call() -> None:
     away = httpx.ConnectError("refused", request=REQUEST)
     with pytest.raises(httpx.ConnectError):
         asked(*[away] * 100_000, longest=0.05)
+
+
+def test_a_server_that_answered_for_long_was_there_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What ends such a call is another outage: it is told again and waited for as long again."""
+    monkeypatch.setattr(outage, "ANSWERED", 0.01)
+    told: list[str] = []
+    calls = iter(range(3))
+
+    async def call() -> str:
+        number = next(calls)
+        if number == 2:
+            return "done"
+        await asyncio.sleep(0.03)
+        raise httpx.ConnectError("away")
+
+    found = asyncio.run(through_outages(call, tell=told.append, longest=0.02, every=0.0))
+    assert found == "done"
+    assert len(told) == 2
 
 
 @pytest.mark.slow

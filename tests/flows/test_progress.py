@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from flows.cli_say import out
 from flows.progress import Clock, LiveBars, PlainLines, take_words
-from flows.watch import Watcher, Watchers
+from flows.watch import ProgressFile, Watcher, Watchers, read_progress
+from render.backend import Progress
 
 
 def test_shots_of_one_name_in_two_sheets_are_both_waited_for() -> None:
@@ -33,6 +35,18 @@ def test_a_shot_that_was_not_open_changes_no_estimate() -> None:
     clock.finish("b")
     clock.finish("b")
     assert clock.seconds_left == 0.0
+
+
+def test_progress_that_is_old_is_none(tmp_path: Path) -> None:
+    """A night that was killed left its last word behind; a damaged one is none either."""
+    file = ProgressFile(tmp_path)
+    file.progress(Progress(take_id="s/a/f/t1", phase="stage", stage=1, stages=1, step=3, steps=9))
+    fresh = read_progress(tmp_path)
+    assert fresh is not None
+    assert (fresh["take_id"], fresh["step"]) == ("s/a/f/t1", 3)
+    assert read_progress(tmp_path, fresh_seconds=0.0) is None
+    (tmp_path / "progress.json").write_text('{"at": ')
+    assert read_progress(tmp_path) is None
 
 
 def test_a_take_is_named_as_people_say_it() -> None:

@@ -51,6 +51,16 @@ def test_a_root_is_served_once_and_others_know_by_whom(tmp_path: Path) -> None:
     assert serving(tmp_path) is None
 
 
+def test_what_another_server_left_is_not_read_into_an_address(tmp_path: Path) -> None:
+    """Its number and its address were longer."""
+    (tmp_path / "serve.lock").write_text("98765432109\nhttp://a.much.longer.name:4200\n")
+    with sole_server(tmp_path) as tell:
+        tell("http://127.0.0.1:1")
+        found = serving(tmp_path)
+    assert found is not None
+    assert (found.pid, found.url) == (os.getpid(), "http://127.0.0.1:1")
+
+
 def test_a_root_on_a_share_is_not_served(tmp_path: Path) -> None:
     """Its nights could not keep others away; nothing is written there."""
     share = Mount(point=tmp_path, kind="cifs", source="//nas/studio")

@@ -68,6 +68,17 @@ def test_only_the_last_that_began_is_to_blame(steps: list[tuple[str, str]]) -> N
             last = None if near or last else last
 
 
+def test_who_had_the_card_in_an_earlier_life_is_to_blame_for_none_later() -> None:
+    """In the new worker nobody has begun: nobody is known to have been only near."""
+    card = Aboard(Clock())
+    card.enter("a", budget=1.0)
+    card.told("a")
+    assert not card.lost("a")
+    card.leave("a")
+    card.enter("b", budget=1.0)
+    assert not card.lost("b")
+
+
 def test_a_death_is_settled_once_for_all_that_it_met() -> None:
     """Those lost learn of it one by one, while others enter the new worker and begin there."""
     card = Aboard(Clock())

@@ -14,6 +14,7 @@ from manifests.stage import Noise, Recipe, Sampler, Schedule, Stage, StageKind
 from render.order import Receipt, Span, StageReceipt
 from reports.ledger_times import Rendered
 from tasks.estimate import (
+    HISTORY,
     Estimate,
     Estimator,
     History,
@@ -173,17 +174,35 @@ def test_a_card_is_told_by_its_own_history() -> None:
 
 
 def test_what_was_resumed_says_nothing_of_its_time() -> None:
-    """A stage whose latents came from a checkpoint is left out; loads are remembered."""
+    """A stage whose latents came from a checkpoint is left out, whatever its receipt says of the
+    rest; loads are remembered."""
 
     class Resumed:
         def latest_rendered(self, most: int) -> list[Rendered]:
-            told = receipt(recipe(), seconds=0.0, device=H200, resumed=True)
+            told = receipt(recipe(), seconds=3.0, device=H200, resumed=True)
             return [Rendered(recipe=recipe(), receipt=told)]
 
     made = Estimator(Resumed())
     assert made.of(recipe()).basis.startswith("guess")
     assert made.load_seconds(recipe()) == 7.0
     assert Estimator(None).load_seconds(recipe(family="wan")) == 120.0
+
+
+def test_the_first_stage_is_counted_for_every_candidate() -> None:
+    """Three candidates of a take of one stage take three times as long."""
+    past = Past((recipe(), 24.0, H200))
+    three = estimate(replace(recipe(), candidates=3), ledger=past)
+    assert three.seconds == pytest.approx(3 * estimate(recipe(), ledger=past).seconds)
+
+
+def test_only_the_latest_stages_are_looked_at() -> None:
+    """What a card did before a driver or a model got faster is forgotten."""
+    latest = [(recipe(), 12.0, H200)] * HISTORY
+    found = estimate(recipe(), ledger=Past(*latest, *[(recipe(), 99.0, H200)] * (2 * HISTORY)))
+    assert (found.seconds, found.basis) == (
+        pytest.approx(1.1 * 12.0),
+        f"history ({HISTORY} stages)",
+    )
 
 
 @given(st.integers(4, 60), st.integers(4, 60))
