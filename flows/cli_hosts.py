@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_say import out
+from flows.cli_say import ROOT_VARIABLE, out
 
 
 def _host_name(name: str) -> str:
@@ -23,7 +23,12 @@ def _host_name(name: str) -> str:
 def join(
     address: Annotated[str, typer.Argument(help="Where the nights are: tls://10.0.0.5:8786.")],
     root: Annotated[
-        Path, typer.Option("--root", help="The studio's folder, under the same path as there.")
+        Path,
+        typer.Option(
+            "--root",
+            envvar=ROOT_VARIABLE,
+            help="The studio's folder, under the same path as there.",
+        ),
     ] = Path(),
     name: Annotated[
         str,

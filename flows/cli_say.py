@@ -21,8 +21,14 @@ BAD_INPUT = 2
 HERE = Path()
 
 Sheets = Annotated[list[Path], typer.Argument(help="Shot sheets, CSV or YAML.", metavar="SHEET...")]
+ROOT_VARIABLE = "RUSHES_ROOT"
 Root = Annotated[
-    Path, typer.Option("--root", help="Folder of the studio: ledger, takes, deliveries, reports.")
+    Path,
+    typer.Option(
+        "--root",
+        envvar=ROOT_VARIABLE,
+        help="Folder of the studio: ledger, takes, deliveries, reports.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 Device = Annotated[

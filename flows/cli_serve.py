@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli_say import out
+from flows.cli_say import ROOT_VARIABLE, out
 
 
 def serve(
     root: Annotated[
-        Path, typer.Option("--root", help="Folder of the studio: ledger, takes, inbox, reports.")
+        Path,
+        typer.Option(
+            "--root",
+            envvar=ROOT_VARIABLE,
+            help="Folder of the studio: ledger, takes, inbox, reports.",
+        ),
     ] = Path(),
     host: Annotated[
         str, typer.Option(help="Where Prefect and the figures listen: this machine alone.")

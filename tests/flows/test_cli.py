@@ -230,6 +230,15 @@ def test_status_without_a_night_says_what_to_do(rushes: Any, studio: Any) -> Non
     assert "rushes run SHEET" in done.stderr
 
 
+def test_the_root_may_come_from_the_environment(
+    rushes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As every setting may: else a night would begin in a studio of its own where one stands."""
+    monkeypatch.setenv("RUSHES_ROOT", str(tmp_path / "there"))
+    assert f"{tmp_path / 'there'}/rushes.db: no night" in rushes("status").stderr
+    assert f"{tmp_path / 'here'}/" in rushes("status", "--root", tmp_path / "here").stderr
+
+
 def test_presets_lists_stages(rushes: Any, studio: Any) -> None:
     """Both families, each preset with its stages and start sigmas."""
     found = json.loads(rushes("presets", "--root", studio.root, "--json").stdout)["presets"]
