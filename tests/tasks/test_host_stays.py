@@ -5,75 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fake_guests import Guests, Wire
 from hellos import SESSION, hello_from, hosting_at
 from waiting import in_time, until
 
-from tasks.crew import Crew, Post
 from tasks.host_book import read_book
-from tasks.host_talk import Answer, Said
+from tasks.host_talk import Said
 from tasks.hosts import JOINING, OLD, Hosts
 
 LEASE = 0.25
-
-
-class Guests:
-    """A pool that writes down who is here and what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.here: list[str] = []
-
-    def admit(self, crew: Crew) -> None:
-        self.told.append(f"admitted {crew.host}")
-
-    def arrived(self, host: str) -> None:
-        self.here.append(host)
-
-    def departed(self, host: str) -> None:
-        self.here = [other for other in self.here if other != host]
-
-    def left_to_others(self, name: str, *, away: bool) -> None:
-        raise AssertionError("no card is used by others here")
-
-    def squeezed(self, name: str, room: int | None) -> None:
-        raise AssertionError("no memory is held by others here")
-
-    def in_work(self, host: str) -> int:
-        return 1
-
-    def rendering(self) -> Mapping[str, Post]:
-        return {}
-
-    def tell(self, words: str) -> None:
-        self.told.append(words)
-
-    async def restart(self, name: str) -> None:
-        raise AssertionError("no worker is started anew here")
-
-
-class Wire:
-    """An engine that carries words, and forgets workers."""
-
-    address = "tcp://127.0.0.1:8786"
-
-    def __init__(self) -> None:
-        self.said: list[Answer] = []
-        self.forgotten: list[str] = []
-
-    @property
-    def beats(self) -> int:
-        return sum(answer.says == "beat" for answer in self.said)
-
-    def say(self, topic: str, message: dict[str, Any]) -> None:
-        self.said.append(Answer.model_validate(message))
-
-    async def forget_all(self, names: list[str]) -> None:
-        self.forgotten += names
 
 
 class Night:
@@ -90,10 +34,13 @@ class Night:
     def says(self, says: Any) -> None:
         self.hosts._heard(Said(session=SESSION, says=says).model_dump())
 
+    def beats(self) -> int:
+        return sum(answer.says == "beat" for answer in self.wire.said)
+
     async def look_at(self, now: float) -> None:
         """The next look at the hosts, at that moment."""
-        beats, self.now = self.wire.beats, now
-        await until(lambda: self.wire.beats > beats)
+        beats, self.now = self.beats(), now
+        await until(lambda: self.beats() > beats)
 
     def state(self) -> list[str]:
         book = read_book(self.root / ".rushes/hosts.json")

@@ -3,77 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_guests import Guests, Wire
 from hellos import OTHER, SESSION, crew_with, hello_from, hosting_at
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from waiting import in_time
 
-from tasks.crew import Crew, Post
 from tasks.host_book import read_book
 from tasks.host_facts import differences, leave_token
-from tasks.host_talk import EVERYBODY, TO_HOSTS, Answer, Hello, Said, told_posts
+from tasks.host_talk import EVERYBODY, Answer, Hello, Said, told_posts
 from tasks.hosts import Hosts
-
-
-class Guests:
-    """A pool that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.here: list[str] = []
-        self.away: set[str] = set()
-        self.renewed: list[str] = []
-        self.busy = 0
-
-    def admit(self, crew: Crew) -> None:
-        self.told.append(f"admitted {crew.host}")
-
-    def arrived(self, host: str) -> None:
-        self.here.append(host)
-
-    def departed(self, host: str) -> None:
-        self.here = [other for other in self.here if other != host]
-
-    def left_to_others(self, name: str, *, away: bool) -> None:
-        (self.away.add if away else self.away.discard)(name)
-
-    def squeezed(self, name: str, room: int | None) -> None:
-        self.told.append(f"{name} has {room}")
-
-    def in_work(self, host: str) -> int:
-        return self.busy
-
-    def rendering(self) -> Mapping[str, Post]:
-        return {}
-
-    def tell(self, words: str) -> None:
-        self.told.append(words)
-
-    async def restart(self, name: str) -> None:
-        self.renewed.append(name)
-
-
-class Wire:
-    """An engine that only carries words."""
-
-    address = "tcp://127.0.0.1:8786"
-
-    def __init__(self) -> None:
-        self.said: list[Answer] = []
-
-    def say(self, topic: str, message: dict[str, Any]) -> None:
-        assert topic == TO_HOSTS
-        self.said.append(Answer.model_validate(message))
-
-    async def forget_all(self, names: list[str]) -> None:
-        raise AssertionError("nobody is lost here")
 
 
 def _door(root: Path) -> tuple[Hosts, Wire, Guests]:
