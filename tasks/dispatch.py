@@ -16,11 +16,9 @@ order of weight:
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import replace
 
 from tasks.card_groups import Card, CardGroups
 from tasks.chains import (
@@ -32,23 +30,11 @@ from tasks.chains import (
     urgent_priorities,
 )
 from tasks.due_order import DueOrder
+from tasks.ready_work import Bucket, Kind, ReadyWork
 
 SCARCE = 1.02
 """Work that needs large cards comes first where it would last this much longer than all work:
 chosen in `benchmarks/lanes.py`; nearer to 1 cards change their model more often."""
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """Ready work of one priority, class of memory, model and number of cards."""
-
-    priority: int
-    fits: int
-    """Memory of the smallest card that holds it."""
-    model: str
-    cards: int
-    heap: list[tuple[float, int, str]] = field(default_factory=list)
-    """(-seconds of its chain, arrival, id); may hold ids that are taken already."""
 
 
 def at_once(card: str) -> float:
@@ -75,8 +61,7 @@ class Dispatcher:
         self._asked: dict[str, Work] = {}
         self._works: dict[str, Work] = {}
         """What was asked for, on no more cards than there are."""
-        self._arrivals = count()
-        self._arrival: dict[str, int] = {}
+        self._ready = ReadyWork(self._is_ready)
         self._blocked: dict[str, set[str]] = {}
         self._followers: dict[str, list[str]] = defaultdict(list)
         self._done: set[str] = set()
@@ -137,11 +122,11 @@ class Dispatcher:
         fastest first. While no shot is in work, whoever asks gets what there is.
         """
         here = self._cards[card]
-        buckets = [bucket for bucket in self._open(here) if self._first(bucket)]
+        buckets = [bucket for bucket in self._open(here) if self._ready.first(bucket)]
         if not buckets:
             return None
-        top = max(bucket.priority for bucket in buckets)
-        buckets = [bucket for bucket in buckets if bucket.priority == top]
+        top = max(bucket.kind.priority for bucket in buckets)
+        buckets = [bucket for bucket in buckets if bucket.kind.priority == top]
         chosen = self._dates.first(
             lambda name: self._is_ready(name) and self._may_take(here, self._works[name]),
             priority=top,
@@ -201,10 +186,8 @@ class Dispatcher:
         self._chain.update(chain_seconds(self._works, self._order, self._followers))
         for name in filter(self._is_left, self._works):
             self._count(self._works[name], 1)
-        # NOTE: in the order in which they became ready, which ties are decided by.
-        for name in sorted(self._arrival, key=self._arrival.__getitem__):
-            if self._is_ready(name):
-                self._put(name)
+        for name in self._ready.by_arrival():
+            self._ready.put(name, self._kind(name), self._chain[name])
         self._dates.know(due_times(self._works, self._order, self._followers))
 
     def set_priority(self, name: str, priority: int) -> None:
@@ -232,26 +215,29 @@ class Dispatcher:
         load = 0.0 if self.is_warm(here.name, work.model) else self._load.get(work.model, 0.0)
         return work.span / here.speed + load
 
-    def _open(self, here: Card) -> Iterator[_Bucket]:
+    def _open(self, here: Card) -> Iterator[Bucket]:
         has_room = self._groups.has_room
-        buckets = self._buckets.values()
-        return (each for each in buckets if has_room(here, cards=each.cards, memory=each.fits))
+        return (
+            bucket
+            for bucket in self._ready.buckets
+            if has_room(here, cards=bucket.kind.cards, memory=bucket.kind.fits)
+        )
 
     def _may_take(self, here: Card, work: Work) -> bool:
         return self._groups.has_room(here, cards=work.cards, memory=self._fits(work))
 
-    def _bucket(self, here: Card, buckets: list[_Bucket]) -> _Bucket | None:
+    def _bucket(self, here: Card, buckets: list[Bucket]) -> Bucket | None:
         scarce = self._scarce(here)
-        kept = [bucket for bucket in buckets if bucket.fits >= scarce] or buckets
+        kept = [bucket for bucket in buckets if bucket.kind.fits >= scarce] or buckets
         # Side by side they end together, so that the next one finds its cards free at once.
-        kept = [bucket for bucket in kept if bucket.cards > 1] or kept
-        warm = [bucket for bucket in kept if bucket.model == self._warm[here.name]]
+        kept = [bucket for bucket in kept if bucket.kind.cards > 1] or kept
+        warm = [bucket for bucket in kept if bucket.kind.model == self._warm[here.name]]
         if warm:
-            return max(warm, key=self._longest)
-        worth = [bucket for bucket in kept if self._is_worth_loading(bucket.model)]
+            return max(warm, key=lambda bucket: bucket.longest)
+        worth = [bucket for bucket in kept if self._is_worth_loading(bucket.kind.model)]
         return max(
             worth,
-            key=lambda bucket: (self._hours_left(bucket.model), self._longest(bucket)),
+            key=lambda bucket: (self._hours_left(bucket.kind.model), bucket.longest),
             default=None,
         )
 
@@ -279,46 +265,33 @@ class Dispatcher:
         speed = sum(self._cards[name].speed for name, warm in self._warm.items() if warm == model)
         return speed == 0.0 or self._backlog[model] / speed > self._load.get(model, 0.0)
 
-    def _longest(self, bucket: _Bucket) -> float:
-        return -bucket.heap[0][0]
-
-    def _sensible(self, here: Card, bucket: _Bucket, free_in: Callable[[str], float]) -> str | None:
+    def _sensible(self, here: Card, bucket: Bucket, free_in: Callable[[str], float]) -> str | None:
         """The longest of the bucket that the others would not finish sooner without this card."""
         others = [
             card
             for card in self._cards.values()
-            if card.name != here.name and card.memory >= bucket.fits
+            if card.name != here.name and card.memory >= bucket.kind.fits
         ]
         if not others or not self._taken:
-            return self._first(bucket)
+            return self._ready.first(bucket)
         ahead, rest = free_in(here.name), sum(self._left.values()) / sum(c.speed for c in others)
         fastest = max(card.speed for card in others)
         slower = 1 / here.speed - 1 / fastest
-        first = self._first(bucket)
+        first = self._ready.first(bucket)
         assert first is not None, "only buckets with ready work are looked at"
         if ahead + self._works[first].span * slower <= rest:
             return first
         rest += min(free_in(card.name) for card in others)
-        for entry in sorted(bucket.heap):
-            name = entry[2]
-            if self._holds(entry) and ahead + self._works[name].span * slower <= rest:
-                return name
-        return None
+        return next(
+            (
+                name
+                for name in self._ready.by_length(bucket)
+                if ahead + self._works[name].span * slower <= rest
+            ),
+            None,
+        )
 
     # ------------------------------------------------------------------ the books
-
-    def _first(self, bucket: _Bucket) -> str | None:
-        """The longest ready one; entries that are out of date are dropped on the way."""
-        while bucket.heap:
-            if self._holds(bucket.heap[0]):
-                return bucket.heap[0][2]
-            heapq.heappop(bucket.heap)
-        return None
-
-    def _holds(self, entry: tuple[float, int, str]) -> bool:
-        """Whether a heap's entry is still true: a shot that was moved has a later one elsewhere."""
-        _, arrival, name = entry
-        return self._is_ready(name) and self._arrival[name] == arrival
 
     def _is_ready(self, name: str) -> bool:
         return self._is_left(name) and not self._blocked[name]
@@ -336,7 +309,7 @@ class Dispatcher:
             size: sum(card.speed for card in cards if card.memory >= size) for size in self._sizes
         }
         self._warm = {name: self._warm.get(name) for name in self._cards}
-        self._buckets: dict[tuple[int, int, str, int], _Bucket] = {}
+        self._ready.clear()
         self._left: dict[int, float] = dict.fromkeys(self._sizes, 0.0)
 
     def _take(self, name: str, card: str) -> None:
@@ -355,16 +328,11 @@ class Dispatcher:
         return next((size for size in self._sizes if size >= work.memory), self._sizes[-1])
 
     def _make_ready(self, name: str) -> None:
-        self._arrival[name] = next(self._arrivals)
-        self._put(name)
+        self._ready.arrive(name, self._kind(name), self._chain[name])
 
-    def _put(self, name: str) -> None:
+    def _kind(self, name: str) -> Kind:
         work = self._works[name]
-        key = (self._priority[name], self._fits(work), work.model, work.cards)
-        if key not in self._buckets:
-            self._buckets[key] = _Bucket(*key)
-        entry = (-self._chain[name], self._arrival[name], name)
-        heapq.heappush(self._buckets[key].heap, entry)
+        return Kind(self._priority[name], self._fits(work), work.model, work.cards)
 
     def _add_all(self, works: list[Work]) -> None:
         asked = {work.id: work for work in works}
