@@ -44,10 +44,9 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelled, Paused, Running
 
 from manifests.errors import RushesError
-from reports.records import EventKind
 from tasks.control import cancel_shots, change_control
 from tasks.desk import Desk
-from tasks.night_book import CANCELLED
+from tasks.night_book import CANCELLED, note_night
 
 LOOK_EVERY = 2.0
 """Seconds between looks at the page."""
@@ -230,7 +229,7 @@ class Buttons:
     def _note(self, words: str) -> None:
         """Into the night's log, and into the report: a silent server may not have the log."""
         get_run_logger().warning(words)
-        self._desk.ledger.event(kind=EventKind.NOTE, words=words, night=self._desk.night_id)
+        note_night(self._desk, words)
 
     async def _shots(self, client: PrefectClient, *states: StateType) -> list[FlowRun]:
         """The runs of shots in these states, however many pages the server makes of them.

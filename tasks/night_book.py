@@ -181,6 +181,11 @@ def note(night: Desk, job: Job, words: str) -> None:
     night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id, shot_id=job.shot_id)
 
 
+def note_night(night: Desk, words: str) -> None:
+    """Record what happened around the night, for people."""
+    night.ledger.event(kind=EventKind.NOTE, words=words, night=night.night_id)
+
+
 def note_broken(night: Desk, job: Job, error: Exception) -> None:
     """Record that a shot's flow ended by an error that nobody had a name for."""
     note(night, job, f"its flow broke: {error_words(error)}")
