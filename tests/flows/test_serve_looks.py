@@ -45,6 +45,9 @@ class Nights:
     async def ran_since(self, instant: datetime) -> bool:
         return False
 
+    async def broken_since(self, instant: datetime) -> str | None:
+        return None
+
     async def start(self) -> None:
         self.started += 1
 
