@@ -78,7 +78,7 @@ def _looks(service: Any, nights: Nights, *, mend: Any) -> None:
     async def work() -> None:
         looking = asyncio.create_task(service._keep_nights(nights))
         await until(lambda: looking.done() or _said(service))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.03)
         assert not looking.done()
         mend()
         await until(lambda: nights.started)

@@ -17,7 +17,7 @@ from tasks.host_book import read_book
 from tasks.host_talk import Said
 from tasks.hosts import JOINING, OLD, Hosts
 
-LEASE = 0.25
+LEASE = 0.1
 
 
 class Night:
@@ -55,11 +55,11 @@ def test_silence_is_counted_only_while_somebody_listens(tmp_path: Path) -> None:
         night = Night(tmp_path)
         night.says("ready")
         looking = asyncio.create_task(night.hosts._keep())
-        await night.look_at(0.1)
+        await night.look_at(0.04)
         await night.look_at(100.0)
         assert night.guests.here == ["a"]
         for step in range(1, 4):
-            await night.look_at(100.0 + 0.1 * step)
+            await night.look_at(100.0 + 0.04 * step)
         assert night.guests.here == []
         assert "said nothing for 0 s: its takes are given to others" in night.guests.told[-1]
         await until(lambda: night.wire.forgotten)
