@@ -32,6 +32,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.studio import studio_night
 from manifests.errors import BadInput, Fault
+from manifests.secret import without_user
 from manifests.settings import Studio
 from manifests.window import EVERY_DAY, Window
 
@@ -172,6 +173,15 @@ class NightDeployment:
             for run in await self._ended_runs()
         )
 
+    async def broken_since(self, instant: datetime) -> str | None:
+        """How the newest run that began after `instant` broke, in words; None: it did not."""
+        begun = (run for run in await self._ended_runs() if _began(run) >= instant)
+        newest = next(begun, None)
+        if newest is None or newest.state_type not in (StateType.FAILED, StateType.CRASHED):
+            return None
+        words = None if newest.state is None else newest.state.message
+        return without_user(words or "it says nothing")
+
     async def _ended_runs(self) -> list[FlowRun]:
         """The last ones first; without those that were cancelled before they began."""
         async with get_client() as client:
@@ -214,6 +224,11 @@ class NightDeployment:
     def _known_id(self) -> UUID:
         assert self.id is not None, "register() comes first"
         return self.id
+
+
+def _began(run: FlowRun) -> datetime:
+    assert run.start_time is not None, "only runs that began are asked"
+    return run.start_time
 
 
 def _in_state(states: list[StateType]) -> FlowRunFilterState:

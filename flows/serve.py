@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import psutil
 from rich.console import Console
 
+from flows.answers import Answers
 from flows.inbox import LOOK_EVERY, tell
 from flows.metrics import metrics_server
 from flows.prefect_env import prepare
 from flows.prefect_server import ONLY_HERE, PrefectServer, ServerDidNotStart, port_is_free
 from flows.served import ROOT, SERVER
 from flows.serving import sole_server
+from manifests.errors import BadInput
 from manifests.secret import error_words, without_user
 from manifests.settings import Studio, load_studio
 from manifests.window import Window
@@ -105,7 +107,6 @@ class _Service:
     ) -> None:
         self._studio, self._inbox = studio, inbox
         self._server, self._console = server, console
-        self._answered: set[str] = set()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -193,16 +194,17 @@ class _Service:
         """Start what the schedule could not, and end what a person cancelled in Prefect."""
         from httpx import HTTPError
 
-        told = ""
+        told, answers = "", Answers(nights.broken_since, say=self._say)
         while True:
             try:
                 # Where the server is just being started again, the next look comes soon.
                 with suppress(HTTPError):
                     await self._end_cancelled(nights)
-                    await self._start_due(nights)
+                    await self._start_due(nights, answers)
                 told = ""
-            except (OSError, LedgerBusy, LedgerUnwritable) as error:
-                # The inbox's share is away, a night by hand came first, or the disk is full.
+            except (OSError, LedgerBusy, LedgerUnwritable, BadInput) as error:
+                # The inbox's share is away, a night by hand came first, the disk is full, or
+                # somebody is just editing the settings.
                 if told != (told := error_words(error)):
                     self._say(f"nights cannot be looked after: {told}; tried again until they can")
             await asyncio.sleep(DUE_EVERY)
@@ -215,15 +217,17 @@ class _Service:
             page = await asyncio.to_thread(close, self._studio, night, CANCELLED)
             self._say(f"night {night.id} was cancelled; its report: {page}")
 
-    async def _start_due(self, nights: NightDeployment) -> None:
+    async def _start_due(self, nights: NightDeployment, answers: Answers) -> None:
         found = await asyncio.to_thread(due, self._studio, now=datetime.now(UTC))
-        if found is None or found.mark in self._answered or await nights.busy():
+        if found is None or await nights.busy() or await answers.hold(found.mark):
             return
         if await nights.paused() or await nights.is_another(found.flow_run_id):
             return
         if found.flow_run_id is not None and await nights.was_cancelled():
             return  # cancelled since the last look: the next one closes it
-        self._answered.add(found.mark)
+        # A night would break by them, and is not to wait any longer than they are mended.
+        load_studio(self._studio.root)
+        answers.give(found.mark)
         if found.since is not None and await nights.ran_since(found.since):
             return
         self._say(f"{found.words}: a night is started")

@@ -94,6 +94,24 @@ def test_a_start_that_was_missed_is_made_up_and_a_stop_costs_nothing(
     assert "Traceback" not in served.said
 
 
+def test_settings_that_are_wrong_for_a_while_do_not_cost_the_night(
+    studio: Any, serve: Callable[..., Serve]
+) -> None:
+    """Said where it is served, and the night begins as soon as they are mended."""
+    served = serve(RUSHES_WINDOW='{"start": "00:00", "end": "00:00", "timezone": "UTC"}')
+    served.wait_for(lambda: "the hours of" in served.said, "first words")
+    settings = studio.root / "studio.yaml"
+    before = settings.read_text() if settings.exists() else ""
+    settings.write_text(f"{before}\nmax_takes: zero\n")
+    drop(studio, [{"shot": "a"}])
+    served.wait_for(lambda: "'zero' is refused" in served.said, "a word of the settings")
+    assert "tried again until they can" in served.said
+    assert served.nights() == []
+    settings.write_text(before)
+    served.wait_for_file("delivered/shots/a/a_v001.json")
+    assert served.stop() == 0
+
+
 def test_a_stop_that_comes_while_it_starts_is_heeded(serve: Callable[..., Serve]) -> None:
     """Before its runner is up, serve ends as it does later: here on its first start in a root."""
     served = serve(first=True)
