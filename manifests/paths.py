@@ -43,7 +43,8 @@ class Roots:
         try:
             path = (self.base / name).resolve()
             if not name.isascii() and not path.exists():
-                path = _spelled_otherwise(path, _composed) or path
+                # Resolved again: what is spelled otherwise may be a link, too.
+                path = (_spelled_otherwise(path, _composed) or path).resolve()
             exists, regular = path.exists(), path.is_file()
         except (OSError, ValueError, RuntimeError) as error:
             raise Refusal(f"cannot be looked up ({error})", f"name {what}") from None
@@ -96,15 +97,13 @@ def _spelled_otherwise(path: Path, spelling: Callable[[str], str]) -> Path | Non
     found = Path(path.anchor)
     for part in path.parts[1:]:
         there = found / part
-        if not there.exists():
-            try:
+        try:
+            if not there.exists():
                 names = [entry.name for entry in islice(found.iterdir(), _NEIGHBOURS)]
-            except OSError:
-                return None
-            same = [name for name in names if spelling(name) == spelling(part)]
-            if len(same) != 1:
-                return None
-            there = found / same[0]
+                (same,) = [name for name in names if spelling(name) == spelling(part)]
+                there = found / same
+        except (OSError, ValueError):  # ValueError: none, or several
+            return None
         found = there
     return found
 

@@ -67,3 +67,21 @@ def test_no_name_outside_is_told_by_its_spelling(roots, tmp_path):
     (tmp_path.parent / "B\u00e4r.png").write_bytes(b"x")
     assert remedy(roots, "../Ba\u0308r.png").startswith("copy it beside the sheet, or add")
     assert remedy(roots, "../b\u00c4r.png").startswith("copy it beside the sheet, or add")
+
+
+@pytest.mark.parametrize("link", ["Ba\u0308r.png", "Ba\u0308r"])
+def test_no_link_leads_outside_by_another_spelling(tmp_path, link):
+    """A still or folder that is found by its other spelling is followed as any link is."""
+    (tmp_path / "root").mkdir()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "cat.png").write_bytes(b"x")
+    is_still = link.endswith(".png")
+    (tmp_path / "root" / link).symlink_to(outside / "cat.png" if is_still else outside)
+    typed = "B\u00e4r.png" if is_still else "B\u00e4r/cat.png"
+    assert "source_roots" in remedy(Roots.of(tmp_path / "root"), typed)
+
+
+def test_a_name_too_long_for_the_disk_is_refused_where_its_folder_is_spelled_otherwise(roots):
+    """The look for another spelling meets what the disk cannot hold, and says it is not there."""
+    assert remedy(roots, f"Stills/{'x' * 300}").startswith("make the folder")
