@@ -54,7 +54,7 @@ def print_plan(plan: Plan, console: Console, *, zone: ZoneInfo | None = None) ->
         for words in () if line.memory is None else line.memory.words():
             console.print(f"{escape(line.shot.id)}: {escape(words)}", highlight=False)
     for line in plan.lines:
-        for words in (*_order_words(line), *line.shot.snaps, *line.warnings):
+        for words in (*_order_words(line), *_still_words(line), *line.shot.snaps, *line.warnings):
             console.print(f"[yellow]![/] {escape(line.shot.id)}: {escape(words)}", highlight=False)
     for basis in sorted({line.estimate.basis for line in plan.open_lines}):
         console.print(f"times from {basis}", style="dim", highlight=False)
@@ -85,6 +85,12 @@ def _order_words(line: PlanLine) -> list[str]:
         line.late or "",
     ]
     return [each for each in words if each]
+
+
+def _still_words(line: PlanLine) -> list[str]:
+    """What was done to the still that is not what its file says: the morning would be late."""
+    source = line.shot.source
+    return [] if source is None else [f"still: {note}" for note in source.notes]
 
 
 def stage_words(line: PlanLine) -> list[str]:

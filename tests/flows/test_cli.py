@@ -198,6 +198,18 @@ def test_plan_shows_stages_with_their_start_sigma(rushes: Any, studio: Any) -> N
     assert shot["disk_bytes"] > 0
 
 
+def test_plan_says_what_becomes_of_a_still(rushes: Any, studio: Any) -> None:
+    """Of one that moves the first picture is filmed: said in the evening, not in the morning."""
+    from PIL import Image
+
+    frames = [Image.new("RGB", (96, 96), colour) for colour in ("red", "blue")]
+    frames[0].save(studio.root / "moves.webp", save_all=True, append_images=frames[1:])
+    sheet = studio.sheet([{"shot": "a", "source": "moves.webp"}])
+    assert (
+        "! a: still: first of its 2 frames" in rushes("plan", sheet, "--root", studio.root).stdout
+    )
+
+
 def test_plan_says_what_the_disk_refuses(
     rushes: Any, studio: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
