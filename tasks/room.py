@@ -52,6 +52,10 @@ class Room:
     def refuses(self, error: LedgerUnwritable) -> None:
         """A write failed: nothing new is started until the ledger can be written."""
         self._refused = _refused(error)
+        if self._waits and not self._unkept:
+            # Only what is written shows that it can be: without words to keep it would never be
+            # tried again, and a night that waits for room already would wait for good.
+            self._say(self._refused)
         self.look()
 
     def look(self) -> bool:
@@ -61,10 +65,13 @@ class Room:
         short = words is not None
         if short is not self._waits:
             self._waits = short
-            self._tell(words or AGAIN)
-            self._unkept.append(words or AGAIN)
+            self._say(words or AGAIN)
             self._try_to_keep()
         return short
+
+    def _say(self, words: str) -> None:
+        self._tell(words)
+        self._unkept.append(words)
 
     def _try_to_keep(self) -> None:
         """What was told goes into the ledger; where it does, the ledger can be written again."""

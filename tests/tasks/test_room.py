@@ -78,6 +78,23 @@ def test_a_ledger_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
     assert kept == told == [told[0], "there is room on the disk again"]
 
 
+def test_a_ledger_that_refuses_while_room_is_waited_for_is_tried_again(tmp_path: Path) -> None:
+    """A take in work meets the full disk that is known already: with room the night goes on."""
+    told, kept, free = list[str](), list[str](), [GB]
+    studio = Studio(root=tmp_path, stop_disk_gb=2)
+    room = Room(studio, tell=told.append, keep=kept.append, free=lambda: free[0])
+    assert room.look()
+    room.refuses(LedgerUnwritable("database or disk is full"))
+    assert room.look()
+    free[0] = 3 * GB
+    assert not room.look()
+    assert kept == told
+    assert [words.split(";")[0] for words in told[1:]] == [
+        "database or disk is full",
+        "there is room on the disk again",
+    ]
+
+
 @given(st.lists(st.integers(0, 4 * GB), max_size=30))
 def test_what_is_told_alternates(asked: list[int]) -> None:
     """Short, enough, short, enough: never the same twice running, and never enough first."""
