@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def lay_desk(
     """
 
     def complain(words: str) -> None:
-        ledger.event(kind=EventKind.NOTE, words=words, night=record.id)
         tell(words)
+        room.writes(partial(ledger.event, kind=EventKind.NOTE, words=words, night=record.id))
 
     def keep(words: str) -> None:
         ledger.event(kind=EventKind.CARD, words=words, night=record.id)
@@ -85,6 +86,26 @@ def lay_desk(
 
     pool.on_news(news)
     pool.on_renewal(renewed)
+    room = Room(studio, tell=tell, keep=keep)
+    control = Said(studio.state_dir, complain=complain, pauses=complain)
+    return Desk(
+        studio=studio,
+        ledger=ledger,
+        pool=pool,
+        night_id=record.id,
+        torch_device=pool.torch_device,
+        jobs=_jobs(ledger, record, plan),
+        lanes=lanes_for(plan, night=record.id, pool=pool, control=control),
+        hours=hours,
+        control=control,
+        room=room,
+        presets=_presets(studio, plan),
+        learned=read_limits(limits_path(studio)),
+    )
+
+
+def _jobs(ledger: Ledger, record: NightRecord, plan: Plan) -> dict[int, Job]:
+    """The plan's shots by their ids, each recorded in its place."""
     estimator = Estimator(ledger)
     jobs = {}
     for position, line in enumerate(plan.lines):
@@ -101,21 +122,7 @@ def lay_desk(
             position=position,
             waits=line.waits,
         )
-    control = Said(studio.state_dir, complain=complain, pauses=complain)
-    return Desk(
-        studio=studio,
-        ledger=ledger,
-        pool=pool,
-        night_id=record.id,
-        torch_device=pool.torch_device,
-        jobs=jobs,
-        lanes=lanes_for(plan, night=record.id, pool=pool, control=control),
-        hours=hours,
-        control=control,
-        room=Room(studio, tell=tell, keep=keep),
-        presets=_presets(studio, plan),
-        learned=read_limits(limits_path(studio)),
-    )
+    return jobs
 
 
 def _presets(studio: Studio, plan: Plan) -> dict[str, Preset]:

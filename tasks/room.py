@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 
 from manifests.settings import Studio
 from reports.errors import LedgerUnwritable
@@ -44,7 +45,7 @@ class Room:
         self._least = studio.stop_disk_gb
         self._free = free or (lambda: shutil.disk_usage(studio.root).free)
         self._tell, self._keep = tell, keep
-        self._unkept: list[str] = []
+        self._unkept: list[Callable[[], object]] = []
         self._refused: str | None = None
         """Why the ledger was not written; None: it was, or nobody tried since."""
         self._waits = False
@@ -57,6 +58,12 @@ class Room:
             # tried again, and a night that waits for room already would wait for good.
             self._say(self._refused)
         self.look()
+
+    def writes(self, write: Callable[[], object]) -> None:
+        """Have `write` put into the ledger what happened around the night: now, or as soon as it
+        can be. A pause that the ledger cannot hold at that moment is to break no shot."""
+        self._unkept.append(write)
+        self._try_to_keep()
 
     def look(self) -> bool:
         """Look at the disk, and tell what has changed; whether nothing new may be started now."""
@@ -71,13 +78,13 @@ class Room:
 
     def _say(self, words: str) -> None:
         self._tell(words)
-        self._unkept.append(words)
+        self._unkept.append(partial(self._keep, words))
 
     def _try_to_keep(self) -> None:
         """What was told goes into the ledger; where it does, the ledger can be written again."""
         try:
             while self._unkept:
-                self._keep(self._unkept[0])
+                self._unkept[0]()
                 del self._unkept[0]
                 self._refused = None
         except LedgerUnwritable as error:

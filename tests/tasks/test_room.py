@@ -95,6 +95,23 @@ def test_a_ledger_that_refuses_while_room_is_waited_for_is_tried_again(tmp_path:
     ]
 
 
+def test_what_the_ledger_refuses_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
+    """A pause while the disk is full breaks nothing, and is in the ledger in its order, once."""
+    told, kept, full = list[str](), list[str](), True
+
+    def keep(words: str) -> None:
+        if full:
+            raise LedgerUnwritable("database or disk is full")
+        kept.append(words)
+
+    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=keep)
+    room.writes(lambda: keep("paused"))
+    assert (room.look(), kept) == (True, [])
+    full = False
+    assert not room.look()
+    assert kept == ["paused", *told]
+
+
 @given(st.lists(st.integers(0, 4 * GB), max_size=30))
 def test_what_is_told_alternates(asked: list[int]) -> None:
     """Short, enough, short, enough: never the same twice running, and never enough first."""
