@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fake_pool import FakePool
 from flows.watch import Watcher
 from render.order import Receipt, RenderOrder
 from reports.records import EventKind
+from tasks.control import PAUSED, RESUMED, change_control
 from tasks.desk import desk
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
@@ -68,6 +70,50 @@ def test_a_night_waits_while_its_ledger_cannot_be_written(studio: Any) -> None:
         kept = [event.words for event in book.events_of(kind=EventKind.CARD)]
     assert kept == told
     assert [statuses(studio, f"s{n}") for n in range(4)] == [["approved"]] * 4
+
+
+def _reads_only(only: bool) -> None:
+    """Have SQLite refuse each write to the night's ledger, or no more."""
+    desk().ledger._connection.execute(f"PRAGMA query_only={int(only)}")
+
+
+class Shuts(FakePool):
+    """Of its first take on, the ledger can only be read."""
+
+    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
+        """As the fake."""
+        receipt = await super().render(order, budget=budget, place=place)
+        if len(self.rendered) == 1:
+            _reads_only(True)
+        return receipt
+
+
+class Pauses(Watcher):
+    """A person who pauses such a night, resumes it, and only then sees to the ledger."""
+
+    def news(self, words: str) -> None:
+        """Called inside the night."""
+        if words == RESUMED:
+            _reads_only(False)
+        elif words == PAUSED or "until it can be written" in words:
+            pause = words != PAUSED
+            state = desk().studio.state_dir
+            change_control(state, lambda control: replace(control, paused=pause))
+
+
+def test_a_night_whose_ledger_cannot_be_written_can_be_paused(studio: Any) -> None:
+    """No shot breaks by it, and the ledger has pause and end as soon as it can be written."""
+    from flows.night import WATCHER
+
+    token = WATCHER.set(Pauses())
+    try:
+        counts = night_of(studio, [{"shot": f"s{n}"} for n in range(2)], Shuts())["shots"]
+    finally:
+        WATCHER.reset(token)
+    assert counts["approved"] == 2
+    with ledger(studio) as book:
+        kept = [event.words for event in book.events_of(kind=EventKind.NOTE)]
+    assert kept == [PAUSED, RESUMED]
 
 
 class Edits(FakePool):
