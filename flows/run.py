@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from flows.prefect_env import prepare
 from flows.progress import watcher_for
 from flows.serving import serving
 from flows.shown import begin
+from flows.stopping import run_until_stopped
 from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput, Fault
 from manifests.settings import Studio, load_studio
@@ -142,7 +142,6 @@ def _run(
     now: bool,
     console: Console,
 ) -> dict[str, Any]:
-    from prefect.exceptions import TerminationSignal
     from prefect.logging.handlers import APILogWorker
 
     from flows.buttons import settle
@@ -164,11 +163,7 @@ def _run(
         return result
 
     try:
-        try:
-            result = asyncio.run(whole())
-        except TerminationSignal:
-            # While a flow runs Prefect hears SIGTERM; it is an interruption all the same.
-            raise KeyboardInterrupt from None
+        result = run_until_stopped(whole())
     except BaseException as error:
         watchers.broke(error)
         raise
