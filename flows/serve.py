@@ -205,8 +205,10 @@ class _Service:
             except (OSError, LedgerBusy, LedgerUnwritable, BadInput) as error:
                 # The inbox's share is away, a night by hand came first, the disk is full, or
                 # somebody is just editing the settings.
-                if told != (told := error_words(error)):
-                    self._say(f"nights cannot be looked after: {told}; tried again until they can")
+                words = error_words(error)
+                if words != told:
+                    told = words
+                    self._say(f"nights cannot be looked after: {words}; tried again until they can")
             await asyncio.sleep(DUE_EVERY)
 
     async def _end_cancelled(self, nights: NightDeployment) -> None:

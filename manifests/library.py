@@ -52,14 +52,12 @@ def bundled_styles() -> dict[str, str]:
     return {} if root is None else dict(root.plain())
 
 
-def _named(name: str, read: Callable[[Path], T], path: Path) -> T:
-    """What is read there; a refusal says of which file."""
+def _still(name: str, path: Path) -> Source:
+    """The still there, which the sheet calls `name`: a refusal says of which one it speaks."""
     try:
-        return read(path)
+        return check_source(path)
     except Refusal as refusal:
-        named = refusal.problem.startswith("'")
-        problem = refusal.problem if named else f"{name!r} {refusal.problem}"
-        raise Refusal(problem, refusal.remedy) from None
+        raise Refusal(f"{name!r} {refusal.problem}", refusal.remedy) from None
 
 
 class Unusable(Exception):
@@ -124,7 +122,7 @@ class Library:
         path = self._roots.find(name, what="a still")
         if path.suffix.lower() in (".mp4", ".mov", ".mkv", ".exr", ".psd", ".heic"):
             raise Refusal(f"{name!r} is no still", f"export one as {', '.join(FORMATS[:1])} or PNG")
-        return self._once(("source", path), lambda: _named(name, check_source, path))
+        return self._once(("source", path), lambda: _still(name, path))
 
     def lora(self, ref: LoraRef) -> Lora:
         """The LoRA's file, checked and hashed."""

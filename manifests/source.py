@@ -77,13 +77,13 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size == 0:
-            raise Refusal(f"{path.name!r} is empty (0 bytes)", "export or copy the still again")
+            raise Refusal("is empty (0 bytes)", "export or copy the still again")
         if size > _MAX_BYTES:
-            raise Refusal(f"{path.name!r} is {size / 2**20:.0f} MiB", "give a still below 512 MiB")
+            raise Refusal(f"is {size / 2**20:.0f} MiB", "give a still below 512 MiB")
         return path.read_bytes()
     except OSError as error:
         raise Refusal(
-            f"{path.name!r} cannot be read ({error.strerror or error})",
+            f"cannot be read ({error.strerror or error})",
             "check that it is there and may be read",
         ) from None
 

@@ -9,6 +9,7 @@ from tasks.desk import Desk, Job
 from tasks.judge_take import next_recipe
 from tasks.naming import take_id
 from tasks.next_action import Action, next_action
+from tasks.night_book import note
 from tasks.preset_change import first_recipe
 from tasks.unmeasured import unscored_verdict
 
@@ -102,9 +103,7 @@ def _note_not_made(night: Desk, job: Job, words: str) -> None:
     words = f"its next take could not be made: {words}"
     told = night.ledger.events_of(night=night.night_id, shot_id=job.shot_id, kind=EventKind.NOTE)
     if words not in {event.words for event in told}:
-        night.ledger.event(
-            kind=EventKind.NOTE, words=words, night=night.night_id, shot_id=job.shot_id
-        )
+        note(night, job, words)
 
 
 def _hold_unscored(night: Desk, take: TakeRecord, words: str) -> None:

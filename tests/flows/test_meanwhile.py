@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,23 @@ def _pages(most: int) -> None:
     desk().ledger._connection.execute(f"PRAGMA max_page_count={most}")
 
 
-class FillsUp(FakePool):
-    """Of its first take on, the ledger's disk is full."""
+def _reads_only(only: bool) -> None:
+    """Have SQLite refuse each write to the night's ledger, or no more."""
+    desk().ledger._connection.execute(f"PRAGMA query_only={int(only)}")
+
+
+class Breaks(FakePool):
+    """Of its first take on, something is wrong with the night's ledger."""
+
+    def __init__(self, break_it: Callable[[], None]) -> None:
+        super().__init__()
+        self._break_it = break_it
 
     async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
-        """As the fake; then no page more is to be had."""
+        """As the fake; then it breaks."""
         receipt = await super().render(order, budget=budget, place=place)
         if len(self.rendered) == 1:
-            _pages(1)
+            self._break_it()
         return receipt
 
 
@@ -56,7 +67,7 @@ def test_a_night_waits_while_its_ledger_cannot_be_written(studio: Any) -> None:
     twice, and the ledger has the outage and its end."""
     from flows.night import WATCHER
 
-    person, pool = Frees(), FillsUp()
+    person, pool = Frees(), Breaks(partial(_pages, 1))
     token = WATCHER.set(person)
     try:
         counts = night_of(studio, [{"shot": f"s{n}"} for n in range(4)], pool)["shots"]
@@ -70,22 +81,6 @@ def test_a_night_waits_while_its_ledger_cannot_be_written(studio: Any) -> None:
         kept = [event.words for event in book.events_of(kind=EventKind.CARD)]
     assert kept == told
     assert [statuses(studio, f"s{n}") for n in range(4)] == [["approved"]] * 4
-
-
-def _reads_only(only: bool) -> None:
-    """Have SQLite refuse each write to the night's ledger, or no more."""
-    desk().ledger._connection.execute(f"PRAGMA query_only={int(only)}")
-
-
-class Shuts(FakePool):
-    """Of its first take on, the ledger can only be read."""
-
-    async def render(self, order: RenderOrder, *, budget: float, place: int = 0) -> Receipt:
-        """As the fake."""
-        receipt = await super().render(order, budget=budget, place=place)
-        if len(self.rendered) == 1:
-            _reads_only(True)
-        return receipt
 
 
 class Pauses(Watcher):
@@ -107,7 +102,9 @@ def test_a_night_whose_ledger_cannot_be_written_can_be_paused(studio: Any) -> No
 
     token = WATCHER.set(Pauses())
     try:
-        counts = night_of(studio, [{"shot": f"s{n}"} for n in range(2)], Shuts())["shots"]
+        counts = night_of(
+            studio, [{"shot": f"s{n}"} for n in range(2)], Breaks(partial(_reads_only, True))
+        )["shots"]
     finally:
         WATCHER.reset(token)
     assert counts["approved"] == 2

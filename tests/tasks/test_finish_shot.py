@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ledger_maker import Maker
 
 from manifests.files import sha256_file
-from render.order import Delivery
 from tasks.finish_shot import _finished, publish
 
 
@@ -57,19 +57,7 @@ def test_only_what_is_still_as_it_was_finished_is_taken_up_again(tmp_path: Path)
     what tells of it cannot be read."""
     final = tmp_path / "final.mp4"
     final.write_text("film")
-    made = Delivery(
-        path=final,
-        sha256=sha256_file(final),
-        width=128,
-        height=128,
-        frames=17,
-        fps=16.0,
-        upscaler="none",
-        grade="none",
-        checks=(),
-        strip=None,
-        seconds=1.0,
-    )
+    made = Maker(tmp_path).delivery(final, sha256=sha256_file(final))
     assert _finished(tmp_path) is None
     (tmp_path / "delivery.json").write_text(json.dumps(made.to_dict()))
     assert _finished(tmp_path) == made

@@ -57,25 +57,32 @@ def test_a_disk_that_does_not_answer_is_waited_for(tmp_path: Path) -> None:
     ]
 
 
+class Book:
+    """A ledger that cannot be written while its disk is full."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.full = True
+
+    def keep(self, words: str) -> None:
+        if self.full:
+            raise LedgerUnwritable("database or disk is full")
+        self.kept.append(words)
+
+
 def test_a_ledger_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
     """However much room the disk has (a quota, say): people hear it at once, the ledger as soon as
     it can be written, and from then on the night goes on."""
-    told, kept, full = list[str](), list[str](), True
-
-    def keep(words: str) -> None:
-        if full:
-            raise LedgerUnwritable("database or disk is full")
-        kept.append(words)
-
-    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=keep)
+    told, book = list[str](), Book()
+    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=book.keep)
     assert not room.look()
     room.refuses(LedgerUnwritable("database or disk is full"))
     assert [room.look(), room.look()] == [True, True]
-    assert (len(told), kept) == (1, [])
+    assert (len(told), book.kept) == (1, [])
     assert told[0].startswith("database or disk is full; nothing new is started until")
-    full = False
+    book.full = False
     assert not room.look()
-    assert kept == told == [told[0], "there is room on the disk again"]
+    assert book.kept == told == [told[0], "there is room on the disk again"]
 
 
 def test_a_ledger_that_refuses_while_room_is_waited_for_is_tried_again(tmp_path: Path) -> None:
@@ -97,19 +104,13 @@ def test_a_ledger_that_refuses_while_room_is_waited_for_is_tried_again(tmp_path:
 
 def test_what_the_ledger_refuses_is_written_as_soon_as_it_can_be(tmp_path: Path) -> None:
     """A pause while the disk is full breaks nothing, and is in the ledger in its order, once."""
-    told, kept, full = list[str](), list[str](), True
-
-    def keep(words: str) -> None:
-        if full:
-            raise LedgerUnwritable("database or disk is full")
-        kept.append(words)
-
-    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=keep)
-    room.writes(lambda: keep("paused"))
-    assert (room.look(), kept) == (True, [])
-    full = False
+    told, book = list[str](), Book()
+    room = Room(Studio(root=tmp_path, stop_disk_gb=0), tell=told.append, keep=book.keep)
+    room.writes(lambda: book.keep("paused"))
+    assert (room.look(), book.kept) == (True, [])
+    book.full = False
     assert not room.look()
-    assert kept == ["paused", *told]
+    assert book.kept == ["paused", *told]
 
 
 @given(st.lists(st.integers(0, 4 * GB), max_size=30))
