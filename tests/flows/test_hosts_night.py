@@ -124,10 +124,11 @@ def test_a_host_outlives_the_machine_of_the_night(farm: Farm) -> None:
     # Its server's port and database are wanted again.
     assert not psutil.wait_procs(family, timeout=LONG)[1]
     wait_until(lambda: not _workers(host))
+    before = host.said.count("joined")
     farm.assert_ends_well(farm.run())
     assert _hosts_of_an_approved_night(farm.root) == {"a"}
-    # Once more for each lease that a busy machine lets pass: it comes back, and nothing is lost.
-    assert host.said.count("joined") >= 2
+    # Not how often: it comes back after each lease that a busy machine lets pass.
+    assert host.said.count("joined") > before >= 1
 
 
 def _workers(host: HostProcess) -> list[psutil.Process]:
