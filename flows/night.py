@@ -142,9 +142,7 @@ async def night(
 async def _run_shots(desk: Desk, plan: Plan) -> None:
     """Every job as a flow of its own, as their turns come; so many at once keep cards busy."""
     watcher = WATCHER.get()
-    watcher.began(
-        desk.night_id, [(line.shot.id, line.estimate.seconds) for line in plan.open_lines]
-    )
+    watcher.began(desk.night_id, [(line.key, line.estimate.seconds) for line in plan.open_lines])
 
     async def finish(job: Job) -> None:
         try:
@@ -152,7 +150,7 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
         except Exception as error:
             night_book.note_broken(desk, job, error)
         else:
-            watcher.news(f"{job.shot.id}: {status}. {words}")
+            watcher.shot_done(job.key, status.value, words)
 
     approvals = Approvals(desk, finish)
 
@@ -166,7 +164,7 @@ async def _run_shots(desk: Desk, plan: Plan) -> None:
                     if mine.words is not None
                     else await _in_prefect(desk, job)
                 )
-                watcher.shot_done(job.shot.id, status.value, words)
+                watcher.shot_done(job.key, status.value, words)
         approvals.had_its_turn(job)
 
     # A shot that breaks must not take the others with it; the ledger shows where it stands.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import chain
 from types import TracebackType
 
 from rich.console import Console
@@ -22,27 +21,23 @@ class Clock:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        # NOTE: a list, because two sheets of one night may name a shot alike.
-        self._open: dict[str, list[float]] = {}
+        self._open: dict[str, float] = {}
         self._done = 0.0
 
     def begin(self, shots: Sequence[tuple[str, float]]) -> None:
-        """Start with these open shots: (id, estimated seconds)."""
+        """Start with these open shots: (`sheet/shot`, estimated seconds)."""
         self._started = time.monotonic()
-        self._open, self._done = {}, 0.0
-        for shot, seconds in shots:
-            self._open.setdefault(shot, []).append(seconds)
+        self._open, self._done = dict(shots), 0.0
 
-    def finish(self, shot: str) -> None:
-        """A shot is done, the first of those with this id; one that is not open changes nothing."""
-        if estimates := self._open.get(shot):
-            self._done += estimates.pop(0)
+    def finish(self, key: str) -> None:
+        """A shot is done; one that is not open changes nothing."""
+        self._done += self._open.pop(key, 0.0)
 
     @property
     def seconds_left(self) -> float:
         """Of the open shots, at the pace of those that are done, or as estimated before."""
         pace = (time.monotonic() - self._started) / self._done if self._done else 1.0
-        return pace * sum(chain.from_iterable(self._open.values()))
+        return pace * sum(self._open.values())
 
     @property
     def words(self) -> str:
@@ -65,6 +60,11 @@ def phase_words(progress: Progress) -> str:
         case other:
             spoken = {"upscale": "upscaling", "grade": "grading", "encode-video": "encoding"}
             return spoken.get(other, other)
+
+
+def shot_words(key: str) -> str:
+    """`seq010_sh0010` from `sheet/shot`."""
+    return key.rpartition("/")[2]
 
 
 def take_words(take_id: str) -> str:
@@ -111,7 +111,7 @@ class PlainLines(Watcher):
     def shot_done(self, shot: str, status: str, words: str) -> None:
         """See `Watcher`."""
         self._clock.finish(shot)
-        self._say(f"{shot}: {status}. {words} [{self._clock.words}]")
+        self._say(f"{shot_words(shot)}: {status}. {words} [{self._clock.words}]")
 
     def news(self, words: str) -> None:
         """See `Watcher`."""
@@ -136,6 +136,7 @@ class LiveBars(Watcher):
         )
         self._clock = Clock()
         self._night: TaskID | None = None
+        self._shots, self._open = 0, set[str]()
         self._takes: dict[str, TaskID] = {}
         self._since: dict[str, tuple[str, float]] = {}
 
@@ -151,6 +152,7 @@ class LiveBars(Watcher):
     def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
         """See `Watcher`."""
         self._clock.begin(shots)
+        self._shots, self._open = len(shots), {shot for shot, _ in shots}
         self._night = self._bars.add_task(
             f"night {night_id}", total=len(shots), eta=self._clock.words
         )
@@ -183,12 +185,15 @@ class LiveBars(Watcher):
     def shot_done(self, shot: str, status: str, words: str) -> None:
         """See `Watcher`."""
         self._clock.finish(shot)
-        for take_id in [take for take in self._takes if take.split("/")[1:2] == [shot]]:
+        self._open.discard(shot)
+        for take_id in [take for take in self._takes if take.startswith(f"{shot}/")]:
             self._bars.remove_task(self._takes.pop(take_id))
         colour = {"approved": "green", "held": "yellow"}.get(status, "red")
-        self._bars.console.print(f"[{colour}]{status:>9}[/] {shot}", _plain(words), highlight=False)
+        said = f"[{colour}]{status:>9}[/] {shot_words(shot)}"
+        self._bars.console.print(said, _plain(words), highlight=False)
         if self._night is not None:
-            self._bars.update(self._night, advance=1, eta=self._clock.words)
+            done = self._shots - len(self._open)
+            self._bars.update(self._night, completed=done, eta=self._clock.words)
 
     def news(self, words: str) -> None:
         """See `Watcher`."""

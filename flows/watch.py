@@ -17,13 +17,14 @@ class Watcher:
     """Told what happens in a night; does nothing by itself."""
 
     def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
-        """The night began or goes on, with these open shots: (id, estimated seconds)."""
+        """The night began or goes on, with these open shots: (`sheet/shot`, estimated seconds)."""
 
     def progress(self, progress: Progress) -> None:
         """A worker made progress."""
 
     def shot_done(self, shot: str, status: str, words: str) -> None:
-        """A shot has come as far as it gets tonight."""
+        """A shot, `sheet/shot`, has come as far as it gets tonight; told again where a person's
+        approval has taken it further."""
 
     def news(self, words: str) -> None:
         """What became of a card, a host, or the room on the disk; a pause; what cannot be heard."""

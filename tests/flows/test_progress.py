@@ -15,25 +15,51 @@ from render.backend import Progress
 
 
 def test_shots_of_one_name_in_two_sheets_are_both_waited_for() -> None:
-    """One of them done leaves the estimate of the other."""
+    """One of them done leaves the estimate of the other, whichever is done first."""
     clock = Clock()
-    clock.begin([("sh0010", 600.0), ("sh0010", 300.0)])
-    both = clock.seconds_left
-    clock.finish("sh0010")
-    one = clock.seconds_left
-    clock.finish("sh0010")
-    assert both == 900.0
-    assert one > 0.0
+    clock.begin([("monday/sh0010", 600.0), ("tuesday/sh0010", 0.0)])
+    clock.finish("tuesday/sh0010")
+    assert clock.seconds_left == 600.0
+    clock.finish("monday/sh0010")
     assert clock.seconds_left == 0.0
+
+
+def _at(take_id: str, phase: str = "decode") -> Progress:
+    return Progress(take_id=take_id, phase=phase, stage=1, stages=1, step=3, steps=9)
+
+
+def _bars(view: LiveBars) -> list[tuple[str, float, float | None]]:
+    return [(bar.description, bar.completed, bar.total) for bar in view._bars.tasks]
+
+
+def test_a_shot_that_is_done_takes_no_bar_of_a_like_named_one_of_another_sheet() -> None:
+    """Of its own takes and looks none is left; the other sheet's take is still in work."""
+    view = LiveBars(Console(file=io.StringIO(), force_terminal=True))
+    view.began("one", [("monday/sh0010", 60.0), ("tuesday/sh0010", 60.0)])
+    for take in ("monday/sh0010/ab12/t1/stage-1", "monday/sh0010/ab12/t1", "tuesday/sh0010/cd/t1"):
+        view.progress(_at(take))
+    view.shot_done("monday/sh0010", "approved", "")
+    assert _bars(view) == [("night one", 1, 2), ("  sh0010 take 1: decoding", 3, 9)]
+
+
+def test_a_shot_that_is_done_again_is_counted_once() -> None:
+    """One that a person approved is told again behind its finish, whose bar goes, too."""
+    view = LiveBars(Console(file=io.StringIO(), force_terminal=True))
+    view.began("one", [("monday/sh0010", 60.0), ("monday/sh0020", 60.0)])
+    view.shot_done("monday/sh0010", "held", "")
+    view.progress(_at("monday/sh0010/ab12/t1", "upscale"))
+    view.shot_done("monday/sh0010", "approved", "")
+    view.shot_done("monday/sh0030", "approved", "it was held before this night")
+    assert _bars(view) == [("night one", 1, 2)]
 
 
 def test_a_shot_that_was_not_open_changes_no_estimate() -> None:
     """A shot that is told twice is counted once."""
     clock = Clock()
-    clock.begin([("a", 60.0), ("b", 40.0)])
-    clock.finish("a")
-    clock.finish("b")
-    clock.finish("b")
+    clock.begin([("s/a", 60.0), ("s/b", 40.0)])
+    clock.finish("s/a")
+    clock.finish("s/b")
+    clock.finish("s/b")
     assert clock.seconds_left == 0.0
 
 

@@ -1,0 +1,48 @@
+"""Who watches a night is told of each shot by the name that it has among all sheets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fake_pool import FakePool
+
+from flows.watch import Watcher
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.slow]
+
+
+class Told(Watcher):
+    """Keeps what it is told of shots."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.done: list[tuple[str, str]] = []
+
+    def began(self, night_id: str, shots: Sequence[tuple[str, float]]) -> None:
+        """See `Watcher`."""
+        self.open = [shot for shot, _ in shots]
+
+    def shot_done(self, shot: str, status: str, words: str) -> None:
+        """See `Watcher`."""
+        self.done.append((shot, status))
+
+
+def test_shots_of_one_name_in_two_sheets_are_told_apart(studio: Any) -> None:
+    """At the beginning of the night, when each is done, and in the names of their takes."""
+    from flows.night import POOL, WATCHER, night
+
+    sheets = [studio.sheet([{"shot": "sh010"}], name=f"{day}.csv") for day in ("monday", "tuesday")]
+    person, pool = Told(), FakePool()
+    tokens = WATCHER.set(person), POOL.set(lambda _studio, _listener: pool)
+    try:
+        asyncio.run(night(manifests=sheets, root=studio.root))
+    finally:
+        WATCHER.reset(tokens[0])
+        POOL.reset(tokens[1])
+    both = ["monday/sh010", "tuesday/sh010"]
+    assert sorted(person.open) == both
+    assert sorted(person.done) == [(shot, "approved") for shot in both]
+    assert sorted(take.rsplit("/", 2)[0] for take in pool.rendered) == both
