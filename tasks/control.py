@@ -75,7 +75,8 @@ def read_control(state_dir: Path) -> Control:
 
 
 class Said:
-    """What a person has said, asked again and again: the file is read only when it changed."""
+    """What a person has said, asked again and again: the file is read only when it changed, and
+    at each look while it cannot be."""
 
     def __init__(
         self,
@@ -84,12 +85,16 @@ class Said:
         complain: Callable[[str], None],
         pauses: Callable[[str], None],
     ) -> None:
-        """`complain` is told once for each damaged file; what held before holds on. `pauses` is
-        told of each pause that is found, also of one from before the night, and of its end."""
+        """`complain` is told once for each file that cannot be read; what held before holds on.
+        `pauses` is told of each pause that is found, also of one from before the night, and of its
+        end."""
         self._state_dir = state_dir
         self._complain = complain
         self._pauses = pauses
         self._seen: tuple[int, int, int] | None = None
+        """What the file looked like that was read."""
+        self._told: tuple[int, int, int] | None = None
+        """What the one looked like that `complain` was told of."""
         self._control = Control()
 
     def __call__(self) -> Control:
@@ -104,12 +109,20 @@ class Said:
         except OSError:  # a disk that does not answer has taken nothing back
             return self._control
         if seen != self._seen:
-            self._seen = seen
-            try:
-                self._hold(read_control(self._state_dir))
-            except BadInput as error:
-                self._complain(str(error))
+            self._read(seen)
         return self._control
+
+    def _read(self, seen: tuple[int, int, int]) -> None:
+        try:
+            control = read_control(self._state_dir)
+        except BadInput as error:
+            # NOTE: not seen yet: it may be the system that could not, and the file be whole.
+            if seen != self._told:
+                self._told = seen
+                self._complain(str(error))
+        else:
+            self._seen = seen
+            self._hold(control)
 
     def _hold(self, control: Control) -> None:
         before, self._control = self._control, control

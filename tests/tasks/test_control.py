@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +56,32 @@ def test_a_damaged_file_changes_nothing_and_is_told_once(tmp_path: Path, text: s
     assert "control.json: cannot be read" in told[0]
     with pytest.raises(BadInput, match="remove it"):
         read_control(tmp_path)
+
+
+@contextmanager
+def _no_more_files() -> Iterator[None]:
+    """The system lets this process open nothing more; it still tells how files look."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_file_that_could_not_be_read_is_read_at_the_next_look(tmp_path: Path) -> None:
+    """Though it has not changed since; the trouble is told once, however long it lasts."""
+    told: list[str] = []
+    said = Said(tmp_path, complain=told.append, pauses=told.append)
+    change_control(tmp_path, lambda control: replace(control, paused=True))
+    with _no_more_files():
+        assert not said().paused
+        assert not said().paused
+    assert said().paused
+    assert said().paused
+    assert len(told) == 2
+    assert "Too many open files" in told[0]
+    assert told[1] == PAUSED
 
 
 def test_each_pause_and_its_end_are_told_once(tmp_path: Path) -> None:
