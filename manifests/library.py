@@ -103,6 +103,8 @@ class Library:
     def check_preset_name(self, name: str) -> None:
         """Raise Refusal where no family has a preset of that name."""
         family, _, short = name.rpartition("/")
+        if family:
+            family_named(family)
         known = {preset for f in ([family] if family else FAMILIES) for preset in self._names(f)}
         if short not in known:
             raise Refusal(f"there is no preset {name!r}", suggest(short, known))

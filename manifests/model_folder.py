@@ -9,15 +9,58 @@ from pathlib import Path
 from typing import Any
 
 from manifests.refusal import Refusal
+from manifests.text import listed
 from manifests.weight_file import WeightFile, read_weight_file
 
 FETCH = "download the model again, in the diffusers layout"
+INDEX = "model_index.json"
+"""What makes a folder one of the diffusers layout."""
 
 _UNSAFE = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"})
 _KEPT = frozenset({".json", ".safetensors", ".model", ".txt"})
 """Suffixes of the files that decide what a model renders."""
+_SINGLE = frozenset({".safetensors", ".gguf"})
+"""Suffixes of checkpoints in one file, as other programs keep them."""
 _HASHED_WHOLE = 256 * 2**20
 _SAMPLE = 2**20
+
+
+def check_whole(location: Path, *, single_files: bool) -> None:
+    """Raise Refusal where `location` is no folder in the diffusers layout, with what it is instead.
+
+    `single_files`: of this family a transformer may lie in a file of its own.
+    """
+    if not location.is_dir():
+        raise _no_folder(location, single_files=single_files)
+    if (location / INDEX).exists():
+        return
+    within = sorted(path.parent.name for path in location.glob(f"*/{INDEX}"))
+    files = sorted(path.name for path in location.iterdir() if path.suffix.lower() in _SINGLE)
+    if within:
+        problem, remedy = "", f"the model may be in {listed(within)}: correct location:"
+    elif files:
+        problem, remedy = f", but single files ({listed(files)})", _over_a_base(single_files)
+    else:
+        problem, remedy = "", FETCH
+    raise Refusal(f"{location} holds no {INDEX}{problem}", remedy)
+
+
+def _no_folder(location: Path, *, single_files: bool) -> Refusal:
+    if location.is_file():
+        problem = f"{str(location)!r} is a file, and a model is a folder in the diffusers layout"
+        return Refusal(problem, _over_a_base(single_files))
+    remedy = "correct location: in studio.yaml"
+    # A hub id without its revision was taken for a path, and then its owner is no folder either.
+    if not location.parent.is_dir():
+        name = "/".join(location.parts[-2:])
+        remedy += f", or, if {name} is meant on the hub, add revision: and its commit"
+    return Refusal(f"the folder {str(location)!r} is not there", remedy)
+
+
+def _over_a_base(single_files: bool) -> str:
+    if single_files:
+        return "name a folder in that layout in location:, and the file in transformer:"
+    return "of this family single files are not read: name a folder in that layout"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from manifests.families import FAMILIES, Family, family_named
 from manifests.hub import hub_folder
 from manifests.licence import licence_in
-from manifests.model_folder import FETCH, check_safe, check_weights, file_id, folder_id, read_json
+from manifests.model_folder import (
+    FETCH,
+    check_safe,
+    check_weights,
+    check_whole,
+    file_id,
+    folder_id,
+    read_json,
+)
 from manifests.motion import check_motion
 from manifests.refusal import Refusal
 from manifests.stage import Noise
@@ -168,12 +176,7 @@ class _Check:
         if self.spec.revision is not None:
             return hub_folder(self.spec.location, revision=self.spec.revision)
         folder = Path(self.spec.location)
-        if not folder.is_dir():
-            hub = bool(_HUB_ID.fullmatch(self.spec.location))
-            raise Refusal(
-                f"the folder {str(folder)!r} is not there",
-                "add its revision (a commit)" if hub else "correct location: in studio.yaml",
-            )
+        check_whole(folder, single_files=self.family.name in WITH_FILES)
         return folder
 
     @cached_property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from manifests.deadline import passed_words
+from manifests.families import family_named
 from manifests.library import Library, Unusable
 from manifests.models import Model
 from manifests.preset import Preset
@@ -157,7 +158,12 @@ class Resolver:
             return None
         model = self._try("model", self.library.model, name, row=self.row)
         if model is None:
-            self._try("preset", self.library.check_preset_name, self._preset_name(row))
+            # The preset's faults are told with the model's, not after those are mended.
+            spec = self.library.studio.models.get(name)
+            if spec is None:
+                self._try("preset", self.library.check_preset_name, self._preset_name(row))
+            else:
+                self._try("preset", self._preset_of, row, family=spec.family, model=name)
         return model
 
     def _preset_name(self, row: ShotRow) -> str:
@@ -184,15 +190,20 @@ class Resolver:
             )
         return names[0]
 
-    def _preset(self, row: ShotRow, model: Model) -> Preset:
+    def _preset_of(self, row: ShotRow, *, family: str, model: str) -> Preset:
+        """The row's preset, for the family that its model is of."""
         given = self._preset_name(row)
-        family, _, name = given.rpartition("/")
-        if family and family != model.family.name:
+        said, _, name = given.rpartition("/")
+        if said and said != family:
+            family_named(said)
             raise Refusal(
-                f"{given!r} is a preset for {family}, and {model.name!r} is of {model.family.name}",
-                f"choose a preset for {model.family.name}, or another model",
+                f"{given!r} is a preset for {said}, and {model!r} is of {family}",
+                f"choose a preset for {family}, or another model",
             )
-        preset = self.library.preset(model.family.name, name, row=self.row)
+        return self.library.preset(family, name, row=self.row)
+
+    def _preset(self, row: ShotRow, model: Model) -> Preset:
+        preset = self._preset_of(row, family=model.family.name, model=model.name)
         if preset.needs_experts and model.boundary is None:
             raise Refusal(
                 f"{preset.qualified_name} needs two experts, and {model.name!r} has one",

@@ -72,7 +72,7 @@ def test_a_hub_model_is_pinned_to_a_commit():
         check_model("x", wan("Wan-AI/Wan2.2-I2V", revision="main"))
     with pytest.raises(Refusal, match="is no hub id"):
         check_model("x", wan("/models/wan", revision=COMMIT))
-    with pytest.raises(Refusal, match="add its revision"):
+    with pytest.raises(Refusal, match="add revision: and its commit"):
         check_model("x", wan("Wan-AI/Wan2.2-I2V"))
 
 
@@ -144,6 +144,40 @@ def test_a_folder_that_is_no_whole_model_is_refused(model_folder, breakage, prob
     with pytest.raises(Refusal, match=problem) as caught:
         check_model("x", wan(folder))
     assert caught.value.remedy
+
+
+def test_what_a_location_is_instead_of_a_model_is_told(tmp_path):
+    """A single file, a folder of them, one folder too high, a hub id that lacks its commit."""
+    files = tmp_path / "diffusion_models"
+    files.mkdir()
+    (files / "wan_high.gguf").write_bytes(b"")
+    (tmp_path / "above" / "wan22").mkdir(parents=True)
+    (tmp_path / "above" / "wan22" / "model_index.json").write_text("{}")
+    (tmp_path / "bare").mkdir()
+    base = "name a folder in that layout in location:, and the file in transformer:"
+    there = "correct location: in studio.yaml"
+    hub = f"{there}, or, if Wan-AI/Wan2.2 is meant on the hub, add revision: and its commit"
+    for location, problem, remedy in (
+        ("diffusion_models/wan_high.gguf", "is a file, and a model is a folder", base),
+        ("diffusion_models", "but single files (wan_high.gguf)", base),
+        ("above", "holds no model_index.json", "the model may be in wan22: correct location:"),
+        ("bare", "holds no model_index.json", "download the model again"),
+        ("Wan-AI/Wan2.2", "is not there", hub),
+        ("bear", "is not there", there),
+    ):
+        with pytest.raises(Refusal) as caught:
+            check_model("x", wan(tmp_path / location))
+        assert problem in caught.value.problem, location
+        assert caught.value.remedy.startswith(remedy), location
+        assert ("hub" in remedy) == ("hub" in caught.value.remedy), location
+
+
+def test_single_files_are_offered_only_to_families_that_read_them(tmp_path):
+    """An LTX-2 checkpoint in one file has no `transformer:` to go to."""
+    (tmp_path / "ltx2.safetensors").write_bytes(b"")
+    spec = ModelSpec(family="ltx2", location=str(tmp_path / "ltx2.safetensors"))
+    with pytest.raises(Refusal, match="of this family single files are not read"):
+        check_model("x", spec)
 
 
 def test_shots_and_models_must_fit(sheet, studio, model_folder):

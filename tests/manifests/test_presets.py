@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manifests.errors import BadInput
+from manifests.models import ModelSpec
 from manifests.preset import list_presets, load_preset
 from manifests.stage import Concession, Noise, Schedule, Speed, StageKind
 
@@ -293,6 +294,28 @@ def test_a_broken_preset_is_told_once_for_all_its_rows(own, sheet, studio, tmp_p
     assert [(fault.file.name, fault.column) for fault in manifest.faults] == [("mine.yaml", "fps")]
     assert "(wanted by row 2 and 1 more)" in manifest.faults[0].problem
     assert [shot.id for shot in manifest.shots] == ["c"]
+
+
+def test_a_broken_preset_is_told_with_the_broken_model(own, sheet, studio, tmp_path):
+    """Who mends the model does not meet the preset's faults only then."""
+    with pytest.raises(BadInput):
+        own("title: Mine\n")
+    models = {**studio.models, "gone": ModelSpec(family="pocket", location=str(tmp_path / "no"))}
+    here = studio.model_copy(update={"presets_dir": tmp_path / "presets", "models": models})
+    manifest = sheet("shot,source,preset,model\na,a.png,mine,gone\n", studio=here)
+    assert {fault.file.name for fault in manifest.faults} == {"studio.yaml", "mine.yaml"}
+    assert {fault.column for fault in manifest.faults} >= {"models.gone", "stages"}
+
+
+@pytest.mark.parametrize("model", ["", "pocket-wan", "gone", "nobody"])
+def test_a_preset_of_no_family_is_answered_with_the_families(sheet, studio, tmp_path, model):
+    """Whether the row names a model or none, a whole or a broken one, or one there is not."""
+    models = {**studio.models, "gone": ModelSpec(family="pocket", location=str(tmp_path / "no"))}
+    here = studio.model_copy(update={"models": models})
+    manifest = sheet(f"shot,source,preset,model\na,a.png,wann/single,{model}\n", studio=here)
+    found = next(fault for fault in manifest.faults if fault.column == "preset")
+    assert found.problem == "there is no model family 'wann'"
+    assert found.remedy == "did you mean 'wan'?"
 
 
 def test_a_later_stage_from_pure_noise_is_warned_of(own, sheet, studio, tmp_path):
