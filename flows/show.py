@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,6 +16,7 @@ from manifests.errors import Fault
 from manifests.noise import level_words
 from manifests.schedules import stage_sigmas
 from manifests.stage import Expert, Noise, Stage, StageKind
+from manifests.text import listed
 from reports.words import size_words
 from tasks.plan import Plan
 from tasks.plan_line import PlanLine
@@ -33,23 +35,50 @@ def print_plan(plan: Plan, console: Console, *, zone: ZoneInfo | None = None) ->
 
     Times of day are those of `zone`; None: of this machine.
     """
-    table = Table(title=f"Plan: {len(plan.open_lines)} of {len(plan.lines)} shots to do")
+    if plan.lines:
+        _print_order(plan, console, zone)
+        _print_chains(plan, console)
+        _print_words(plan, console)
+    if plan.refused:
+        print_faults(plan.refused, console)
+
+
+def _print_order(plan: Plan, console: Console, zone: ZoneInfo | None) -> None:
+    # Without bars, and on two lines: 80 columns hold a shot's name, its preset's and its times.
+    title = f"Plan: {len(plan.open_lines)} of {len(plan.lines)} shots to do"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     right = ("#", "about", "ends", "disk")
-    for title in ("#", "shot", "status", "preset", "size", "stages", "about", "ends", "disk"):
-        table.add_column(title, justify="right" if title in right else "left")
+    for title in ("#", "shot", "status", "preset", "size", "about", "ends", "disk"):
+        # What is too long all the same is broken, not cut: names are to be read and typed.
+        table.add_column(title, justify="right" if title in right else "left", overflow="fold")
     for number, line in enumerate(plan.lines, start=1):
         table.add_row(
             str(number),
             escape(line.shot.id),
             line.status.value,
-            escape(line.shot.recipe.preset),
+            escape(line.shot.recipe.preset.replace("/", "/\n")),
             _size(line),
-            "\n".join(stage_words(line)),
             f"{duration(line.estimate.seconds)}\n{_range(line)}",
-            "" if line.ends is None else f"{line.ends.astimezone(zone):%a %H:%M}",
+            "" if line.ends is None else f"{line.ends.astimezone(zone):%a\n%H:%M}",
             f"{line.disk_bytes / 1e6:.0f} MB",
         )
     console.print(table)
+
+
+def _print_chains(plan: Plan, console: Console) -> None:
+    """The stages of every shot, said once for all that have the same."""
+    chains: dict[tuple[str, ...], set[str]] = {}
+    for line in plan.lines:
+        chain = (line.shot.recipe.preset, *stage_words(line))
+        chains.setdefault(chain, set()).add(line.shot.id)
+    for (preset, *stages), shots in chains.items():
+        console.print(f"[bold]{escape(preset)}[/] ({escape(listed(shots))})", highlight=False)
+        for words in stages:
+            console.print(f"  {words}", highlight=False, markup=False)
+
+
+def _print_words(plan: Plan, console: Console) -> None:
+    """What a person should know of the shots, and what they take together."""
     for line in plan.open_lines:
         for words in () if line.memory is None else line.memory.words():
             console.print(f"{escape(line.shot.id)}: {escape(words)}", highlight=False)
@@ -63,8 +92,6 @@ def print_plan(plan: Plan, console: Console, *, zone: ZoneInfo | None = None) ->
         f"{size_words(plan.disk_free)} free.",
         highlight=False,
     )
-    if plan.refused:
-        print_faults(plan.refused, console)
 
 
 def _range(line: PlanLine) -> str:

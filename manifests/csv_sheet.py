@@ -9,7 +9,15 @@ from contextlib import suppress
 from itertools import islice
 
 from manifests.refusal import Refusal, quoted
-from manifests.sheet import COLUMNS, MAX_ROWS, SYNONYMS, RawRow, Sheet, unknown_column
+from manifests.sheet import (
+    COLUMNS,
+    MAX_ROWS,
+    STARTS,
+    SYNONYMS,
+    RawRow,
+    Sheet,
+    unknown_column,
+)
 from manifests.text import closest
 
 _DELIMITERS = ",;\t"
@@ -119,8 +127,12 @@ def _header(cells: list[str], row: int, sheet: Sheet) -> dict[int, str]:
             sheet.refuse(unknown_column(cells[place], free=free), row=row, column=cells[place])
             meant = closest(name, free, synonyms=SYNONYMS)
             columns[place] = "" if meant is None else meant
-    if "shot" not in columns.values():
+    sheet.columns = frozenset(columns.values())
+    if "shot" not in sheet.columns:
         sheet.refuse(Refusal("there is no column 'shot'", "add one with the shots' names"), row=row)
+    if not STARTS & sheet.columns:
+        remedy = "add one with what happens in each shot, or one with its still, named source"
+        sheet.refuse(Refusal("there is no column 'prompt'", remedy), row=row)
     return columns
 
 

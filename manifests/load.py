@@ -15,7 +15,7 @@ from manifests.resolve import Resolver
 from manifests.row import RowValues, ShotRow, parse_defaults, parse_row
 from manifests.sequence import Link, key_of, refuse_links, shot_key
 from manifests.settings import Studio
-from manifests.sheet import COLUMNS, MAX_BYTES, RawRow, Sheet, sheet_name
+from manifests.sheet import COLUMNS, MAX_BYTES, STARTS, RawRow, Sheet, sheet_name
 from manifests.shot import Manifest, Shot
 from manifests.text import closest
 from manifests.yaml_sheet import read_yaml_sheet
@@ -78,7 +78,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
 def read_rows(path: Path) -> tuple[tuple[ShotRow, ...], tuple[Fault, ...]]:
     """The rows of a sheet as typed, defaults applied, and the faults of their cells.
 
-    Files that the rows name are not looked at.
+    Files that the rows name are not looked at. No rows where the file or its header is at fault.
     """
     sheet, _ = _read_sheet(path)
     defaults = _defaults(sheet)
@@ -86,7 +86,7 @@ def read_rows(path: Path) -> tuple[tuple[ShotRow, ...], tuple[Fault, ...]]:
     for raw in sheet.rows:
         row, found = _row(raw, defaults, sheet)
         faults += found
-        if not found:
+        if not found and not sheet.faults:
             rows.append(row)
     return tuple(rows), tuple(faults)
 
@@ -169,7 +169,9 @@ def _row(raw: RawRow, defaults: RowValues, sheet: Sheet) -> tuple[ShotRow, list[
     row, refused = parse_row(raw.cells)
     row = row.over(defaults)
     given = set(raw.cells) | set(defaults.said())
-    if not given & {"prompt", "source", "start_from"}:
+    if sheet.columns is not None and "shot" not in sheet.columns:
+        refused = [each for each in refused if each[0] != "shot"]
+    if not given & STARTS and (sheet.columns is None or sheet.columns & STARTS):
         remedy = "write one of them, or a shot in start_from"
         refused.append(("prompt", Refusal("has neither prompt nor source", remedy)))
     if row.source and row.start_from:

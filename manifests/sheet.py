@@ -69,6 +69,9 @@ SYNONYMS = {
 }
 """What people write for a column, to be offered when they do."""
 
+STARTS = frozenset({"prompt", "source", "start_from"})
+"""Columns of which a shot needs one."""
+
 MAX_ROWS = 20_000
 MAX_BYTES = 10 * 2**20
 
@@ -99,6 +102,8 @@ class Sheet:
     rows: list[RawRow] = field(default_factory=list)
     defaults: RawRow | None = None
     """Of a YAML sheet."""
+    columns: frozenset[str] | None = None
+    """Of a CSV sheet: what its header names. What all rows lack is told of the header, once."""
     faults: list[Fault] = field(default_factory=list)
     """Of the whole file or its header: with one of these, no row can be trusted."""
     row_faults: list[Fault] = field(default_factory=list)

@@ -83,6 +83,15 @@ def test_a_mistyped_column_is_named_once_and_its_cells_are_still_read(sheet, tol
     assert manifest.shots == ()
 
 
+def test_a_column_that_is_not_there_is_told_once_for_all_rows(sheet, told):
+    """Two hundred rows under a header that lacks what each of them needs make one fault of each."""
+    rows = "17,two-stage\n" * 200
+    assert told(sheet(f"frames,preset\n{rows}")) == [
+        (1, None, "there is no column 'shot'"),
+        (1, None, "there is no column 'prompt'"),
+    ]
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("image", "source"), ("lut", "grade")])
 def test_common_words_for_columns_are_recognised(sheet, typed, meant):
     """Words that other tools use are answered with ours."""
