@@ -24,6 +24,7 @@ from flows.watch import Watcher, Watchers
 from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
 from render.backend import Progress
+from reports.errors import LedgerBusy, LedgerUnwritable
 from reports.lock import sole_writer
 from reports.records import decisive
 from reports.take import ShotStatus
@@ -92,7 +93,8 @@ async def night(
 
     Returns the counts of its shots by status, its run and the path of the report. Raises BadInput
     with every fault when a line of a sheet cannot be used (unless `skip_bad`) or outside the hours,
-    and LedgerBusy when another night runs in this root.
+    LedgerBusy when another night runs in this root, and LedgerBusy or LedgerUnwritable when its own
+    end cannot be written: the words say where its report lies.
     """
     studio = load_studio(root, **(settings or {}))
     hours = NightHours(studio, ignore=now)
@@ -125,9 +127,12 @@ async def night(
         )
         stack.enter_context(at_desk(desk))
         page, buttons = NightPage(desk), Buttons(desk, UUID(str(runtime.flow_run.id)))
-        async with buttons.followed(), page.kept():
-            await buttons.until_cancelled(_run_shots(desk, plan))
-        counts = night_book.end(desk, why=night_book.CANCELLED if buttons.cancelled else None)
+        try:
+            async with buttons.followed(), page.kept():
+                await buttons.until_cancelled(_run_shots(desk, plan))
+            counts = night_book.end(desk, why=night_book.CANCELLED if buttons.cancelled else None)
+        except (LedgerBusy, LedgerUnwritable) as error:
+            raise night_book.unended(desk, error) from error
         report = await report_night()
         await page.end(Path(report))
     return {

@@ -14,8 +14,10 @@ from manifests.preset import Preset, load_preset
 from manifests.secret import error_words
 from manifests.settings import Studio
 from qc.studio_limits import read_limits
+from reports.errors import LedgerBusy, LedgerUnwritable, ReportError
 from reports.fingerprint import shot_fingerprint
 from reports.ledger import Ledger
+from reports.ledger_reads import LedgerReads
 from reports.lock import sole_writer
 from reports.morning import write_morning
 from reports.night_report import build_night_report
@@ -233,10 +235,27 @@ def close(studio: Studio, night: NightRecord, why: str) -> Path:
         shots = ledger.shot_records(night.id)
         found = Counter(ledger.shot_status(record.id).value for record in shots)
         ledger.end_night(night.id, _end_words(found, why))
-        page: Path = write_morning(
-            build_night_report(ledger, night.id), studio.reports_dir / night.id
-        )
+        return write_report(studio, ledger, night.id)
+
+
+def write_report(studio: Studio, ledger: LedgerReads, night_id: str) -> Path:
+    """Write the report of a night from the ledger alone, also of one that is still open; returns
+    its page. Raises ReportError, OSError."""
+    page: Path = write_morning(build_night_report(ledger, night_id), studio.reports_dir / night_id)
     return page
+
+
+def unended(night: Desk, error: LedgerBusy | LedgerUnwritable) -> LedgerBusy | LedgerUnwritable:
+    """The error of a ledger that did not take the end of the night, saying what becomes of it: its
+    report is written from what the ledger has, which can still be read."""
+    words = f"{error}; night {night.night_id} has no end in it, and goes on with the next run; "
+    try:
+        page = write_report(night.studio, night.ledger, night.night_id)
+    except (ReportError, OSError) as other:
+        words += f"its report cannot be written either ({error_words(other)})"
+    else:
+        words += f"its report, as far as it came: {page}"
+    return type(error)(words)
 
 
 def open_ledger(path: Path) -> Ledger:

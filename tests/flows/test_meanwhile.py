@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from fake_pool import FakePool
 
 from flows.watch import Watcher
 from render.order import Receipt, RenderOrder
+from reports.errors import LedgerBusy, LedgerUnwritable
 from reports.records import EventKind
 from tasks.control import PAUSED, RESUMED, change_control
 from tasks.desk import desk
@@ -111,6 +113,63 @@ def test_a_night_whose_ledger_cannot_be_written_can_be_paused(studio: Any) -> No
     with ledger(studio) as book:
         kept = [event.words for event in book.events_of(kind=EventKind.NOTE)]
     assert kept == [PAUSED, RESUMED]
+
+
+class Ends(Watcher):
+    """A person who hears that the ledger cannot be written, and ends the night."""
+
+    def news(self, words: str) -> None:
+        """Called inside the night."""
+        if "until it can be written" in words:
+            night = desk()
+            ended = partial(replace, ended=night.night_id)
+            change_control(night.studio.state_dir, ended)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_night_whose_end_cannot_be_written_leaves_its_report(studio: Any, there: bool) -> None:
+    """It breaks by the ledger's name and says where the report lies, or why there is none; the
+    same night goes on when the ledger can be written, and ends."""
+    from flows.night import WATCHER
+
+    rows, reports = [{"shot": f"s{n}"} for n in range(2)], studio.root / "reports"
+    if not there:
+        reports.write_text("no folder")
+    token = WATCHER.set(Ends())
+    try:
+        with pytest.raises(LedgerUnwritable, match="readonly database") as caught:
+            night_of(studio, rows, Breaks(partial(_reads_only, True)))
+    finally:
+        WATCHER.reset(token)
+    with ledger(studio) as book:
+        (night,) = book.nights()
+    assert night.ended is None
+    assert f"night {night.id} has no end in it, and goes on with the next run" in str(caught.value)
+    page = reports / night.id / "index.html"
+    if there:
+        assert str(caught.value).endswith(f"; its report, as far as it came: {page}")
+        assert "still open" in page.read_text()
+    else:
+        assert "its report cannot be written either (" in str(caught.value)
+        reports.unlink()
+    (studio.root / ".rushes/control.json").unlink()
+    result = night_of(studio, rows, FakePool())
+    assert result["night"] == night.id
+    assert result["shots"]["approved"] == 2
+
+
+def test_a_night_whose_ledger_is_locked_to_the_end_leaves_its_report_too(studio: Any) -> None:
+    """Another program holds it and does not let go."""
+    locks: list[sqlite3.Connection] = []
+
+    def lock() -> None:
+        locks.append(sqlite3.connect(desk().ledger.path))
+        locks[0].execute("BEGIN IMMEDIATE")
+        desk().ledger._connection.execute("PRAGMA busy_timeout=10")
+
+    with pytest.raises(LedgerBusy, match=r"its report, as far as it came: .*index\.html"):
+        night_of(studio, [{"shot": "s0"}], Breaks(lock))
+    locks[0].close()
 
 
 class Edits(FakePool):
