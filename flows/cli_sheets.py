@@ -77,6 +77,9 @@ def plan(
         print_json(made.to_dict())
     else:
         print_plan(made, out(), zone=studio.zone)
+        if not studio.settings_file.exists():
+            words = f"no studio.yaml in {studio.root}: the defaults hold"
+            out().print(words, style="dim", highlight=False, markup=False)
     raise typer.Exit(BAD_INPUT if made.refused else 0)
 
 

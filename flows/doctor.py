@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -18,8 +17,8 @@ from rich.markup import escape
 
 from flows.doctor_hosts import hosts, ledger
 from flows.doctor_own import OWN_CHECKS
-from flows.doctor_studio import CHECKS
-from flows.finding import Finding
+from flows.doctor_studio import CHECKS, root_folder
+from flows.finding import Finding, faulty
 from manifests.errors import BadInput, RushesError
 from manifests.files import nearest_folder
 from manifests.model_state import model_state
@@ -37,7 +36,7 @@ def examine(root: Path) -> list[Finding]:
     checks: tuple[Callable[[Studio], Finding], ...] = (
         _python,
         _packages,
-        _writable,
+        root_folder,
         _disk,
         *(partial(_model, name) for name in studio.models),
         _worker,
@@ -57,8 +56,8 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     for finding in findings:
         mark = "[green]✓[/]" if finding.well else "[red]✗[/]"
         console.print(f"{mark} {finding.name}: {escape(finding.words)}", highlight=False)
-        if finding.remedy:
-            console.print(f"    {finding.remedy}", style="yellow", highlight=False, markup=False)
+        for line in finding.remedy.splitlines():
+            console.print(f"    {line}", style="yellow", highlight=False, markup=False)
 
 
 def _python(_: Studio) -> Finding:
@@ -80,17 +79,6 @@ def _packages(_: Studio) -> Finding:
             missing.append(name)
     remedy = f"missing: {', '.join(missing)}; run `make setup`" if missing else ""
     return Finding(name="packages", well=not missing, words=", ".join(found), remedy=remedy)
-
-
-def _writable(studio: Studio) -> Finding:
-    folder = nearest_folder(studio.root)
-    well = os.access(folder, os.W_OK)
-    return Finding(
-        name="root",
-        well=well,
-        words=str(studio.root),
-        remedy="" if well else f"make {folder} writable, or give --root",
-    )
 
 
 def _disk(studio: Studio) -> Finding:
@@ -169,14 +157,7 @@ def _limits(studio: Studio) -> Finding:
         check_limits(studio)
         learned = read_limits(limits_path(studio))
     except BadInput as error:
-        return Finding(
-            name=name,
-            well=False,
-            words="; ".join(
-                f"{fault.column or fault.file}: {fault.problem}" for fault in error.faults
-            ),
-            remedy=error.faults[0].remedy,
-        )
+        return faulty(name, error.faults)
     if learned is None:
         return Finding(name=name, well=True, words="those that come with Rushes")
     words = "; ".join(cell.words for cell in learned.cells)

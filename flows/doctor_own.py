@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.finding import Finding
+from flows.finding import Finding, faulty
 from flows.notify import unknown_addresses
 from manifests.errors import BadInput
 from manifests.preset import list_presets, unread_files
@@ -18,8 +18,7 @@ def presets(studio: Studio) -> Finding:
     try:
         own = [each for each in list_presets(studio) if each.path.is_relative_to(folder)]
     except BadInput as error:
-        words = "; ".join(f"{fault.file.name}: {fault.problem}" for fault in error.faults)
-        return Finding(name=name, well=False, words=words, remedy=error.faults[0].remedy)
+        return faulty(name, error.faults)
     words = f"{listed(each.qualified_name for each in own) or 'none'} of your own, in {folder}"
     unread = unread_files(studio)
     remedy = ""

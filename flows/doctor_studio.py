@@ -32,6 +32,20 @@ SKEW_SECONDS = 30.0
 """Clocks of this machine and of the disk's may differ by so much."""
 
 
+def root_folder(studio: Studio) -> Finding:
+    """Can it be written to, and has it settings?
+
+    Of a root that was mistyped all would be well: it has no settings that could be wrong.
+    """
+    folder = nearest_folder(studio.root)
+    well = os.access(folder, os.W_OK)
+    words = str(studio.root) if studio.root.is_dir() else f"{studio.root}, which is not there yet"
+    if not studio.settings_file.exists():
+        words += ": without studio.yaml, so the defaults hold"
+    remedy = "" if well else f"make {folder} writable, or give --root"
+    return Finding(name="root", well=well, words=words, remedy=remedy)
+
+
 def prefect_versions(_: Studio) -> Finding:
     """The versions that were measured to work together."""
     found, wrong = [], []

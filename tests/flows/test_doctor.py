@@ -59,7 +59,7 @@ def test_a_folder_without_weights_keeps_the_machine_from_being_well(tmp_path: Pa
     assert "no LPIPS weights" in weights.words
     assert TRUNK_FILES[0] in weights.remedy
     assert not limits.well
-    assert limits.words.startswith("cells: ")
+    assert limits.words.startswith(f"{NAME}, column cells: ")
     assert "rushes calibrate --write" in limits.remedy
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from flows.doctor import print_findings
 from flows.doctor_own import messages, presets
 from manifests.preset import BUNDLED
 from manifests.settings import load_studio
@@ -39,13 +42,29 @@ def test_a_file_that_is_read_as_no_preset_is_named(folder: Path, tmp_path: Path,
     assert "wan/mine.yaml" in found.remedy
 
 
-def test_a_preset_with_faults_is_told(folder: Path, tmp_path: Path) -> None:
-    """Its file, what is wrong and what to do."""
-    (folder / "wan" / "mine.yaml").write_text("title: x\nstages: []\n")
+def test_a_preset_with_a_fault_is_told(folder: Path, tmp_path: Path) -> None:
+    """Its file, line and key, what is wrong and what to do."""
+    mine = folder / "wan" / "mine.yaml"
+    mine.write_text(f"crop: 1\n{mine.read_text()}")
     found = presets(load_studio(tmp_path))
     assert not found.well
-    assert found.words.startswith("mine.yaml: ")
-    assert found.remedy
+    assert found.words == "mine.yaml row 1, column crop: there is no key 'crop'"
+    assert found.remedy.startswith("use one of: candidates, ")
+
+
+def test_each_fault_of_a_preset_has_its_remedy(folder: Path, tmp_path: Path) -> None:
+    """Of several the remedy of one would be taken for that of all."""
+    (folder / "wan" / "mine.yaml").write_text("title: x\nfamly: wan\nstages: []\n")
+    found = presets(load_studio(tmp_path))
+    lines = found.remedy.splitlines()
+    assert found.words == f"{len(lines)} faults"
+    assert "mine.yaml row 1, column width: 'width' is missing; add it" in lines
+    assert "did you mean 'family'?" in next(line for line in lines if "famly" in line)
+    text = io.StringIO()
+    print_findings([found], Console(file=text, width=200))
+    assert [line[:14] for line in text.getvalue().splitlines()[1:]] == ["    mine.yaml "] * len(
+        lines
+    )
 
 
 def test_an_address_that_cannot_be_written_to_is_told_by_its_place(tmp_path: Path) -> None:

@@ -126,3 +126,16 @@ def test_what_is_no_folder_is_named(studio: Studio) -> None:
     studio.inbox_dir.write_text("")
     assert "delivered is no folder" in doctor_studio.folders(studio).remedy
     assert "inbox is no folder" in doctor_studio.inbox(studio).remedy
+
+
+def test_a_root_without_settings_is_told(tmp_path: Path) -> None:
+    """One that was mistyped is not there; another has no studio.yaml; the right one is its name."""
+    gone = doctor_studio.root_folder(load_studio(tmp_path / "stduio"))
+    assert (gone.well, gone.words.partition("stduio")[2]) == (
+        True,
+        ", which is not there yet: without studio.yaml, so the defaults hold",
+    )
+    bare = doctor_studio.root_folder(load_studio(tmp_path))
+    assert bare.words == f"{tmp_path}: without studio.yaml, so the defaults hold"
+    (tmp_path / "studio.yaml").write_text("crf: 17\n")
+    assert doctor_studio.root_folder(load_studio(tmp_path)).words == str(tmp_path)
