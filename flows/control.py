@@ -21,6 +21,10 @@ def pause(root: Path, *, paused: bool) -> str:
     """Hold the night, or let it go on; returns what holds now, in words."""
     studio = load_studio(root)
     change_control(studio.state_dir, lambda control: replace(control, paused=paused))
+    if not ledger_is_held(studio.ledger_path):
+        # Said with the folder: in a wrong one the night that is meant runs on.
+        then = "starts nothing until `rushes resume`" if paused else "is not paused"
+        return f"No night runs in {studio.root}: the next one there {then}."
     if paused:
         return "Paused: nothing new is started; what is in work goes on to the end of its step."
     return "The night goes on."
