@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.finding import Finding, faulty
-from flows.notify import unknown_addresses
+from flows.post import unknown_addresses
 from manifests.errors import BadInput
 from manifests.preset import list_presets, unread_files
 from manifests.settings import Studio

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from manifests.settings import load_studio
+from flows.refusals import told_refusals
+from manifests.settings import Studio, load_studio
 from tasks.inbox import Fate, Found, Inbox
 
 LOOK_EVERY = 2.0
@@ -17,10 +18,16 @@ LOOK_EVERY = 2.0
 _STYLES = {Fate.TAKEN: "green", Fate.REFUSED: "red", Fate.TWICE: "dim"}
 
 
+def scan_once(studio: Studio) -> list[Found]:
+    """Look at every dropped file once, and tell people of what was refused. Raises OSError."""
+    with told_refusals(studio) as refused:
+        return Inbox(studio, refused=refused).scan()
+
+
 def look_once(root: Path, console: Console) -> list[Found]:
     """Scan the inbox once and print what was found; returns it."""
     studio = load_studio(root)
-    found = Inbox(studio).scan()
+    found = scan_once(studio)
     console.print(f"inbox {studio.inbox_dir}", highlight=False)
     if not found:
         console.print("nothing was dropped", style="dim")
@@ -34,19 +41,20 @@ def keep_watch(root: Path, console: Console) -> None:
     from watchfiles import watch
 
     studio = load_studio(root)
-    inbox = Inbox(studio)
-    console.print(f"watching {studio.inbox_dir}; Ctrl-C ends it", highlight=False)
     told: dict[str, str] = {}
-    looks = watch(
-        studio.inbox_dir,
-        recursive=False,
-        force_polling=studio.inbox.poll or None,
-        rust_timeout=int(1000 * LOOK_EVERY),
-        yield_on_timeout=True,
-    )
-    tell(inbox.scan(), told, console)
-    for _ in looks:
+    with told_refusals(studio) as refused:
+        inbox = Inbox(studio, refused=refused)
+        console.print(f"watching {studio.inbox_dir}; Ctrl-C ends it", highlight=False)
+        looks = watch(
+            studio.inbox_dir,
+            recursive=False,
+            force_polling=studio.inbox.poll or None,
+            rust_timeout=int(1000 * LOOK_EVERY),
+            yield_on_timeout=True,
+        )
         tell(inbox.scan(), told, console)
+        for _ in looks:
+            tell(inbox.scan(), told, console)
 
 
 def tell(found: Sequence[Found], told: dict[str, str], console: Console) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from rich.console import Console
 
+from flows.inbox import scan_once
 from flows.notify import notifier_for
 from flows.prefect_env import prepare
 from flows.progress import watcher_for
@@ -26,7 +27,7 @@ from reports.records import NightRecord
 from reports.take import ShotStatus
 from tasks.gpus import find_machine
 from tasks.hours import NightHours
-from tasks.inbox import Inbox, accepted_sheets
+from tasks.inbox import accepted_sheets
 from tasks.limits import check_limits, limits_path
 from tasks.naming import arguments_key
 from tasks.plan import Plan, disk_fault, make_plan, with_memory
@@ -93,7 +94,7 @@ def _name_limits(studio: Studio, console: Console) -> None:
 
 def _from_inbox(studio: Studio, console: Console) -> list[Path]:
     """The sheets that were taken from the inbox, with what has just become whole."""
-    for found in Inbox(studio).scan():
+    for found in scan_once(studio):
         console.print(f"{found.name}: {found.fate}, {found.words}", highlight=False, markup=False)
     sheets = accepted_sheets(studio)
     if not sheets:

@@ -23,6 +23,7 @@ from flows.inbox import LOOK_EVERY, tell
 from flows.metrics import metrics_server
 from flows.prefect_env import prepare
 from flows.prefect_server import ONLY_HERE, PrefectServer, ServerDidNotStart, port_is_free
+from flows.refusals import told_refusals
 from flows.served import ROOT, SERVER
 from flows.serving import sole_server
 from manifests.errors import BadInput
@@ -57,8 +58,8 @@ def serve(root: Path, *, host: str, console: Console) -> None:
     """
     studio = load_studio(root)
     check_limits(studio)
-    inbox = Inbox(studio)
     with ExitStack() as stack:
+        inbox = Inbox(studio, refused=stack.enter_context(told_refusals(studio)))
         tell_url = stack.enter_context(sole_server(studio.state_dir))
         server = _server(studio, host, console) if prepare(studio.state_dir) else None
         if studio.metrics_port is not None:

@@ -14,6 +14,7 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 
 from flows.buttons import end_state
+from flows.inbox import scan_once
 from flows.night import WATCHER, night, night_name
 from flows.notify import notifier_for
 from flows.run import look
@@ -23,7 +24,7 @@ from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
 from reports.take import ShotStatus
 from tasks.hours import NightHours
-from tasks.inbox import Fate, Inbox, accepted_sheets
+from tasks.inbox import Fate, accepted_sheets
 
 EARLY_SECONDS = 300.0
 """A run that is here so little before the hours begin waits for them."""
@@ -51,7 +52,7 @@ async def studio_night(root: Path, skip_bad: bool = True, now: bool = False) -> 
     except BadInput as error:
         # A schedule's run that comes late: after an outage all that was missed comes at once.
         return Completed(name="OutsideHours", message=str(error))
-    for found in await asyncio.to_thread(Inbox(studio).scan):
+    for found in await asyncio.to_thread(scan_once, studio):
         if found.fate is not Fate.GROWING:
             log.info("inbox: %s %s, %s", found.name, found.fate, found.words)
     sheets = accepted_sheets(studio)

@@ -14,7 +14,7 @@ class Occasion(StrEnum):
     START = "start"
     """A night began, or goes on after it was cut short."""
     TROUBLE = "trouble"
-    """A shot failed by machine, or the night itself broke."""
+    """A shot failed by machine, the night itself broke, or a dropped sheet was refused."""
     END = "end"
     """The night is over: how it went, and where the report lies."""
 

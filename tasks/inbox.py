@@ -89,13 +89,25 @@ class _Look:
     inode: int
 
 
+def ignore(_: Found) -> None:
+    """Nobody is told."""
+
+
 class Inbox:
     """The inbox of one studio. Remembers between scans only what is still growing."""
 
-    def __init__(self, studio: Studio, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock` gives seconds since the epoch, as file times do."""
+    def __init__(
+        self,
+        studio: Studio,
+        *,
+        clock: Callable[[], float] = time.time,
+        refused: Callable[[Found], None] = ignore,
+    ) -> None:
+        """`clock` gives seconds since the epoch, as file times do. `refused` is told of each sheet
+        as soon as it lies in `rejected/`, whatever becomes of the rest of the look."""
         self._studio = studio
         self._clock = clock
+        self._refused = refused
         self._seen: dict[str, tuple[_Look, float]] = {}
         for folder in (studio.inbox_dir, studio.accepted_dir, studio.rejected_dir):
             folder.mkdir(parents=True, exist_ok=True)
@@ -157,11 +169,13 @@ class Inbox:
         there = self._studio.rejected_dir / path.name
         _put_earlier_aside(there)
         # The faults first: a sheet in `rejected/` without a reason would help nobody.
-        write_atomic(_faults_beside(there), _letter(path.name, faults))
+        write_atomic(faults_beside(there), _letter(path.name, faults))
         path.replace(there)
         number = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         words = f"{number}: see rejected/{there.name}.faults.txt"
-        return Found(name=path.name, fate=Fate.REFUSED, words=words, faults=tuple(faults))
+        found = Found(name=path.name, fate=Fate.REFUSED, words=words, faults=tuple(faults))
+        self._refused(found)
+        return found
 
     def _take(self, path: Path, sheet: Manifest) -> Found:
         there = self._studio.accepted_dir / path.name
@@ -233,7 +247,8 @@ def _fault(path: Path, problem: str, remedy: str) -> Fault:
     return Refusal(problem, remedy).at(path)
 
 
-def _faults_beside(path: Path) -> Path:
+def faults_beside(path: Path) -> Path:
+    """Where the faults of a sheet in `rejected/` stand, in words."""
     return path.with_name(f"{path.name}.faults.txt")
 
 
@@ -275,4 +290,4 @@ def _put_earlier_aside(path: Path) -> None:
         path.unlink()
     elif path.exists():
         _put_aside(path, path.parent)
-    _faults_beside(path).unlink(missing_ok=True)
+    faults_beside(path).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from letterbox import Letterbox, open_letterbox
 from PIL import Image
 from served import Serve
 
@@ -66,6 +67,13 @@ class Studio:
 def studio(tmp_path: Path) -> Studio:
     """An empty root with one photograph."""
     return Studio(tmp_path)
+
+
+@pytest.fixture
+def letterbox() -> Iterator[Letterbox]:
+    """Where messages of `notify` arrive."""
+    with open_letterbox() as box:
+        yield box
 
 
 @pytest.fixture

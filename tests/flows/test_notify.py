@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from letterbox import Letterbox
 
-from flows.notify import TROUBLE_EVERY, Notifier, sender
+from flows.notify import TROUBLE_EVERY, Notifier
+from flows.post import sender
 from manifests.errors import BadInput
 from manifests.notify import NotifyRules, Occasion
 from manifests.settings import load_studio
 
 
-@pytest.fixture
-def mailbox() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """An address that apprise can write to, and what arrived there."""
-    arrived: list[dict[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            arrived.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"json://127.0.0.1:{server.server_port}/sec-ret-token", arrived
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 @pytest.mark.slow
-def test_a_night_is_told_at_its_start_and_end(mailbox: tuple[str, list[dict[str, str]]]) -> None:
+def test_a_night_is_told_at_its_start_and_end(letterbox: Letterbox) -> None:
     """Two messages with the night's name, the counts and where the report lies."""
-    url, arrived = mailbox
-    rules = NotifyRules(urls=url)
+    arrived, rules = letterbox.arrived, NotifyRules(urls=letterbox.url)
     notifier = Notifier(rules, sender(rules))
     notifier.began("2026-11-21", [("sh010", 1800.0), ("sh020", 1800.0)])
     notifier.ended({"approved": 2, "held": 0}, "/studio/reports/2026-11-21/index.html")
