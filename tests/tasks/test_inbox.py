@@ -184,6 +184,32 @@ def test_stills_that_never_come_end_the_wait(studio: Studio, box: Inbox, clock: 
     assert "later.png" in (studio.rejected_dir / "shots.csv.faults.txt").read_text()
 
 
+@pytest.mark.parametrize("again", ["written anew", "moved back"])
+def test_a_sheet_that_waited_in_vain_is_taken_with_its_still(
+    studio: Studio, box: Inbox, clock: Clock, again: str
+) -> None:
+    """The letter names row, shot and what to do; when the still is there, the sheet dropped again
+    is taken, also the refused file itself, and nothing says any more that it was not."""
+    drop(studio, f"{LATE}sh020,still.png,a tilt\n")
+    settle(box, clock)
+    clock.now += 31 * 60
+    box.scan()
+    refused = studio.rejected_dir / "shots.csv"
+    letter = studio.rejected_dir / "shots.csv.faults.txt"
+    row, remedy = letter.read_text().splitlines()[2:]
+    assert row == "- row 2 (sh010), column source: 'later.png' is not there"
+    assert remedy.startswith(f"  put it into {studio.inbox_dir}")
+    Image.new("RGB", (64, 64)).save(studio.inbox_dir / "later.png")
+    if again == "moved back":
+        refused.rename(studio.inbox_dir / "shots.csv")
+    else:
+        drop(studio, refused.read_text())
+    (taken,) = settle(box, clock)
+    assert (taken.fate, taken.words) == (Fate.TAKEN, "2 shots, 2 of them new")
+    assert not letter.exists()
+    assert not refused.exists()
+
+
 def test_stills_are_found_beside_the_sheet_after_it_was_taken(
     studio: Studio, box: Inbox, clock: Clock
 ) -> None:
