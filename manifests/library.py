@@ -100,6 +100,21 @@ class Library:
             ("preset", family, name), row, lambda: load_preset(family, name, self.studio)
         )
 
+    def by_default_preset(self, read: Callable[[], T], *, row: int) -> T:
+        """What `read` makes of the studio's default preset, for rows that name neither preset nor
+        model. A refusal of it is no cell's: one fault of studio.yaml for all of them.
+        """
+
+        def told() -> T:
+            try:
+                return read()
+            except Refusal as refusal:
+                value, file = self.studio.default_preset, self.studio.settings_file
+                fault = refusal.at(file, column="default_preset", value=value)
+                raise BadInput([fault]) from None
+
+        return self._shared(("default_preset",), row, told)
+
     def check_preset_name(self, name: str) -> None:
         """Raise Refusal where no family has a preset of that name."""
         family, _, short = name.rpartition("/")

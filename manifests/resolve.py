@@ -171,6 +171,11 @@ class Resolver:
 
     def _model_for(self, row: ShotRow) -> str:
         """The model of a row that names none: its preset's, or the studio's for that family."""
+        if row.preset is None:
+            return self.library.by_default_preset(lambda: self._model_by_preset(row), row=self.row)
+        return self._model_by_preset(row)
+
+    def _model_by_preset(self, row: ShotRow) -> str:
         studio = self.library.studio
         family, _, name = self._preset_name(row).rpartition("/")
         family = family or studio.models[studio.default_model].family

@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -60,10 +61,10 @@ class Studio(BaseSettings):
 
     root: Path = Field(default_factory=Path.cwd)
     """Where everything is written; absolute."""
-    default_model: str = POCKET
-    default_preset: str = "two-stage"
     models: Annotated[dict[str, ModelSpec], Field(default_factory=builtin_models)]
     """By name; `pocket-wan` is always there."""
+    default_model: str = POCKET
+    default_preset: str = "two-stage"
     source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """More folders from which stills, LUTs and LoRAs may come, besides the sheet's and root."""
     presets_dir: Path | None = None
@@ -227,14 +228,16 @@ class Studio(BaseSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _default_model_is_listed(self) -> Self:
-        if self.default_model not in self.models:
+    @field_validator("default_model", mode="after")
+    @classmethod
+    def _is_listed(cls, name: str, info: ValidationInfo) -> str:
+        # Fields are read in order; models that are refused themselves are not there.
+        if name not in info.data.get("models", [name]):
             raise Refusal(
-                f"default_model {self.default_model!r} is not among the models",
-                suggest(self.default_model, self.models),
+                f"default_model {name!r} is not among the models",
+                suggest(name, info.data["models"]),
             )
-        return self
+        return name
 
 
 def _existing(folder: Path) -> Path:
@@ -252,7 +255,11 @@ def load_studio(root: Path | None = None, **overrides: Any) -> Studio:
     given = {key: value for key, value in overrides.items() if value is not None}
     if root is not None:
         given["root"] = root
-    file = Path(root or os.environ.get(f"{PREFIX}ROOT") or Path.cwd()) / SETTINGS_NAME
+    folder = Path(root or os.environ.get(f"{PREFIX}ROOT") or Path.cwd())
+    if folder.is_file():
+        remedy = "give the studio's folder as --root (or RUSHES_ROOT); sheets are named beside it"
+        raise BadInput([Refusal("is a file, and no studio's folder", remedy).at(folder)])
+    file = folder / SETTINGS_NAME
     node, faults = _read(file)
     faults += mistyped_environment(Studio.model_fields)
     sources = Sources(settings=Studio, file=file, node=node, given=given)

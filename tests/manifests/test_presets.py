@@ -318,6 +318,29 @@ def test_a_preset_of_no_family_is_answered_with_the_families(sheet, studio, tmp_
     assert found.remedy == "did you mean 'wan'?"
 
 
+def test_a_wrong_default_preset_is_told_once_of_the_studio(sheet, studio):
+    """No cell names it: rows that name neither preset nor model want it, and another is good."""
+    here = studio.model_copy(update={"default_preset": "twostage"})
+    manifest = sheet("shot,source,preset\na,a.png,\nb,a.png,\nc,a.png,single\n", studio=here)
+    (fault,) = manifest.faults
+    assert (fault.file.name, fault.column, fault.value) == (
+        "studio.yaml",
+        "default_preset",
+        "twostage",
+    )
+    assert fault.problem.endswith("'twostage' for pocket (wanted by row 2 and 1 more)")
+    assert fault.remedy == "did you mean 'two-stage'?"
+    assert [shot.id for shot in manifest.shots] == ["c"]
+
+
+def test_a_default_preset_that_a_row_s_model_has_not_is_told_of_the_row(sheet, studio, tmp_path):
+    """The row chose the model, so it is the row that is to name a preset."""
+    models = {**studio.models, "toon": ModelSpec(family="animatediff", location=str(tmp_path))}
+    here = studio.model_copy(update={"default_preset": "single", "models": models})
+    (*_, fault) = sheet("shot,prompt,model\na,x,toon\n", studio=here).faults
+    assert (fault.file.name, fault.row, fault.column) == ("night.csv", 2, "preset")
+
+
 def test_a_later_stage_from_pure_noise_is_warned_of(own, sheet, studio, tmp_path):
     """Denoise 1 in stage 2 runs, and the shot says what it does."""
     own(GOOD.replace("denoise: 0.4", "denoise: 1"))

@@ -200,12 +200,20 @@ def test_a_fault_says_which_source_it_came_from(tmp_path, monkeypatch):
 
 
 def test_an_unknown_default_model_is_refused(tmp_path):
-    """The default model must be in the list."""
-    write(tmp_path, "default_model: poket-wan\n")
-    assert faults(tmp_path)[0][3:] == (
+    """The default model must be in the list; it is told with its line, beside other faults."""
+    write(tmp_path, "crf: 99\ndefault_model: poket-wan\n")
+    found = faults(tmp_path)
+    assert [fault[1:3] for fault in found] == [(1, "crf"), (2, "default_model")]
+    assert found[1][3:] == (
         "default_model 'poket-wan' is not among the models",
         "did you mean 'pocket-wan'?",
     )
+
+
+def test_a_default_model_is_not_refused_for_models_that_cannot_be_read(tmp_path):
+    """It may be one of them: only they are told."""
+    write(tmp_path, "default_model: mine\nmodels: {mine: {family: wan}}\n")
+    assert [fault[2] for fault in faults(tmp_path)] == ["models.mine.location"]
 
 
 @pytest.mark.parametrize(
@@ -284,3 +292,11 @@ def test_every_setting_stands_in_the_guide():
     lines = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     named = {name.strip() for line in lines for name in line.split(",")}
     assert set(Studio.model_fields) - {"root"} <= named
+
+
+def test_a_root_that_is_a_file_is_told_so(tmp_path):
+    """A sheet where the folder belongs is not a studio.yaml that cannot be read."""
+    (tmp_path / "shots.csv").write_text("shot,prompt\n")
+    ((name, _, _, problem, remedy),) = faults(tmp_path / "shots.csv")
+    assert (name, problem) == ("shots.csv", "is a file, and no studio's folder")
+    assert "--root" in remedy
