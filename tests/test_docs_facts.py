@@ -16,6 +16,7 @@ from manifests.models import ModelSpec
 from manifests.preset_text import PresetText, StageText
 from manifests.settings import load_studio
 from manifests.sheet import COLUMNS
+from tasks.estimate import LEAST_SHARE, MOST_SHARE
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks" / "README.md"])
@@ -119,6 +120,12 @@ def test_the_keys_of_a_model_stand_in_the_guide() -> None:
     """All of them, and none besides."""
     table = table_after(page("docs/guide.md"), "wan22_i2v_low_Q4_K_M.gguf\n```")
     assert sorted(keys(table)) == sorted(ModelSpec.model_fields)
+
+
+@pytest.mark.parametrize("name", ["docs/guide.md", "docs/rendering.md"])
+def test_the_pages_say_where_the_plan_warns_of_a_start(name: str) -> None:
+    """The shares of noise below and above which a later stage makes no sense."""
+    assert f"below {LEAST_SHARE:.2f} and above {MOST_SHARE:.2f}" in page(name)
 
 
 def test_the_alerts_stand_in_the_page_on_monitoring() -> None:
