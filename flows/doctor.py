@@ -27,7 +27,7 @@ from qc.studio_limits import read_limits
 from qc.trunk import HOW_TO_BRING
 from tasks.limits import check_limits, limits_path
 
-PACKAGES = ("torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
+PACKAGES = ("rushes", "torch", "diffusers", "transformers", "prefect", "av", "lpips", "opencolorio")
 
 
 def examine(root: Path) -> list[Finding]:

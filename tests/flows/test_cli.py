@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,8 @@ def test_doctor_finds_this_machine_fit(rushes: Any, studio: Any) -> None:
     looked_at = {"python", "packages", "disk", "worker", "LPIPS weights", "limits", "video"}
     assert {*looked_at, "model pocket-wan"} <= names
     assert all(check["well"] or check["remedy"] for check in checks)
+    (packages,) = (check for check in checks if check["name"] == "packages")
+    assert packages["words"].startswith(f"rushes {version('rushes')}, torch ")
 
 
 def test_inbox_takes_a_sheet_and_says_so(rushes: Any, studio: Any) -> None:
