@@ -54,7 +54,7 @@ class Roots:
                 "copy it beside the sheet, or add its folder to source_roots in studio.yaml",
             )
         if not exists:
-            raise Refusal(f"{name!r} is not there", _where(name, path))
+            raise Refusal(f"{_as_it_stands(name)} is not there", _where(name, path))
         if not regular:
             raise Refusal(f"{name!r} is not a file", f"name {what}")
         if suffixes and path.suffix.lower() not in suffixes:
@@ -62,6 +62,11 @@ class Roots:
                 f"{name!r} is not {what}", f"name a file that ends in {' or '.join(suffixes)}"
             )
         return path
+
+
+def _as_it_stands(name: str) -> str:
+    """The name in quotes, what cannot be shown escaped, and the \\ of Windows once, as typed."""
+    return repr(name).replace("\\\\", "\\")
 
 
 def _where(name: str, path: Path) -> str:

@@ -62,6 +62,13 @@ def test_a_name_that_is_not_there_is_answered_by_what_is_wrong_with_it(roots, ty
     assert remedy(roots, typed).startswith(said)
 
 
+def test_a_path_of_windows_is_told_as_it_was_typed(roots):
+    """One stroke between folders is not shown as two; what a terminal would obey is escaped."""
+    with pytest.raises(Refusal) as caught:
+        roots.find("C:\\Users\\anna\\c\x1bt.png", what="a still")
+    assert caught.value.problem == r"'C:\Users\anna\c\x1bt.png' is not there"
+
+
 def test_no_name_outside_is_told_by_its_spelling(roots, tmp_path):
     """A name that leads outside is refused as that, also where a file there is spelled alike."""
     (tmp_path.parent / "B\u00e4r.png").write_bytes(b"x")
