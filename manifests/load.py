@@ -20,6 +20,9 @@ from manifests.shot import Manifest, Shot
 from manifests.text import closest
 from manifests.yaml_sheet import read_yaml_sheet
 
+OF_DEFAULTS = "defaults."
+"""Before the column of a fault in the defaults of a YAML sheet."""
+
 _CSV = (".csv", ".tsv")
 _YAML = (".yaml", ".yml")
 _NAME = re.compile(r"\w[\w .()+-]{0,99}")
@@ -65,7 +68,7 @@ def load_manifest(path: Path, *, studio: Studio) -> Manifest:
     for index, fault in _twice(sheet, seen):
         shots.pop(index, None)
         faults += [] if fault is None else [fault]
-    faults.sort(key=_place_in_sheet)
+    faults = sorted(_of_defaults(faults, sheet), key=_place_in_sheet)
     return Manifest(
         path=path.absolute(),
         name=name,
@@ -152,7 +155,7 @@ def _decode(data: bytes) -> str:
 
 
 def _place_in_sheet(fault: Fault) -> tuple[int, int]:
-    column = fault.column or ""
+    column = (fault.column or "").removeprefix(OF_DEFAULTS)
     return fault.row or 0, COLUMNS.index(column) if column in COLUMNS else -1
 
 
@@ -160,8 +163,32 @@ def _defaults(sheet: Sheet) -> RowValues:
     if sheet.defaults is None:
         return RowValues()
     defaults, refused = parse_defaults(sheet.defaults.cells)
-    sheet.faults += _place(refused, sheet.defaults, sheet, prefix="defaults.")
+    sheet.faults += _place(refused, sheet.defaults, sheet, prefix=OF_DEFAULTS)
     return defaults
+
+
+def _of_defaults(faults: list[Fault], sheet: Sheet) -> list[Fault]:
+    """The faults of cells, those that every row takes from the sheet's defaults told once, there.
+
+    Where a row takes the default and is good, the default is not at fault, but what stands beside.
+    """
+    if sheet.defaults is None:
+        return faults
+    for column in sheet.defaults.cells:
+        takers = {raw.row for raw in sheet.rows if column not in raw.cells}
+        met: dict[str, list[Fault]] = {}
+        for fault in faults:
+            if fault.column == column and fault.row in takers:
+                met.setdefault(fault.problem, []).append(fault)
+        for problem, same in met.items():
+            if {fault.row for fault in same} != takers:
+                continue
+            more = f" and {len(takers) - 1} more" if len(takers) > 1 else ""
+            users = f" (wanted by row {min(takers)}{more})"
+            refusal = Refusal(problem + users, same[0].remedy)
+            told = _place([(column, refusal)], sheet.defaults, sheet, prefix=OF_DEFAULTS)
+            faults = [*told, *(fault for fault in faults if fault not in same)]
+    return faults
 
 
 def _row(raw: RawRow, defaults: RowValues, sheet: Sheet) -> tuple[ShotRow, list[Fault]]:

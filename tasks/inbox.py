@@ -23,7 +23,7 @@ from typing import Any
 
 from manifests.errors import Fault
 from manifests.files import sha256_file, write_atomic
-from manifests.load import load_manifest
+from manifests.load import OF_DEFAULTS, load_manifest
 from manifests.refusal import Refusal
 from manifests.settings import Studio
 from manifests.sheet import sheet_name
@@ -234,8 +234,9 @@ def _is_new(sheet: str, shot: Shot, ledger: LedgerReads) -> bool:
 
 def _may_come(fault: Fault) -> bool:
     """Whether what it says is not there may still be on its way: a file, or another sheet."""
-    other_sheet = fault.column in LINKS and "/" in (fault.value or "")
-    return fault.column in LATE or other_sheet
+    column = (fault.column or "").removeprefix(OF_DEFAULTS)
+    other_sheet = column in LINKS and "/" in (fault.value or "")
+    return column in LATE or other_sheet
 
 
 def _named(faults: Sequence[Fault]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from manifests.models import ModelSpec
+
 
 def test_scalars_stay_as_typed(sheet):
     """001, 1e3, yes and 010_020 are names, not numbers; `prompt: no` is the word."""
@@ -155,3 +157,33 @@ def test_a_grade_may_be_a_mapping_and_loras_a_list(sheet, lora, tmp_path):
     assert a.finish.grade.slope == (1.1, 1.0, 0.9)
     assert a.recipe.stages == b.recipe.stages
     assert [each.strength for stage in a.recipe.stages for each in stage.loras] == [0.8, 0.8]
+
+
+def test_a_wrong_default_is_told_once_where_it_stands(sheet):
+    """Two shots take preset and style from the defaults: each is one fault of these; the shot that
+    has cells of its own is good."""
+    manifest = sheet(
+        "defaults:\n  source: a.png\n  preset: twostage\n  style: neon\n"
+        "shots:\n- shot: a\n- shot: b\n- {shot: c, preset: single, style: none}\n",
+        "night.yaml",
+    )
+    assert [(fault.row, fault.column, fault.value) for fault in manifest.faults] == [
+        (2, "defaults.preset", "twostage"),
+        (2, "defaults.style", "neon"),
+    ]
+    assert manifest.faults[0].problem.endswith("for pocket (wanted by row 6 and 1 more)")
+    assert manifest.faults[0].remedy == "did you mean 'two-stage'?"
+    assert [shot.id for shot in manifest.shots] == ["c"]
+
+
+def test_a_default_that_is_good_for_one_row_is_not_at_fault(sheet, studio, tmp_path):
+    """A preset that the model of one row alone has not: that row is told, and the other is good."""
+    models = {**studio.models, "toon": ModelSpec(family="animatediff", location=str(tmp_path))}
+    manifest = sheet(
+        "defaults: {prompt: x, source: a.png, preset: single}\n"
+        "shots:\n- shot: a\n- {shot: b, model: toon, source: none}\n",
+        "night.yaml",
+        studio=studio.model_copy(update={"models": models}),
+    )
+    assert [(f.row, f.column) for f in manifest.faults if f.row] == [(4, "preset")]
+    assert [shot.id for shot in manifest.shots] == ["a"]

@@ -174,6 +174,16 @@ def test_stills_may_come_after_the_sheet(studio: Studio, box: Inbox, clock: Cloc
     assert box.scan()[0].fate is Fate.TAKEN
 
 
+def test_a_still_of_the_defaults_may_come_after_the_sheet(
+    studio: Studio, box: Inbox, clock: Clock
+) -> None:
+    """A YAML sheet waits for what all its shots share as for what one of them names."""
+    drop(studio, "defaults: {source: later.png}\nshots: [{shot: a}, {shot: b}]\n", "shots.yaml")
+    (waits,) = settle(box, clock)
+    assert (waits.fate, waits.words) == (Fate.WAITING, "waits for later.png, 30 min more")
+    assert [fault.column for fault in waits.faults] == ["defaults.source"]
+
+
 def test_stills_that_never_come_end_the_wait(studio: Studio, box: Inbox, clock: Clock) -> None:
     """After the grace time the sheet is refused, with the missing file's name."""
     drop(studio, LATE)
