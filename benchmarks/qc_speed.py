@@ -229,9 +229,7 @@ def _largest_first(found: dict[str, float]) -> dict[str, float]:
 def _lpips_seconds(stats: dict[Any, Any]) -> Iterator[float]:
     """Of embedding the frames of a clip, and of their distances."""
     for (path, _, name), (_, _, _, seconds, _) in stats.items():
-        if (_module(path), name) == ("flight", "_embedding"):
-            yield seconds
-        if (_module(path), name) == ("lpips", "distance"):
+        if (_module(path), name) == ("flight", "_apart"):
             yield seconds
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qc import banding, boiling, cut, flicker, flow, frozen, motion, ssim, threads, wobble
 from qc.frame import Frame, Image, halved, prepare
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from qc.lpips import Embedding, LpipsBackbone
 
 _here = threading.local()
+GROUP = 4
+"""Frames that LPIPS embeds at once: its weights are then read once for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +36,6 @@ class Seen:
     """As `banding.compute`; None where it was not looked at."""
     moments: ssim.Moments | None
     """None under 11 px."""
-    embedding: Embedding | None
-    """None without a backbone, and for what is too small for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +59,17 @@ class Step:
     tracked: Tracked | None
     """None for what is too small to track."""
     ssim: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """A frame, and how it got there from the one before."""
+
+    seen: Seen
+    step: Step | None
+    """None for the first."""
     lpips: float | None
-
-
-Landed = tuple[Seen, Step | None]
-"""A frame and its step from the one before; None for the first."""
+    """None for the first, without a backbone, and for what is too small for it."""
 
 
 class Flight:
@@ -72,48 +80,89 @@ class Flight:
         # So many frames are begun before the first pair is: a pair then waits for no frame.
         self._lead = threads.count()
         self._given = 0
-        self._frames: deque[Future[Seen]] = deque()
-        self._pairs: deque[tuple[Future[Seen], Future[Step] | None]] = deque()
+        self._group: list[Image] = []
+        self._single: deque[Future[Seen]] = deque()
         self._before: Future[Seen] | None = None
+        self._apart: Future[_Apart] | None = None
+        self._begun: deque[_Begun] = deque()
+        self._steps: deque[Future[Step] | None] = deque()
 
     def add(self, rgb: Image) -> Iterator[Landed]:
         """Take the next frame (H, W, 3) uint8, which nobody may change any more; what landed.
 
         Raises whatever went wrong with a frame that was given before.
         """
-        work = threads.submit(
-            see, self._lpips is not None, rgb, index=self._given, lpips=self._lpips
-        )
-        self._frames.append(work)
-        self._given += 1
-        if len(self._frames) > self._lead:
-            self._pair_up()
-        while len(self._pairs) > self._lead:
-            yield self._next()
+        self._group.append(rgb)
+        if len(self._group) == GROUP:
+            self._begin()
+            # Of those that stay in flight some are begun and none waits: the threads have work.
+            yield from self._next(self._lead + GROUP)
 
     def land(self) -> Iterator[Landed]:
         """All that is still in flight."""
-        while self._frames:
-            self._pair_up()
-        while self._pairs:
-            yield self._next()
+        if self._group:
+            self._begin()
+        self._pair_up(0)
+        yield from self._next(0)
 
-    def _pair_up(self) -> None:
-        after, before = self._frames.popleft(), self._before
-        pair = None
-        if before is not None:
+    def _begin(self) -> None:
+        """Begin the frames of the group, and LPIPS behind the pairs: then it waits for no frame."""
+        group, self._group = self._group, []
+        seen = [
+            threads.submit(see, False, rgb, index=index)
+            for index, rgb in enumerate(group, start=self._given)
+        ]
+        self._given += len(group)
+        self._single += seen
+        self._pair_up(self._lead)
+        if self._lpips is not None:
+            self._apart = threads.submit(_apart, True, seen, self._apart, lpips=self._lpips)
+        self._begun += [
+            _Begun(seen=each, apart=self._apart, place=place) for place, each in enumerate(seen)
+        ]
+
+    def _pair_up(self, left: int) -> None:
+        """Begin the pairs of all frames but the last few."""
+        while len(self._single) > left:
+            after, before = self._single.popleft(), self._before
             # NOTE: it waits for both frames. They were given before it, and work is begun in
             # that order, so somebody is at them already and no two can wait for each other.
-            pair = threads.submit(_step_of, self._lpips is not None, before, after, self._lpips)
-        self._before = after
-        self._pairs.append((after, pair))
+            pair = None if before is None else threads.submit(_step_of, False, before, after)
+            self._before = after
+            self._steps.append(pair)
 
-    def _next(self) -> Landed:
-        seen, step = self._pairs.popleft()
-        return seen.result(), None if step is None else step.result()
+    def _next(self, left: int) -> Iterator[Landed]:
+        """Those that landed, and wait for more until no more than so many are in flight."""
+        while len(self._begun) > left:
+            begun, step = self._begun.popleft(), self._steps.popleft()
+            yield Landed(
+                seen=begun.seen.result(),
+                step=None if step is None else step.result(),
+                lpips=None if begun.apart is None else begun.apart.result().lpips[begun.place],
+            )
 
 
-def see(rgb: Image, *, index: int, lpips: LpipsBackbone | None) -> Seen:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A frame that is being measured."""
+
+    seen: Future[Seen]
+    apart: Future[_Apart] | None
+    """Of its group; None without a backbone."""
+    place: int
+    """In its group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Apart:
+    """How far by LPIPS each frame of a group is from the one before it."""
+
+    lpips: list[float | None]
+    last: Embedding | None
+    """None for what is too small."""
+
+
+def see(rgb: Image, *, index: int) -> Seen:
     """Frame number `index` (H, W, 3) uint8 by itself."""
     frame = prepare(rgb, index=index)
     return Seen(
@@ -121,30 +170,26 @@ def see(rgb: Image, *, index: int, lpips: LpipsBackbone | None) -> Seen:
         look=cut.look(frame),
         stairs=banding.compute(frame.rgb) if index % banding.EVERY == 0 else None,
         moments=ssim.moments(frame.luma) if min(frame.luma.shape) >= ssim.WINDOW else None,
-        embedding=_embedding(frame, lpips),
     )
 
 
-def step(before: Seen, after: Seen, *, lpips: LpipsBackbone | None) -> Step:
+def step(before: Seen, after: Seen) -> Step:
     """The pair of a frame and the next one."""
     difference = frozen.compute(before.frame, after.frame)
     tracked = _tracked(before.frame, after.frame) if after.frame.trackable else None
-    alike = far = None
+    alike = None
     if before.moments is not None and after.moments is not None:
         alike = ssim.compute(before.moments, after.moments)
-    if lpips is not None and before.embedding is not None and after.embedding is not None:
-        far = lpips.distance(before.embedding, after.embedding)
     return Step(
         difference=difference,
         cut=cut.compute(before.look, after.look),
         tracked=tracked,
         ssim=alike,
-        lpips=far,
     )
 
 
-def _step_of(before: Future[Seen], after: Future[Seen], lpips: LpipsBackbone | None) -> Step:
-    return step(before.result(), after.result(), lpips=lpips)
+def _step_of(before: Future[Seen], after: Future[Seen]) -> Step:
+    return step(before.result(), after.result())
 
 
 def _tracked(before: Frame, after: Frame) -> Tracked:
@@ -166,10 +211,20 @@ def _estimator() -> flow.FlowEstimator:
     return estimator
 
 
-def _embedding(frame: Frame, lpips: LpipsBackbone | None) -> Embedding | None:
-    """At half size from 240 px on: neighbours are looked at for spikes only, at a quarter the
-    cost."""
-    if lpips is None:
-        return None
-    small = halved(frame.rgb)
-    return lpips.embed(small) if lpips.measures(small) else None
+def _apart(
+    group: Sequence[Future[Seen]], before: Future[_Apart] | None, *, lpips: LpipsBackbone
+) -> _Apart:
+    """Of a group of frames, and those `before` it.
+
+    At half size from 240 px on: neighbours are looked at for spikes only, at a quarter the cost.
+    """
+    small = [halved(each.result().frame.rgb) for each in group]
+    if not lpips.measures(small[0]):
+        return _Apart(lpips=[None] * len(group), last=None)
+    embeddings = lpips.embed_all(np.stack(small))
+    last = None if before is None else before.result().last
+    found: list[float | None] = []
+    for embedding in embeddings:
+        found.append(None if last is None else lpips.distance(last, embedding))
+        last = embedding
+    return _Apart(lpips=found, last=last)

@@ -89,21 +89,30 @@ class LpipsBackbone:
         """Whether `image` (H, W, 3) is large enough to be embedded."""
         return min(image.shape[:2]) >= SMALLEST
 
-    @torch.inference_mode()
     def embed(self, image: Image, *, exactly: bool = False) -> Embedding:
         """Embedding of `image` (H, W, 3) uint8; `exactly`: in float32, however large it is.
 
         Raises ValueError under 32 px.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or not self.measures(image):
-            raise ValueError(f"LPIPS of shape {image.shape}: wants (H, W, 3), at least 32 px")
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).to(self.device)
+        if image.ndim != 3:
+            raise ValueError(f"LPIPS of shape {image.shape}: wants (H, W, 3)")
+        return self.embed_all(image[None], exactly=exactly)[0]
+
+    @torch.inference_mode()
+    def embed_all(self, images: Batch, *, exactly: bool = False) -> list[Embedding]:
+        """Embedding of each of `images` (n, H, W, 3) uint8, n above 0; see `embed`.
+
+        Takes less than one by one: the weights are read once.
+        """
+        if images.ndim != 4 or images.shape[3] != 3 or not self.measures(images[0]):
+            raise ValueError(f"LPIPS of shape {images.shape}: wants (n, H, W, 3), at least 32 px")
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         layers = []
-        short = None if exactly else self._short_for(image)
-        for layer, root in zip(self._features(pixels[None], short), self._roots, strict=True):
+        short = None if exactly else self._short_for(images[0])
+        for layer, root in zip(self._features(pixels, short), self._roots, strict=True):
             height, width = layer.shape[2:]
-            layers.append(_normalised(layer)[0].mul_(root / (height * width) ** 0.5))
-        return Embedding(layers=tuple(layers))
+            layers.append(_normalised(layer).mul_(root / (height * width) ** 0.5))
+        return [Embedding(layers=of_one) for of_one in zip(*layers, strict=True)]
 
     @torch.inference_mode()
     def distance(self, first: Embedding, second: Embedding) -> float:

@@ -39,7 +39,7 @@ from qc import (
     wobble,
 )
 from qc.faults import Expected, Found
-from qc.flight import Flight, Seen, Step, Tracked
+from qc.flight import Flight, Landed, Tracked
 from qc.frame import Frame, Image, prepare, single_frames
 from qc.scorecard import Scorecard
 
@@ -197,15 +197,15 @@ class _Pass:
         elif rgb.shape[:2] != self.size:
             raise ValueError(f"frame {self.count} is {rgb.shape[:2]}, the first was {self.size}")
         self.count += 1
-        for seen, step in self._flight.add(rgb):
-            self._take(seen, step)
+        for landed in self._flight.add(rgb):
+            self._take(landed)
 
     def scorecard(
         self, found: Found, *, expected: Expected | None, versions: dict[str, str]
     ) -> Scorecard:
         """Everything measured so far as a scorecard."""
-        for seen, step in self._flight.land():
-            self._take(seen, step)
+        for landed in self._flight.land():
+            self._take(landed)
         start = _Start(conditioning={}, stairs=None)
         if self._start is not None:
             start = self._start.result()
@@ -252,9 +252,12 @@ class _Pass:
                 _begun, self._lpips is not None, self._source, rgb, lpips=self._lpips
             )
 
-    def _take(self, seen: Seen, step: Step | None) -> None:
-        """Take a frame that landed, and its step from the one before."""
-        frame, pair = seen.frame, None
+    def _take(self, landed: Landed) -> None:
+        """Take the next frame that landed, and its step from the one before."""
+        seen, step, pair = landed.seen, landed.step, None
+        frame = seen.frame
+        if landed.lpips is not None:
+            self._lpips_steps.append(landed.lpips)
         self._luma.append(black.compute(frame))
         if seen.stairs is not None:
             self._banding.add(seen.stairs)
@@ -263,8 +266,6 @@ class _Pass:
             self._cut.append(step.cut)
             if step.ssim is not None:
                 self._ssim.append(step.ssim)
-            if step.lpips is not None:
-                self._lpips_steps.append(step.lpips)
             if step.tracked is not None:
                 pair = step.tracked.pair
                 self._compensated(step.tracked)

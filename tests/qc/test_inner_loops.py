@@ -134,7 +134,7 @@ def test_what_breaks_in_a_thread_is_raised_to_the_caller(filmed, moves):
         def measures(self, image):
             return True
 
-        def embed(self, image):
+        def embed_all(self, images):
             raise RuntimeError("no embedding today")
 
     with pytest.raises(RuntimeError, match="no embedding today"):

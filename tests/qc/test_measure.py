@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -121,6 +122,16 @@ def test_progress_is_told_after_each_frame(clip, write_clip, tmp_path):
     heard = []
     measure(path, source=None, expected=None, lpips=None, tell=lambda *at: heard.append(at))
     assert heard == [(count, 6) for count in range(1, 7)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 9])
+def test_lpips_of_neighbours_is_that_of_each_pair_by_itself(clip, random_backbone, frames):
+    """However many frames are embedded at once, and however few are left over at the end."""
+    card = measure_frames(clip[:frames], fps=24, lpips=random_backbone)
+    alone = [random_backbone.embed(frame) for frame in clip[:frames]]
+    expected = [random_backbone.distance(one, other) for one, other in pairwise(alone)]
+    assert list(card.curves.get("lpips", ())) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow
