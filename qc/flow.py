@@ -4,8 +4,10 @@ Flow: DIS, medium preset (Kroeger et al., "Fast Optical Flow using Dense Inverse
 2016), as OpenCV has it. Occlusion: forward and backward flow must agree, |f + b|^2 <=
 0.01 (|f|^2 + |b|^2) + 0.5 with f, b in pixels (Lai et al., "Learning Blind Video Temporal
 Consistency", ECCV 2018). Backward flow only has to say whether it agrees to .7 pixels: its patches
-lie farther apart and are refined less, which takes half the time. Plain frame differences measure
-motion; what is left after compensation is flicker, boiling and collapse.
+lie farther apart and are refined less, which takes half the time. In large pictures all patches lie
+farther apart, for there are enough of them: where the motion is known the flow is as right, in less
+time. Plain frame differences measure motion; what is left after compensation is flicker, boiling
+and collapse.
 """
 
 from __future__ import annotations
@@ -19,16 +21,41 @@ import numpy.typing as npt
 
 from qc.frame import Frame, Plane
 
-VERSION = "2"
-_BACK_STRIDE, _BACK_STEPS, _BACK_REFINED = 4, 12, 2
-"""Of backward flow: pixels from patch to patch, steps of each, rounds of refinement (the medium
-preset's are 3, 25 and 5)."""
+VERSION = "3"
+_LARGE = 80_000
+"""Pixels at tracking size from which on a picture is large: frames of 720x480 and more."""
 
 # NOTE: OpenCV's type stubs lack DIS and refuse dst=None, which it documents.
 _cv: Any = cv2
 
 Field = npt.NDArray[np.float32]
 """(h, w, 2): x and y displacement, pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Care:
+    """How DIS goes about it; what is given here is the medium preset's."""
+
+    apart: int = 3
+    """Pixels from patch to patch."""
+    steps: int = 25
+    """Of each patch, at most."""
+    rounds: int = 5
+    """Of variational refinement, at each scale."""
+
+    def estimator(self) -> Any:
+        """A DIS object of OpenCV's."""
+        dis = _cv.DISOpticalFlow_create(_cv.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setPatchStride(self.apart)
+        dis.setGradientDescentIterations(self.steps)
+        dis.setVariationalRefinementIterations(self.rounds)
+        return dis
+
+
+_SMALL = _Care(), _Care(apart=4, steps=12, rounds=2)
+"""Forward and backward flow."""
+_WIDE = _Care(apart=4, steps=12), _Care(apart=5, steps=8, rounds=2)
+"""The same of large pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +126,8 @@ class FlowEstimator:
         """For forward and for backward flow."""
         # NOTE: one that met a frame too small for its scales chooses others, and keeps to them.
         if shape not in self._dis:
-            preset = _cv.DISOPTICAL_FLOW_PRESET_MEDIUM
-            forth, back = (_cv.DISOpticalFlow_create(preset) for _ in range(2))
-            back.setPatchStride(_BACK_STRIDE)
-            back.setGradientDescentIterations(_BACK_STEPS)
-            back.setVariationalRefinementIterations(_BACK_REFINED)
-            self._dis[shape] = (forth, back)
+            forth, back = _WIDE if shape[0] * shape[1] >= _LARGE else _SMALL
+            self._dis[shape] = (forth.estimator(), back.estimator())
         return self._dis[shape]
 
     def grid(self, shape: tuple[int, ...]) -> Field:

@@ -34,6 +34,27 @@ def test_what_was_looked_at_before_changes_no_flow(small: tuple[int, int]) -> No
     assert np.array_equal(used.compute(*tiny).flow, first)
 
 
+@pytest.mark.parametrize("size", [(200, 330), (480, 832)], ids=["small", "large"])
+@pytest.mark.parametrize("move", [(0.6, -0.3), (5.3, 2.6), (-14.2, 7.7)])
+def test_flow_tells_a_known_move(size: tuple[int, int], move: tuple[float, float]) -> None:
+    """Of rough ground, to a fifth of a pixel, and nine tenths of it are seen both ways."""
+    ground = np.random.default_rng(5).uniform(0, 255, (160, 260, 3)).astype(np.float32)
+    ground = cv2.resize(ground, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+
+    def filmed(index: int) -> Frame:
+        """The ground, shifted by so many moves."""
+        shift = np.float32([[1, 0, -80 - index * move[0]], [0, 1, -80 - index * move[1]]])
+        picture = cv2.warpAffine(ground, shift, size[::-1], flags=cv2.INTER_LINEAR)
+        return prepare(np.rint(picture).clip(0, 255).astype(np.uint8), index=index)
+
+    pair = FlowEstimator().compute(filmed(0), filmed(1))
+    off = np.linalg.norm(pair.flow * pair.step + np.float32(move), axis=2)
+    inner = np.zeros_like(pair.seen)
+    inner[16:-16, 16:-16] = True
+    assert float(np.median(off[pair.seen & inner])) < 0.2
+    assert pair.seen[inner].mean() > 0.9
+
+
 @settings(deadline=None, max_examples=examples(30))
 @given(st.integers(0, 2**32 - 1), st.integers(16, 60), st.integers(16, 60))
 def test_what_is_seen_is_where_flows_agree_inside(seed: int, height: int, width: int) -> None:
