@@ -47,18 +47,31 @@ _KERNEL = _kernel()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """What one image brings to every SSIM it takes part in."""
+    """What one image brings to every SSIM it takes part in; what is told sooner than read is not
+    kept."""
 
-    centred: npt.NDArray[np.float32]
-    """z: the image minus its mean, (H, W) or (H, W, C)."""
-    local: npt.NDArray[np.float32]
-    """G(z)."""
+    image: npt.NDArray[np.generic]
+    """The image itself, (H, W) or (H, W, C)."""
     offset: npt.NDArray[np.float32]
     """mean(x), of each channel."""
-    power: npt.NDArray[np.float32]
-    """m^2 + C1 / 2, so that two of them make a denominator."""
+    local: npt.NDArray[np.float32]
+    """G(z)."""
     variance: npt.NDArray[np.float32]
-    """Local variance (v, >= 0) + half of its C2, likewise."""
+    """Local variance (v, >= 0) + half of its C2, so that two of them make a denominator."""
+
+    def centred(self, rows: slice) -> npt.NDArray[np.float32]:
+        """z: some rows of the image minus its mean."""
+        # NOTE: a copy also of what is float32 already, for it is changed.
+        centred = self.image[rows].astype(np.float32)
+        centred -= self.offset
+        return centred
+
+    def power(self, rows: slice) -> npt.NDArray[np.float32]:
+        """m^2 + C1 / 2 of some rows, likewise."""
+        power = self.local[rows] + self.offset
+        np.square(power, out=power)
+        power += np.float32(_C1 / 2)
+        return power
 
 
 def check(image: npt.NDArray[np.generic]) -> None:
@@ -73,17 +86,20 @@ def check(image: npt.NDArray[np.generic]) -> None:
 def moments(image: npt.NDArray[np.generic]) -> Moments:
     """Moments of `image` (H, W) or (H, W, C) in 0..255, uint8 or float."""
     check(image)
-    centred = image.astype(np.float32)
     # In float64, as OpenCV has it: a float32 mean of a large plane is off in the fourth digit.
-    offset = np.array(cv2.mean(centred), np.float32)[: centred[0, 0].size]
-    centred -= offset
-    local = _blur(centred)
-    variance = _spread(np.square(centred), np.square(local))
-    variance += np.float32(_C2 / 2)
-    power = local + offset
-    np.square(power, out=power)
-    power += np.float32(_C1 / 2)
-    return Moments(centred=centred, local=local, offset=offset, power=power, variance=variance)
+    mean = cv2.mean(image.astype(np.float32))
+    offset = np.array(mean, np.float32)[: image[0, 0].size]
+    local, variance = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
+    found = Moments(image=image, offset=offset, local=local, variance=variance)
+    for top in range(0, len(image), _STRIP):
+        above = min(top, _CROP)
+        kept = slice(above, above + min(_STRIP, len(image) - top))
+        centred = found.centred(slice(top - above, top + _STRIP + _CROP))
+        mean_here = _blur(centred)
+        spread = _spread(np.square(centred, out=centred), np.square(mean_here))
+        local[top : top + _STRIP] = mean_here[kept]
+        np.add(spread[kept], np.float32(_C2 / 2), out=variance[top : top + _STRIP])
+    return found
 
 
 def compute(first: Moments, second: Moments) -> float:
@@ -91,9 +107,9 @@ def compute(first: Moments, second: Moments) -> float:
 
     Symmetric. Raises ValueError when the shapes differ.
     """
-    if first.centred.shape != second.centred.shape:
-        raise ValueError(f"SSIM of {first.centred.shape} and {second.centred.shape}: one size only")
-    height = first.centred.shape[0]
+    if first.image.shape != second.image.shape:
+        raise ValueError(f"SSIM of {first.image.shape} and {second.image.shape}: one size only")
+    height = len(first.image)
     total, counted = 0.0, 0
     for top in range(0, height - 2 * _CROP, _STRIP):
         rows = slice(top, top + _STRIP + 2 * _CROP)
@@ -106,13 +122,14 @@ def compute(first: Moments, second: Moments) -> float:
 def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.float32]:
     """S of some rows; 5 px at each edge lack their surroundings. In place: it is memory that
     takes the time."""
-    apart = first.centred[rows] - second.centred[rows]
+    apart = first.centred(rows)
+    apart -= second.centred(rows)
     local = first.local[rows] - second.local[rows]
     structure = _spread(np.square(apart, out=apart), np.square(local))
     structure /= np.add(first.variance[rows], second.variance[rows], out=apart)
     local += first.offset - second.offset
     luminance = np.square(local, out=local)
-    luminance /= np.add(first.power[rows], second.power[rows], out=apart)
+    luminance /= np.add(first.power(rows), second.power(rows), out=apart)
     similarity = np.subtract(1, structure, out=structure)
     similarity *= np.subtract(1, luminance, out=luminance)
     return similarity
