@@ -1,7 +1,8 @@
 """How well the metrics and the shipped limits tell spoilt clips from clean ones.
 
     python -m benchmarks.qc_bench [--quick] [--clean 120] [--scenes 12] [--graded 8]
-        [--half "held out"] [--reels FOLDER] [--film-only] [--no-lpips] [--json FILE]
+        [--half "held out"] [--size 832 480] [--reels FOLDER] [--film-only] [--no-lpips]
+        [--json FILE]
 
 Limits are chosen on the training half alone; the held-out half (other photographs, other seeds) is
 what counts. LPIPS runs on the random backbone, or not at all: no limit of it fails a clip. The
@@ -43,6 +44,9 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=12, help="scenes of each defect and half")
     parser.add_argument("--graded", type=int, default=8, help="of them in all three grades")
     parser.add_argument("--half", choices=HALVES, help="this half only")
+    parser.add_argument(
+        "--size", type=int, nargs=2, help="of all clips, in place of three small ones"
+    )
     parser.add_argument("--reels", type=Path, help="keep the clips here, and take what is there")
     parser.add_argument("--film-only", action="store_true", help="film; measure nothing")
     parser.add_argument("--no-lpips", action="store_true", help="leave LPIPS out")
@@ -50,7 +54,8 @@ def main() -> None:
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    plan = Plan(clean=asked.clean, scenes=asked.scenes, graded=asked.graded)
+    size = tuple(asked.size) if asked.size else None
+    plan = Plan(clean=asked.clean, scenes=asked.scenes, graded=asked.graded, size=size)
     if asked.quick:
         plan = Plan(clean=2, scenes=1, frames=17)
     halves = (asked.half,) if asked.half else HALVES
@@ -87,6 +92,7 @@ def run(
             "thresholds": load_thresholds("default").name,
             "backbone": backbone.name if backbone else "none",
             "versions": versions_of(lpips=lpips),
+            "sizes": plan.sizes,
             "scenes_of_each_defect": {"middle": plan.scenes, "all_grades": plan.graded},
             "whole": whole,
             "halves": {half: summary(found, plan) for half, found in measured.items()},

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.qc_bench.defects import DEFECTS, GRADES, Defect
-from benchmarks.qc_bench.scenes import Clip, Film, Scene, clean_scene, defect_scene, film
+from benchmarks.qc_bench.scenes import SIZES, Clip, Film, Scene, clean_scene, defect_scene, film
 from manifests.files import write_atomic
 
 FPS = 24
@@ -42,6 +42,18 @@ class Plan:
     """So many of them in the other two grades as well (the weak one where it is seen)."""
     frames: int = 33
     defects: tuple[Defect, ...] = DEFECTS
+    size: tuple[int, int] | None = None
+    """(width, height) of every clip; None: one of `SIZES` by its seed."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Those that a clip may have."""
+        return (self.size,) if self.size else SIZES
+
+    def of(self, scene: Scene) -> Scene:
+        """`scene` as this plan films it."""
+        width, height = self.size or (scene.width, scene.height)
+        return replace(scene, frames=self.frames, width=width, height=height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +138,7 @@ def _known(label: Path, plan: Plan, *, graded: bool) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(label.read_text(encoding="utf-8"))
     alike = (found["version"], found["frames"]) == (VERSION, plan.frames)
+    alike &= (found["scene"]["width"], found["scene"]["height"]) in plan.sizes
     return found if alike and (not graded or "strong" in found["grades"]) else None
 
 
@@ -134,7 +147,7 @@ def _filmed(
 ) -> tuple[Scene, dict[str, Clip], Clip]:
     """The scene, its clips by grade, and the source (H, W, 3)."""
     if defect is None:
-        scene = replace(clean_scene(half, index), frames=plan.frames)
+        scene = plan.of(clean_scene(half, index))
         clip = film(scene).clip
         return scene, {"": clip}, clip[0]
     salt = zlib.crc32(defect.name.encode()) % _SALTS
@@ -146,7 +159,7 @@ def _filmed(
             colourful=defect.colourful,
             kind=defect.kind,
         )
-        scene = replace(scene, frames=plan.frames)
+        scene = plan.of(scene)
         shot = film(scene)
         middle = _spoilt(defect, shot, scene, _MIDDLE, salt)
         if defect.seen(shot, middle):

@@ -139,6 +139,17 @@ def test_a_kept_folder_gives_the_grades_that_are_asked_for(tmp_path):
     plan, middle = Plan(clean=0, scenes=1, frames=9), label("middle")
     assert grades_of(0) == ["middle"]
     assert _known(middle, plan, graded=True) is None
+    assert _known(middle, replace(plan, size=(832, 480)), graded=False) is None
+
+
+def test_a_plan_with_a_size_films_all_its_scenes_at_it():
+    """The seed's own size is replaced, and the clip has the plan's."""
+    plan = Plan(clean=1, scenes=0, frames=3, size=(96, 64))
+    for index in range(4):
+        scene = plan.of(clean_scene("training", index))
+        assert (scene.width, scene.height, scene.frames) == (96, 64, 3)
+    scene = replace(scene, picture="camera", other="moon")
+    assert film(scene).clip.shape == (3, 64, 96, 3)
 
 
 def test_a_bench_that_is_broken_off_has_seen_clean_clips_and_middle_grades_first(tmp_path):
