@@ -16,6 +16,8 @@ setup: $(READY)  ## make .venv with the pinned packages
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Rushes needs Python 3.11 or later, this is " + sys.version.split()[0] + "; give PYTHON=python3.12, say") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no venv module: on Debian, apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@free=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1048576) }'); test "$${free:-99}" -ge 10 || \
+	  echo "only $$free GB are free here: the packages take about 6, and some 4 more while they come in"
 	@echo "installing the pinned packages into $(VENV) (a few minutes, about 6 GB) ..."
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
