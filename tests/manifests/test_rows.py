@@ -62,7 +62,7 @@ def one(sheet, **cells):
         ("prompt", "a\x07b", "holds the control character U+0007", "remove it"),
         ("prompt", "x" * 8001, "has 8001 characters", "write at most 8000"),
         ("source", "b.png", "'b.png' is not there", "did you mean 'a.png'?"),
-        ("source", "stills\\a.png", "'stills\\\\a.png' is not there", "write folders with /"),
+        ("source", "stills\\a.png", "'stills\\a.png' is not there", "write folders with /"),
         ("source", "../../../etc/passwd", "'../../../etc/passwd' lies outside", "copy it beside"),
         ("source", "/etc/passwd", "'/etc/passwd' lies outside", "copy it beside the sheet"),
         ("source", ".", "'.' is not a file", "name a still"),

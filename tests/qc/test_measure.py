@@ -136,7 +136,7 @@ def test_lpips_of_neighbours_is_that_of_each_pair_by_itself(clip, random_backbon
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_length(clip):
-    """A clip 24 times as long takes no more memory: a few frames are in work, none is kept."""
+    """A clip 16 times as long takes no more memory: a few frames are in work, none is kept."""
 
     def peak(repeats):
         frames = (frame for _ in range(repeats) for frame in clip)
@@ -146,9 +146,9 @@ def test_memory_does_not_grow_with_length(clip):
         tracemalloc.stop()
         return highest
 
-    peak(1)
     # How many are in work at once varies; a fifth of each frame, kept, would go over this.
-    assert peak(24) < 1.5 * peak(1)
+    usual = max(peak(3) for _ in range(4))
+    assert peak(48) < 1.8 * usual
 
 
 @pytest.mark.slow
