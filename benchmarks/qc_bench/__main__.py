@@ -57,7 +57,7 @@ def main() -> None:
     size = tuple(asked.size) if asked.size else None
     plan = Plan(clean=asked.clean, scenes=asked.scenes, graded=asked.graded, size=size)
     if asked.quick:
-        plan = Plan(clean=2, scenes=1, frames=17)
+        plan = Plan(clean=2, scenes=1, frames=17, size=size)
     halves = (asked.half,) if asked.half else HALVES
     if faults := [words for half in halves for words in missing(half)]:
         parser.exit(2, "\n".join(faults) + "\n")
