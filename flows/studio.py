@@ -19,6 +19,7 @@ from flows.night import WATCHER, night, night_name
 from flows.notify import notifier_for
 from flows.run import look
 from flows.served import belong_to_server
+from flows.stopping import stops_heard
 from flows.watch import ProgressFile, Watchers
 from manifests.errors import BadInput
 from manifests.settings import Studio, load_studio
@@ -45,6 +46,11 @@ async def studio_night(root: Path, skip_bad: bool = True, now: bool = False) -> 
         now: Run outside the studio's hours too, without an end.
     """
     belong_to_server(root)
+    with stops_heard():
+        return await _studio_night(root, skip_bad, now)
+
+
+async def _studio_night(root: Path, skip_bad: bool, now: bool) -> State[Any]:
     studio, log = load_studio(root), get_run_logger()
     await _until_the_hours(studio, now)
     try:
