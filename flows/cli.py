@@ -6,7 +6,7 @@ NOTE: nothing heavy is imported at the top: `--help` answers at once.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -41,6 +41,26 @@ for command in (
     *(presets, models, sigmas, metrics, doctor),
 ):
     app.command()(command)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rushes {version('rushes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """See `app`: what holds for no command of its own."""
 
 
 def main() -> None:

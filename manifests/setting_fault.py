@@ -62,11 +62,12 @@ class Sources:
         """One of `ValidationError.errors()` as a fault. No secret is in it."""
         loc = [part for part in item["loc"] if part != "[key]"]
         place, row = self.file, self._line(loc)
+        told = loc if _tellable(item, loc) else loc[:-1]
         if loc and loc[0] in self.given:
             place, row = Path("command line"), None
-        elif loc and any(name.startswith(PREFIX + str(loc[0]).upper()) for name in os.environ):
+        elif variable := _variable(told, beside=row is None and item["type"] == "missing"):
             place, row = Path("environment"), None
-        told = loc if _tellable(item, loc) else loc[:-1]
+            told = [variable, *told[len(variable.split("__")) :]]
         # NOTE: what stands under an unknown key may be what belongs under `notify`.
         shown = loc and item["type"] not in ("missing", "extra_forbidden")
         value = item.get("input") if shown and loc[0] not in SECTIONS else None
@@ -101,6 +102,18 @@ class Sources:
                 break
             line = node.line
         return line
+
+
+def _variable(loc: list[Any], *, beside: bool) -> str | None:
+    """The variable of the environment that gives the value at `loc`, or what is around it; with
+    `beside`, else one that gives another part of the same setting."""
+    given = {name.upper(): name for name in sorted(os.environ)}
+    names = [PREFIX + "__".join(map(str, loc[:end])).upper() for end in range(len(loc), 0, -1)]
+    for name in names:
+        if name in given:
+            return given[name]
+    near = (given[name] for name in given if beside and name.startswith(f"{names[-1]}__"))
+    return next(near, None)
 
 
 def _tellable(item: Any, loc: list[Any]) -> bool:

@@ -66,6 +66,11 @@ def rushes(
     return run
 
 
+def test_the_version_is_the_packages(rushes: Callable[..., Done]) -> None:
+    """As `pip` and receipts know it."""
+    assert rushes("--version") == Done(0, f"rushes {version('rushes')}\n", "")
+
+
 def test_every_command_has_help_and_is_documented() -> None:
     """The generated reference is what the code says now, with every command in it."""
     sys.path.insert(0, str(ROOT / "docs"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from free_port import free_port
 from waiting import LONG
 
 from flows.prefect_server import (
@@ -23,6 +25,7 @@ from flows.prefect_server import (
     ServerDidNotStart,
     _listens,
     _wait_until_it_answers,
+    embedded_server,
     port_is_free,
 )
 from flows.served import ROOT, belong_to_server
@@ -112,6 +115,62 @@ def test_a_taken_port_is_known() -> None:
         assert not port_is_free(taken.getsockname()[1])
     with pytest.raises(ServerDidNotStart, match="is no address of this machine"):
         port_is_free(4200, "no such host.invalid")
+
+
+NIGHT = """
+import sys
+from pathlib import Path
+from flows.prefect_server import embedded_server
+root = Path(sys.argv[1])
+with embedded_server(port=int(sys.argv[2]), log=root / "server.log", root=root) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_two_nights_that_begin_at_once_have_a_server_each(
+    tmp_path: Path, prefect_database: Path
+) -> None:
+    """Both see the port free and one gets it: the other's server is on another one."""
+    port, nights = free_port(), []
+    for name in ("east", "west"):
+        home = tmp_path / name
+        home.mkdir()
+        shutil.copy(prefect_database, home)
+        nights.append(
+            subprocess.Popen(
+                [sys.executable, "-c", NIGHT, str(home), str(port)],
+                env={**os.environ, "PREFECT_HOME": str(home)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).parents[2],
+            )
+        )
+    urls = {night.stdout.readline().strip() for night in nights if night.stdout is not None}
+    assert f"http://127.0.0.1:{port}" in urls
+    assert len(urls) == 2, urls
+    for night in nights:
+        night.communicate("")
+        assert night.returncode == 0
+
+
+def test_a_server_that_breaks_by_itself_is_started_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody has taken its port another one would not help: said at once."""
+    breaks = tmp_path / "python"
+    breaks.write_text("#!/bin/sh\necho begun\nexit 3\n")
+    breaks.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(breaks))
+    log = tmp_path / "server.log"
+    with (
+        pytest.raises(ServerDidNotStart, match="ended with code 3"),
+        embedded_server(port=free_port(), log=log, root=tmp_path),
+    ):
+        pass
+    assert log.read_text() == "begun\n"
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,10 @@ def test_a_number_without_end_is_no_setting(tmp_path, monkeypatch, number):
     """No size, time or memory is without end, whichever source says so."""
     monkeypatch.setenv("RUSHES_CARD_MEMORY_GB", number)
     monkeypatch.setenv("RUSHES_STORE_GB", number)
-    assert {column for _, _, column, *_ in faults(tmp_path)} == {"card_memory_gb", "store_gb"}
+    assert {column for _, _, column, *_ in faults(tmp_path)} == {
+        "RUSHES_CARD_MEMORY_GB",
+        "RUSHES_STORE_GB",
+    }
 
 
 def test_the_store_has_a_size_or_is_not_there(tmp_path):
@@ -194,9 +197,27 @@ def test_a_fault_says_which_source_it_came_from(tmp_path, monkeypatch):
     found = faults(tmp_path)
     assert [(file, column) for file, _, column, _, _ in found] == [
         ("environment", "RUSHES_MAX_TAKE"),
-        ("environment", "threads"),
+        ("environment", "RUSHES_THREADS"),
     ]
     assert found[0][4] == "did you mean RUSHES_MAX_TAKES?"
+
+
+def test_a_fault_names_the_variable_that_holds_the_value(tmp_path, monkeypatch):
+    """Of a part of a setting, of a whole one as JSON, and beside what is missing; what the file
+    says stays the file's."""
+    monkeypatch.setenv("RUSHES_CARDS__YIELD_TO_OTHERS", "x")
+    monkeypatch.setenv("RUSHES_INBOX", '{"poll": "x"}')
+    monkeypatch.setenv("RUSHES_WINDOW__START", "22:00")
+    monkeypatch.setenv("RUSHES_CRF_OF_LAST_YEAR", "23")
+    write(tmp_path, "crf: 99\n")
+    found = sorted((file, column) for file, _, column, _, _ in faults(tmp_path))
+    assert found == [
+        ("environment", "RUSHES_CARDS__YIELD_TO_OTHERS"),
+        ("environment", "RUSHES_INBOX.poll"),
+        ("environment", "RUSHES_WINDOW__START"),
+        ("environment", "RUSHES_WINDOW__START"),
+        ("studio.yaml", "crf"),
+    ]
 
 
 def test_an_unknown_default_model_is_refused(tmp_path):
