@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -35,9 +36,10 @@ def score_clip(
         raise BadInput([Fault(file=place, column="family", problem=problem, remedy=remedy)])
     studio = load_studio(root)
     thresholds = load_thresholds(family, studio.thresholds)
+    # NOTE: Path.resolve raises RuntimeError on a link that leads to itself.
     order = {
-        "clip": str(clip.resolve()),
-        "source": None if source is None else str(source.resolve()),
+        "clip": os.path.realpath(clip),
+        "source": None if source is None else os.path.realpath(source),
         "weights_dir": None if studio.lpips_weights_dir is None else str(studio.lpips_weights_dir),
     }
     card = Scorecard.from_dict(ask_worker("score", order, threads=studio.threads or 0))

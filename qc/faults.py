@@ -52,12 +52,20 @@ def check(expected: Expected) -> None:
 
 
 def compute(found: Found, expected: Expected | None) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The metrics, and every fault in words: `25 frames, 17 expected`."""
+    """The metrics, and every fault in words: `25 frames, 17 expected`.
+
+    What nobody ordered otherwise (a rate that varies, one frame) is told in words alone: no limit
+    counts it.
+    """
     metrics = {"decode_faults": float(len(found.problems)), "non_finite": found.non_finite}
     problems = list(found.problems)
     if found.non_finite > 0:
         problems.append(f"NaN or infinity in {found.non_finite:.1%} of a frame's values")
+    if found.variable_rate:
+        problems.append("frames are held for different times (variable frame rate)")
     if expected is None:
+        if found.frames == 1:
+            problems.append("one frame: nothing that takes two was measured")
         return metrics, tuple(problems)
     check(expected)
     if expected.frames is not None:
@@ -75,5 +83,4 @@ def compute(found: Found, expected: Expected | None) -> tuple[dict[str, float], 
             problems.append(f"{found.fps:.3f} frames a second, {expected.fps:g} expected")
         if found.variable_rate:
             metrics["fps_error"] = max(metrics["fps_error"], 1.0)
-            problems.append("frames are held for different times (variable frame rate)")
     return metrics, tuple(problems)

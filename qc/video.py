@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,10 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
+from manifests.source import MAX_PIXELS
 from qc.errors import NotAVideo, UnsupportedColour
 
 VERSION = "1"
@@ -46,7 +48,6 @@ _CURVES = {
 }
 _NO_MATRIX = {8: "YCgCo", 11: "Y'D'zD'x", 12: "derived", 13: "derived", 14: "ICtCp", 15: "IPT-C2"}
 _WIDE = {9: "bt2020", 11: "dci-p3", 12: "display-p3"}
-_RECENT_DELTAS = 4096
 # NOTE: without the list FFmpeg plays a text file as ANSI art and follows playlists to other files.
 _OPENING = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mxf,ogg,flv,asf,gif,apng,ivf,nut,"
@@ -87,12 +88,13 @@ class Video:
         """Open `path` and read its header.
 
         Raises:
-            NotAVideo: the file is missing, is no media file, or has no video stream.
+            NotAVideo: the file is missing, is no media file, has no video stream (the cover of a
+                piece of music is none), or is said to have more than `MAX_PIXELS` a frame.
             UnsupportedColour: it is tagged HDR, log or linear, or with a matrix that is none.
         """
         self.path = path
         self._container = _open(path)
-        self._stream = self._container.streams.video[0]
+        self._stream = _moving(self._container)[0]
         self._stream.thread_type = "AUTO"
         context = self._stream.codec_context
         try:
@@ -101,7 +103,7 @@ class Video:
             self._container.close()
             raise
         self._problems: list[str] = []
-        self._deltas: deque[float] = deque(maxlen=_RECENT_DELTAS)
+        self._deltas = array("d")
         self._first: float | None = None
         self._last: float | None = None
         self.decoded = 0
@@ -214,7 +216,10 @@ class Video:
 
 def _open(path: Path) -> Any:
     if not path.is_file():
-        raise NotAVideo(f"{path}: there is no such file; name a video file")
+        what = "there is no such file"
+        if path.exists():
+            what = "this is a folder" if path.is_dir() else "this is a device or a pipe, no file"
+        raise NotAVideo(f"{path}: {what}; name a video file")
     try:
         container = av.open(str(path.absolute()), options=_OPENING)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -223,11 +228,32 @@ def _open(path: Path) -> Any:
             f"{path} ({size} bytes) is no video that can be opened ({_said(error)}); "
             "name a video file, or render or copy it again"
         ) from error
-    video = container.streams.video
-    if not video or video[0].codec_context is None or not video[0].codec_context.width:
+    try:
+        _check(path, _moving(container))
+    except NotAVideo:
         container.close()
-        raise NotAVideo(f"{path}: no video stream in it; name a file with moving pictures")
+        raise
     return container
+
+
+def _moving(container: Any) -> list[Any]:
+    """The video streams that are no cover of an album."""
+    streams = container.streams.video
+    return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+
+
+def _check(path: Path, moving: list[Any]) -> None:
+    """Raise NotAVideo where nothing moves, or where a frame would take gigabytes."""
+    context = moving[0].codec_context if moving else None
+    if context is None or not context.width:
+        raise NotAVideo(f"{path}: no video stream in it; name a file with moving pictures")
+    if context.width * context.height > MAX_PIXELS:
+        raise NotAVideo(
+            f"{path}: {context.width}x{context.height} pixels a frame are more than "
+            f"{MAX_PIXELS // 10**6} million; scale it down"
+        )
+    # A stream may change its size midway: the decoder refuses what is larger.
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
 
 
 def _said(error: Exception) -> str:

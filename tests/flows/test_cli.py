@@ -282,7 +282,7 @@ def test_score_knows_the_families_that_there_are(rushes: Any, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_score_measures_any_video_file(rushes: Any, studio: Any, tmp_path: Path) -> None:
-    """A clip of our own making: numbers and a verdict as JSON; a text file: a named error."""
+    """A clip of our own making: numbers and a verdict as JSON; what is no video: an error."""
     import numpy as np
 
     from render.clip import write_clip
@@ -296,9 +296,11 @@ def test_score_measures_any_video_file(rushes: Any, studio: Any, tmp_path: Path)
     assert found["scorecard"]["frames"] == 17
     assert found["verdict"]["decision"] in ("approve", "retake")
     (tmp_path / "words.mp4").write_text("not a video")
-    done = rushes("score", tmp_path / "words.mp4", "--root", studio.root)
-    assert done.returncode == 2
-    assert "NotAVideo" in done.stderr
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    for name in ("words.mp4", "loop.mp4"):
+        done = rushes("score", tmp_path / name, "--root", studio.root)
+        assert done.returncode == 2
+        assert f"NotAVideo: {tmp_path / name}" in done.stderr
 
 
 @pytest.mark.slow

@@ -112,6 +112,19 @@ def test_a_variable_rate_fails_an_order_for_a_rate(clip, write_clip, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_nobody_ordered_is_told_and_not_judged(clip, write_clip, tmp_path):
+    """A rate that varies and a single frame are said in words, where no order is broken by them."""
+    times = [int(t) for t in np.cumsum([0, *([20, 63] * 8)])]
+    varying = write_clip(tmp_path / "varying.mkv", clip, times=times)
+    single = write_clip(tmp_path / "single.mkv", clip[:1])
+    for path, words in ((varying, "variable frame rate"), (single, "one frame")):
+        card = measure(path, source=None, expected=None, lpips=None)
+        assert [words in problem for problem in card.problems] == [True]
+        assert card.metrics["decode_faults"] == 0
+        assert verdict_on(card).decision is Decision.APPROVE
+
+
+@pytest.mark.slow
 def test_alpha_is_left_out_of_every_number(clip, write_clip, tmp_path):
     """A clip with alpha measures as its straight colours do."""
     alpha = np.random.default_rng(1).integers(0, 256, (*clip.shape[:3], 1), dtype=np.uint8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Interpolation
 
 from qc.errors import NotAVideo
@@ -153,6 +155,17 @@ def test_variable_frame_rate_is_noticed(write_clip, tmp_path):
     assert video.fps == pytest.approx(9 / 0.68, rel=0.01)
 
 
+@pytest.mark.slow
+def test_a_rate_that_varies_early_is_noticed_in_a_long_clip(write_clip, tmp_path):
+    """Five minutes of even frames behind an uneven start do not make the clip's rate constant."""
+    clip = np.zeros((7_200, 16, 16, 3), np.uint8)
+    times = np.cumsum([0, *([20, 63] * 20), *([42] * 7_159)]).tolist()
+    path = write_clip(tmp_path / "clip.mkv", clip, codec="ffv1", pix_fmt="bgr0", times=times)
+    _, video = decode(path)
+    assert video.decoded == 7_200
+    assert video.variable_rate
+
+
 @pytest.mark.parametrize("fps", [8, 16, 24, Fraction(24000, 1001), 30])
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_constant_frame_rate_is_exact(write_clip, tmp_path, fps, suffix):
@@ -234,3 +247,72 @@ def test_a_missing_file_and_a_sound_file_are_refused(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(NotAVideo, match="no video stream"):
         Video(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"), [(os.mkdir, "a folder"), (os.mkfifo, "a device or a pipe")]
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path, make, words):
+    """A folder and a pipe are told as what they are, and a pipe is not waited for."""
+    path = tmp_path / "clip.mp4"
+    make(path)
+    with pytest.raises(NotAVideo, match=rf"clip\.mp4: this is {words}"):
+        Video(path)
+
+
+def test_a_link_to_itself_is_no_file(tmp_path):
+    """A link that leads nowhere ends in words."""
+    path = tmp_path / "clip.mp4"
+    path.symlink_to(path)
+    with pytest.raises(NotAVideo, match="no such file"):
+        Video(path)
+
+
+def write_music(path, cover):
+    """A second of a tone and its cover (H, W, 3), as shops sell them."""
+    with av.open(str(path), "w", format="mp4") as container:
+        tone = container.add_stream("aac", rate=44_100)
+        picture = container.add_stream("png", rate=1)
+        picture.height, picture.width = cover.shape[:2]
+        picture.pix_fmt, picture.disposition = "rgb24", Disposition.attached_pic
+        packets = picture.encode(av.VideoFrame.from_ndarray(cover, format="rgb24"))
+        sound = np.sin(np.arange(1024 * 43, dtype=np.float32) / 20)[None]
+        for index in range(43):
+            piece = sound[:, index * 1024 : (index + 1) * 1024]
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.rate, frame.pts = 44_100, index * 1024
+            packets += tone.encode(frame)
+        container.mux([*packets, *picture.encode(), *tone.encode()])
+
+
+def test_the_cover_of_a_piece_of_music_is_no_video(tmp_path):
+    """A sound file with a picture on it is refused, not measured as one frame."""
+    path = tmp_path / "clip.mp4"
+    write_music(path, colour_bars()[0])
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1
+    with pytest.raises(NotAVideo, match="no video stream"):
+        Video(path)
+
+
+def test_a_size_that_would_take_gigabytes_is_refused(write_clip, tmp_path):
+    """A few bytes that announce 16000x16000 pixels a frame are refused before one is made."""
+    clip = colour_bars(32, 32)
+    path = write_clip(tmp_path / "clip.gif", clip, codec="gif", pix_fmt="rgb8", tagged=False)
+    data = bytearray(path.read_bytes())
+    data[6:10] = (16_000).to_bytes(2, "little") * 2
+    path.write_bytes(data)
+    with pytest.raises(NotAVideo, match=r"16000x16000 .* 100 million; scale it down"):
+        Video(path)
+
+
+def test_a_size_that_becomes_too_large_midway_ends_the_decoding(write_clip, tmp_path, monkeypatch):
+    """What the header did not announce is refused by the decoder, and told."""
+    monkeypatch.setattr("qc.video.MAX_PIXELS", 64 * 64)
+    path = tmp_path / "clip.h264"
+    parts = [np.zeros((3, side, side, 3), np.uint8) for side in (64, 128)]
+    files = [write_clip(tmp_path / f"{at}.h264", part) for at, part in enumerate(parts)]
+    path.write_bytes(b"".join(file.read_bytes() for file in files))
+    frames, video = decode(path)
+    assert {frame.shape for frame in frames} == {(64, 64, 3)}
+    assert any("decoding stopped" in problem for problem in video.problems)
