@@ -6,16 +6,18 @@ covariance (121/120), 5 px cropped at each edge. Range -1..1; 1 for equal images
 
 Three filterings a pair instead of five, two of them shared by every pair a frame is in, and no
 difference of large squares (v_d is the variance of the difference, so that
-2 cov(a, b) = v_a + v_b - v_d):
+2 cov(a, b) = v_a + v_b - v_d, and with s = m_a + m_b, d = m_a - m_b in the same way
+4 m_a m_b = s^2 - d^2):
 
     z = x - mean(x),  m = G(z) + mean(x),  v = G(z^2) - G(z)^2
-    S = (1 - (m_a - m_b)^2 / (m_a^2 + m_b^2 + C1)) (1 - v_d / (v_a + v_b + C2 120/121))
+    S = (s^2 - d^2 + 2 C1) / (s^2 + d^2 + 2 C1) (1 - v_d / (v_a + v_b + C2 120/121))
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,6 +45,8 @@ def _kernel() -> npt.NDArray[np.float32]:
 
 
 _KERNEL = _kernel()
+# NOTE: OpenCV's type stubs want to know an array's numbers by type.
+_cv: Any = cv2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class Moments:
     image: npt.NDArray[np.generic]
     """The image itself, (H, W) or (H, W, C)."""
     offset: npt.NDArray[np.float32]
-    """mean(x), of each channel."""
+    """mean(x): (), or (C,) of each channel."""
     local: npt.NDArray[np.float32]
     """G(z)."""
     variance: npt.NDArray[np.float32]
@@ -65,13 +69,6 @@ class Moments:
         centred = self.image[rows].astype(np.float32)
         centred -= self.offset
         return centred
-
-    def power(self, rows: slice) -> npt.NDArray[np.float32]:
-        """m^2 + C1 / 2 of some rows, likewise."""
-        power = self.local[rows] + self.offset
-        np.square(power, out=power)
-        power += np.float32(_C1 / 2)
-        return power
 
 
 def check(image: npt.NDArray[np.generic]) -> None:
@@ -87,8 +84,8 @@ def moments(image: npt.NDArray[np.generic]) -> Moments:
     """Moments of `image` (H, W) or (H, W, C) in 0..255, uint8 or float."""
     check(image)
     # In float64, as OpenCV has it: a float32 mean of a large plane is off in the fourth digit.
-    mean = cv2.mean(image.astype(np.float32))
-    offset = np.array(mean, np.float32)[: image[0, 0].size]
+    mean = _cv.mean(image)
+    offset = np.array(mean, np.float32)[: image[0, 0].size].reshape(image.shape[2:])
     local, variance = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
     found = Moments(image=image, offset=offset, local=local, variance=variance)
     for top in range(0, len(image), _STRIP):
@@ -96,8 +93,8 @@ def moments(image: npt.NDArray[np.generic]) -> Moments:
         kept = slice(above, above + min(_STRIP, len(image) - top))
         centred = found.centred(slice(top - above, top + _STRIP + _CROP))
         mean_here = _blur(centred)
-        spread = _spread(np.square(centred, out=centred), np.square(mean_here))
         local[top : top + _STRIP] = mean_here[kept]
+        spread = _spread(np.square(centred, out=centred), mean_here)
         np.add(spread[kept], np.float32(_C2 / 2), out=variance[top : top + _STRIP])
     return found
 
@@ -122,25 +119,32 @@ def compute(first: Moments, second: Moments) -> float:
 def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.float32]:
     """S of some rows; 5 px at each edge lack their surroundings. In place: it is memory that
     takes the time."""
-    apart = first.centred(rows)
-    apart -= second.centred(rows)
+    offset = first.offset - second.offset
+    apart: npt.NDArray[np.float32]
+    apart = np.subtract(first.image[rows], second.image[rows], dtype=np.float32)
+    apart -= offset
     local = first.local[rows] - second.local[rows]
-    structure = _spread(np.square(apart, out=apart), np.square(local))
+    structure = _spread(np.square(apart, out=apart), local)
     structure /= np.add(first.variance[rows], second.variance[rows], out=apart)
-    local += first.offset - second.offset
-    luminance = np.square(local, out=local)
-    luminance /= np.add(first.power(rows), second.power(rows), out=apart)
     similarity = np.subtract(1, structure, out=structure)
-    similarity *= np.subtract(1, luminance, out=luminance)
+    local += offset
+    differing = np.square(local, out=local)
+    power = np.add(first.local[rows], second.local[rows], out=apart)
+    power += first.offset + second.offset
+    np.square(power, out=power)
+    power += np.float32(2 * _C1)
+    similarity *= power - differing
+    power += differing
+    similarity /= power
     return similarity
 
 
 def _spread(
     squares: npt.NDArray[np.float32], local: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Local variance from squares and the squared local mean, >= 0."""
+    """Local variance from `squares`, which are written over, and the `local` mean; >= 0."""
     spread = _blur(squares)
-    spread -= local
+    spread -= np.square(local, out=squares)
     # numpy's maximum, which has NaN to think of, takes four times as long.
     cv2.threshold(spread, 0, 0, cv2.THRESH_TOZERO, dst=spread)
     return spread
@@ -154,7 +158,14 @@ def reduce(values: Sequence[float]) -> dict[str, float]:
 
 
 def ssim(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> float:
-    """SSIM of two images (H, W) or (H, W, C) in 0..255; see the module for the variant."""
+    """SSIM of two images (H, W) or (H, W, C) in 0..255; see the module for the variant.
+
+    Raises ValueError where `check` does, and when the shapes differ.
+    """
+    if first.ndim == 3 and first.shape == second.shape:
+        # One by one: a strip of three channels does not stay in the cache.
+        channels = zip(*(np.moveaxis(image, 2, 0).copy() for image in (first, second)), strict=True)
+        return float(np.mean([ssim(one, other) for one, other in channels]))
     return compute(moments(first), moments(second))
 
 
