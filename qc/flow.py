@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from qc.frame import Frame, Plane
+from qc.frame import Frame, Plane, masked
 
 VERSION = "3"
 _LARGE = 80_000
@@ -101,24 +101,24 @@ class FlowEstimator:
         forth, back = self._dis_for(before.track.shape)
         forward: Field = forth.calc(before.track, after.track, None)
         backward: Field = back.calc(after.track, before.track, None)
-        grid = self.grid(before.track.shape)
-        seen = _seen(forward, backward, grid + forward)
+        seen = _seen(forward, backward)
         height, width = before.plane.shape
         step = height / before.track.shape[0]
         full = forward if step == 1 else _enlarged(forward, width, height)
         warped = sample(after.plane, _cv.scaleAdd(full, step, self.grid((height, width))))
         visible = seen
         if step != 1:
-            visible = cv2.resize(
+            whole = _cv.resize(
                 seen.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-            ).astype(bool)
+            )
+            visible = whole.view(np.bool_)
         return Pair(
             before=before,
             after=after,
             flow=forward,
             step=step,
             seen=seen,
-            residual=_where(visible, np.subtract(warped, before.plane, out=warped)),
+            residual=masked(np.subtract(warped, before.plane, out=warped), visible),
             visible=visible,
         )
 
@@ -139,37 +139,34 @@ class FlowEstimator:
         return self._grids[key]
 
 
-def _seen(forward: Field, backward: Field, target: Field) -> npt.NDArray[np.bool_]:
-    """Where both flows agree and `target` (x, y of each pixel in the next frame) lies inside it.
+def _seen(forward: Field, backward: Field) -> npt.NDArray[np.bool_]:
+    """Where both flows agree, and `forward` leads to a place inside the next frame.
 
     Plane by plane: on every second number numpy and OpenCV take two to ten times as long.
     """
-    x, y = _cv.split(target)
-    (across, down), back = _cv.split(forward), _cv.split(backward)
+    across, down = _cv.split(forward)
+    how = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
     left, up = (
-        _cv.remap(part, target, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for part in back
+        _cv.remap(part, forward, None, how, borderMode=cv2.BORDER_REPLICATE)
+        for part in _cv.split(backward)
     )
-    length = across * across + down * down
-    length += left * left
-    length += up * up
+    height, width = across.shape
+    x = across + np.arange(width, dtype=np.float32)
+    y = down + np.arange(height, dtype=np.float32)[:, None]
+    agree: npt.NDArray[np.bool_] = (x >= 0) & (x <= width - 1)
+    agree &= (y >= 0) & (y <= height - 1)
+    length = np.square(across, out=x)
+    length += np.square(down, out=y)
+    length += np.square(left, out=y)
+    length += np.square(up, out=y)
     length *= np.float32(0.01)
     length += np.float32(0.5)
     across += left
     down += up
-    across *= across
-    down *= down
-    across += down
-    agree: npt.NDArray[np.bool_] = across <= length
-    height, width = x.shape
-    agree &= (x >= 0) & (x <= width - 1)
-    agree &= (y >= 0) & (y <= height - 1)
+    np.square(across, out=across)
+    across += np.square(down, out=down)
+    agree &= across <= length
     return agree
-
-
-def _where(seen: npt.NDArray[np.bool_], plane: Plane) -> Plane:
-    """`plane` itself, 0 where not `seen`."""
-    return np.multiply(plane, seen, out=plane)
 
 
 def _enlarged(field: Field, width: int, height: int) -> Field:

@@ -72,14 +72,20 @@ def halved(image: Image) -> Image:
 
 
 def lengths(across: Plane, down: Plane) -> Plane:
-    """Length of each vector (x `across`, y `down`), both (H, W).
+    """Length of each vector (x `across`, y `down`), both (H, W) and both written over.
 
     Not OpenCV's `magnitude`: its first and last pixels are rounded by where in memory they lie, and
     one picture would measure a little otherwise every time.
     """
-    total = np.square(across)
-    total += np.square(down)
+    total = np.square(across, out=across)
+    total += np.square(down, out=down)
     return np.sqrt(total, out=total)
+
+
+def masked(plane: Plane, where: npt.NDArray[np.bool_]) -> Plane:
+    """`plane` (H, W) or (H, W, C) where it is told so (H, W), 0 elsewhere."""
+    # Half the time of numpy's product with a truth value, which turns that into a number first.
+    return np.asarray(cv2.copyTo(plane, where.view(np.uint8)), np.float32)
 
 
 def cell_means(plane: Plane, *, rows: int, columns: int) -> Plane:
