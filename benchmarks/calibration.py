@@ -2,10 +2,11 @@
 
     python -m benchmarks.calibration
 
-Each metric is drawn from a log-normal whose median and 99 % quantile are those of the defect
-bench's clean clips, and once more with a long tail (a tenth of the clips drawn twice as wide). The
-`rest` column is a studio that calibrates after each of 15 nights of 100 clips and learns only from
-what its own limits approved. Drawn numbers, no renders: it shows the arithmetic, not the metrics.
+Each metric is drawn from a log-normal whose median and 99 % quantile are those of the clean takes
+of `benchmarks/pocket_sweep.py`, for whose family the limits are, and once more with a long tail (a
+tenth of the clips drawn twice as wide). The `rest` column is a studio that calibrates after each of
+15 nights of 100 clips and learns only from what its own limits approved. Drawn numbers, no renders:
+it shows the arithmetic, not the metrics.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ REPEATS, FRESH = 40, 4000
 NIGHTS, A_NIGHT = 15, 100
 Draw = Callable[[random.Random], float]
 
-CLEAN = {
-    "flicker": (0.0022, 0.0046),
-    "flicker_local": (0.0024, 0.0048),
-    "colour_drift": (1.2, 6.7),
-    "collapse": (0.95, 1.21),
-    "blur": (0.05, 0.29),
-}
-"""Metric -> median and 99 % quantile of clean clips, of the bench before this repository."""
+METRICS = (
+    *("flicker", "flicker_local", "boiling", "wobble"),
+    *("colour_drift", "identity_drift", "collapse", "blur"),
+)
+SWEEP = RESULTS.with_name("pocket_sweep.json")
+FAMILY = "pocket"
+Clean = dict[str, dict[str, float]]
+"""Metric -> quantile (`p50`, `p99`) -> value, of clean takes."""
 
 
-def population(metric: str, *, tail: bool) -> Draw:
-    """Draws of a metric as clean clips have it."""
-    middle, far = CLEAN[metric]
+def population(clean: Clean, metric: str, *, tail: bool) -> Draw:
+    """Draws of a metric as clean takes have it."""
+    middle, far = clean[metric]["p50"], clean[metric]["p99"]
     spread = math.log(far / middle) / 2.326
 
     def draw(rng: random.Random) -> float:
@@ -90,11 +91,12 @@ def at_rest(default: Limit, draw: Draw) -> float:
 
 def main() -> None:
     """Print a line for each population and write the results."""
-    table = load_thresholds("default")
+    table = load_thresholds(FAMILY)
+    sweep = json.loads(SWEEP.read_text(encoding="utf-8"))
     found: list[dict[str, object]] = []
-    for metric in CLEAN:
+    for metric in METRICS:
         for tail in (False, True):
-            draw, default = population(metric, tail=tail), table[metric]
+            draw, default = population(sweep["summary"], metric, tail=tail), table[metric]
             rows, rest = by_clips(default, draw), at_rest(default, draw)
             before = round(failing(default, draw, seed=9), 5)
             entry: dict[str, object] = {"metric": metric, "long_tail": tail}
@@ -112,6 +114,7 @@ def main() -> None:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "defaults": table.name,
+        "clean_takes_by": {"thresholds": sweep["thresholds"], "versions": sweep["versions"]},
         "populations": found,
     }
     write_atomic(RESULTS, json.dumps(facts, indent=1) + "\n")
