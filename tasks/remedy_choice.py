@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from manifests.remedy import Remedy
+
 LEAST_EVIDENCE = 5
 """Outcomes over all remedies of a class on a preset; with fewer the table's order holds."""
 PRIOR = 10
@@ -63,10 +65,28 @@ def draw(position: int, tally: Tally | None, *, key: str) -> float:
     return sorted(stream.random() for _ in range(good + bad - 1))[good - 1]
 
 
-def told(evidence: Mapping[str, Tally], name: str, *, failure: str, preset: str) -> str:
-    """For the report, behind the remedy's words; empty where there is nothing to tell."""
+def told(
+    evidence: Mapping[str, Tally],
+    name: str,
+    *,
+    failure: str,
+    preset: str,
+    passed: Remedy | None = None,
+) -> str:
+    """For the report, behind the remedy's words; empty where there is nothing to tell.
+
+    `passed` is the remedy that stands first in the table, where another one was drawn.
+    """
+    words = f"; {_record(evidence, name)} for {failure} on {preset}"
+    if passed is not None:
+        return f"{words}, drawn before {passed.words!r} ({_record(evidence, passed.name)})"
+    if name not in evidence or not evidence[name].tried:
+        return ""
+    return words if is_evidence(evidence) else f"{words}, too little to go by"
+
+
+def _record(evidence: Mapping[str, Tally], name: str) -> str:
     tally = evidence.get(name)
     if tally is None or not tally.tried:
-        return ""
-    ruled = "" if is_evidence(evidence) else ", too little to go by"
-    return f"; worked {tally.better} of {tally.tried} times for {failure} on {preset}{ruled}"
+        return "not tried yet"
+    return f"worked {tally.better} of {tally.tried} times"

@@ -92,29 +92,30 @@ def decide(
     if purse is not None and (spent := purse.spent) is not None:
         return Hold(words=f"{spoken}: {spent}")
     key = f"{attempts[0].recipe.fingerprint}/{take}/{last.failure}"
-    remedy, recipe = offers[_first(offers, attempts, evidence, key=key)]
+    names = _choices(offers, attempts)
+    name = preferred(names, evidence, key=key)
+    remedy, recipe = offers[name]
     return Retake(
         recipe=recipe,
         remedy=remedy,
         words=f"{spoken}: {remedy.words}{difference(last.recipe, recipe)}"
         + _brought_in(last.recipe, recipe, ranges)
-        + told(evidence, remedy.name, failure=spoken, preset=recipe.preset),
+        + told(
+            evidence,
+            name,
+            failure=spoken,
+            preset=recipe.preset,
+            passed=None if name == names[0] else offers[names[0]][0],
+        ),
     )
 
 
-def _first(
-    offers: Mapping[str, tuple[Remedy, Recipe]],
-    attempts: Sequence[Attempt],
-    evidence: Mapping[str, Tally],
-    *,
-    key: str,
-) -> str:
-    """The offer to take. Directly behind a new seed only a rule, if there is one."""
+def _choices(offers: Mapping[str, tuple[Remedy, Recipe]], attempts: Sequence[Attempt]) -> list[str]:
+    """The offers to choose from. Directly behind a new seed only rules, if there is one."""
     names = list(offers)
     if _seed_was_new(attempts):
-        rules = [name for name in names if offers[name][0].seed is None]
-        names = rules or names
-    return preferred(names, evidence, key=key)
+        return [name for name in names if offers[name][0].seed is None] or names
+    return names
 
 
 def _in_turn(

@@ -82,3 +82,21 @@ def test_the_report_says_on_what_evidence_a_remedy_was_chosen() -> None:
         "worked 1 of 2 times for frozen on pocket/two-stage, too little to go by"
     )
     assert words({}) == ""
+
+
+def test_the_report_says_which_remedy_of_the_table_was_passed_over() -> None:
+    """Both records stand there, also where what was drawn was never tried."""
+    never = {"new-seed": Tally(tried=200, better=0)}
+    often = {**never, "cfg-up": Tally(tried=200, better=200)}
+    attempt = Attempt(recipe=recipe(), failure=FailureClass.FROZEN)
+    told = {}
+    for name, evidence in (("never", never), ("often", often)):
+        step = decide(
+            [attempt], remedies=load_remedies(), ranges=RANGES, max_takes=3, evidence=evidence
+        )
+        assert isinstance(step, Retake)
+        assert step.remedy.name == "cfg-up"
+        told[name] = step.words.partition("); ")[2]
+    passed = ", drawn before 'a new seed' (worked 0 of 200 times)"
+    assert told["never"] == "not tried yet for frozen on pocket/two-stage" + passed
+    assert told["often"] == "worked 200 of 200 times for frozen on pocket/two-stage" + passed
