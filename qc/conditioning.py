@@ -51,7 +51,9 @@ def prepared(picture: PILImage.Image, *, width: int, height: int) -> Image:
 
 
 def check(source: Image, frame: Image) -> None:
-    """Raise ValueError when source and frame differ in size."""
+    """Raise ValueError when source and frame differ in size, or the source is not uint8."""
+    if source.dtype != np.uint8:
+        raise ValueError(f"source of type {source.dtype}: give uint8 0..255")
     if source.shape != frame.shape:
         raise ValueError(f"source {source.shape} and frame {frame.shape}: one size only")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def measure_frames(
     `source`: (H, W, 3) uint8, prepared as `conditioning.prepared` does.
 
     Raises:
-        ValueError: frames of another shape or type, or that change size.
+        ValueError: frames of another shape or type, without a pixel, or that change size; a source
+            of another shape or type; a rate that is none.
     """
     measuring = Measuring(fps=fps, source=source, expected=expected, lpips=lpips, tell=tell)
     for chunk in frames:
@@ -127,6 +129,8 @@ class Measuring:
         tell: Tell | None = None,
     ) -> None:
         """See `measure_frames`."""
+        if not 0 < fps < math.inf:
+            raise ValueError(f"{fps} frames a second: must be above 0")
         self._run = _Pass(source=source, lpips=lpips)
         self._fps = fps
         self._expected = expected
@@ -248,6 +252,8 @@ class _Pass:
 
     def _begin(self, rgb: Image) -> None:
         self.size = (rgb.shape[0], rgb.shape[1])
+        if not rgb.size:
+            raise ValueError(f"frames of {rgb.shape[1]}x{rgb.shape[0]}: no pixels to measure")
         if self._source is not None:
             conditioning.check(self._source, rgb)
             self._start = threads.submit(

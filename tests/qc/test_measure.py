@@ -114,6 +114,21 @@ def test_frames_that_are_no_frames_are_refused(clip):
         measure_frames([clip[0].astype(np.int32)], fps=24)
     with pytest.raises(ValueError, match="frame 1"):
         measure_frames([clip[0], clip[0, :32, :32]], fps=24)
+    with pytest.raises(ValueError, match="frames of 5x0: no pixels"):
+        measure_frames([clip[0, :0, :5]], fps=24)
+
+
+@pytest.mark.parametrize("fps", [0, -24, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused(clip, fps):
+    """A scorecard is JSON and its rate a number of frames a second."""
+    with pytest.raises(ValueError, match="frames a second: must be above 0"):
+        measure_frames(clip[:2], fps=fps)
+
+
+def test_a_source_of_another_type_is_refused(clip):
+    """Fractions are not taken for levels."""
+    with pytest.raises(ValueError, match="source of type float64"):
+        measure_frames(clip[:2], fps=24, source=clip[0] / 255.0)
 
 
 def test_progress_is_told_after_each_frame(clip, write_clip, tmp_path):
