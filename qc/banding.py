@@ -69,8 +69,6 @@ _WAVES = 1024
 _FIRST, _LAST = 32, 205
 """Waves of 16 and of 2.5 levels."""
 _HEIGHTS = _WAVES / _BINS / np.arange(_FIRST, _LAST + 1)
-_ROW = np.ones((1, 3), np.uint8)
-_COLUMN = np.ones((3, 1), np.uint8)
 
 Values = cv2.typing.MatLike
 
@@ -105,8 +103,8 @@ def compute(rgb: Image) -> Stairs:
     under 32 pixels nothing is known."""
     stairs = np.full((3, len(_HEIGHTS)), np.nan, np.float32)
     if min(rgb.shape[:2]) >= 8 * _COARSE:
-        for at in range(3):
-            stairs[at] = _stairs(np.ascontiguousarray(rgb[..., at]))
+        for at, channel in enumerate(cv2.split(rgb)):
+            stairs[at] = _stairs(np.asarray(channel, np.uint8))
     return stairs
 
 
@@ -148,10 +146,16 @@ def _ground(once: Values, twice: Values, beside: Values) -> npt.NDArray[np.bool_
 
 
 def _treads(channel: Image) -> npt.NDArray[np.bool_]:
-    """Pixels that equal both neighbours in their row, or both in their column."""
-    row = cv2.dilate(channel, _ROW) == cv2.erode(channel, _ROW)
-    column = cv2.dilate(channel, _COLUMN) == cv2.erode(channel, _COLUMN)
-    return np.asarray(row | column, bool)
+    """Pixels that equal both neighbours in their row, or both in their column; at the edge the one
+    there is."""
+    row, column = np.ones((2, *channel.shape), bool)
+    beside, below = channel[:, 1:] == channel[:, :-1], channel[1:] == channel[:-1]
+    row[:, 1:] &= beside
+    row[:, :-1] &= beside
+    column[1:] &= below
+    column[:-1] &= below
+    row |= column
+    return row
 
 
 def _smoothed(plane: Values) -> Values:

@@ -16,6 +16,7 @@ looked at: two places of one scene have the same. Figures: benchmarks/qc_bench.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 import cv2
 import numpy as np
@@ -72,5 +73,5 @@ def reduce(values: Sequence[float]) -> dict[str, float]:
 
 def _stands_out(values: Sequence[float], at: int) -> float:
     sides = (values[max(0, at - _REACH) : at], values[at + 1 : at + 1 + _REACH])
-    usual = max((float(np.median(side)) for side in sides if side), default=0.0)
+    usual = max((median(side) for side in sides if side), default=0.0)
     return max(0.0, values[at] - usual)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
@@ -62,12 +63,11 @@ def compute(window: list[Grid]) -> float:
         return 0.0
     around = np.stack(window[:REACH] + window[REACH + 1 :])
     usual = np.median(around, axis=0)
-    power = _inner(usual, usual)
-    steps = [_inner(step, usual) for step in around]
-    if min(steps) < _REPEATED * power:
+    power = float(_inner(usual, usual))
+    if _inner(around, usual).min() < _REPEATED * power:
         return 0.0
-    spread = float(np.mean([_inner(step - usual, step - usual) for step in around]))
-    return _inner(window[REACH], usual) / (power + spread + _CALM)
+    spread = float(_inner(around - usual, around - usual).mean())
+    return float(_inner(window[REACH], usual)) / (power + spread + _CALM)
 
 
 def longest(lengths: Sequence[float]) -> float:
@@ -76,7 +76,7 @@ def longest(lengths: Sequence[float]) -> float:
     for at in range(REACH, len(lengths) - REACH):
         around = [*lengths[max(0, at - FAR) : at], *lengths[at + 1 : at + FAR + 1]]
         near = lengths[at - REACH : at + REACH + 1]
-        if min(near) >= _REPEATED * float(np.median(around)):
+        if min(near) >= _REPEATED * median(around):
             values.append(lengths[at] / (max(around) + _STILL) / _SHAKES)
     return max(values)
 
@@ -104,5 +104,6 @@ class Steps:
         return {"dropped": max(*self._values, longest(self._lengths))}
 
 
-def _inner(first: Grid, second: Grid) -> float:
-    return float((first * second).sum(axis=-1).mean())
+def _inner(first: Grid, second: Grid) -> npt.NDArray[np.float64]:
+    """Of two grids (..., 12, 20, 2), or several: (...)."""
+    return np.asarray((first * second).sum(axis=-1).mean(axis=(-2, -1)), np.float64)

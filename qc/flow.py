@@ -104,8 +104,10 @@ class FlowEstimator:
         seen = _seen(forward, backward)
         height, width = before.plane.shape
         step = height / before.track.shape[0]
-        full = forward if step == 1 else _enlarged(forward, width, height)
-        warped = sample(after.plane, _cv.scaleAdd(full, step, self.grid((height, width))))
+        full = forward.copy() if step == 1 else _enlarged(forward, width, height)
+        # In place: it is memory that takes the time.
+        target = _cv.scaleAdd(full, step, self.grid((height, width)), dst=full)
+        warped = sample(after.plane, target)
         visible = seen
         if step != 1:
             whole = _cv.resize(

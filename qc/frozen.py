@@ -16,6 +16,7 @@ Source: the project's defect bench (AUC 1.00 both).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 import cv2
 import numpy as np
@@ -75,7 +76,7 @@ def reduce(values: Sequence[float]) -> dict[str, float]:
 def _promised(series: npt.NDArray[np.float64], at: int) -> float:
     """The difference that the pairs around `at` let one expect; 0 where there are too few."""
     before, after = series[max(0, at - _REACH) : at], series[at + 1 : at + 1 + _REACH]
-    sides = [float(np.median(side)) for side in (before, after) if len(side)]
+    sides = [float(median(side)) for side in (before, after) if len(side)]
     if len(sides) == 2:
         return min(sides)
     near, far = (after[:2] if len(after) else before[::-1][:2]) if len(series) > 2 else (0.0, 0.0)

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
-from qc.frame import Plane, cell_means
+from qc.frame import Plane, cell_means, masked
 
 VERSION = "4"
 ROWS, COLUMNS = 12, 20
@@ -67,10 +67,8 @@ class Rest:
 
 def grid(pair: Pair) -> Grid:
     """Mean flow of each cell over what is seen of it, where it has texture."""
-    seen = pair.seen.astype(np.float32)
-    share = _cells(seen)
-    # OpenCV's product: numpy's over the short axis of two takes four times as long.
-    flow = _cells(np.asarray(cv2.multiply(pair.flow, cv2.merge([seen, seen])), np.float32))
+    share = _cells(pair.seen.astype(np.float32))
+    flow = _cells(masked(pair.flow, pair.seen))
     flow *= np.float32(_WIDTH / pair.flow.shape[1])
     left = _cells(np.abs(pair.residual)) / np.maximum(share, _KNOWN)
     held = texture(pair, noise=float(np.quantile(left, _QUIET))) >= _TEXTURE
@@ -104,7 +102,9 @@ def compute(cells: Grid) -> Grid:
             break
         rest = steps - basis @ np.linalg.lstsq(basis[used], steps[used], rcond=None)[0]
         length = np.hypot(rest[:, 0], rest[:, 1])
-        used = length <= _OUTLIER * float(np.median(length)) + 1e-6
+        before, used = used, length <= _OUTLIER * float(np.median(length)) + 1e-6
+        if np.array_equal(used, before):  # all further rounds would find the same
+            break
     left = np.full_like(cells, np.nan)
     left[known] = rest
     return left
