@@ -21,6 +21,8 @@ from tasks.ask_worker import ask_worker
 
 DEFAULT = "default"
 """The limits of clips that no family rendered."""
+_SHOWN = 20
+"""Problems in the terminal: a size that changes midway is one of every frame behind it."""
 _COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.FAIL: "red"}
 
 
@@ -66,6 +68,8 @@ def print_score(card: Scorecard, verdict: Verdict, console: Console) -> None:
             title = METRICS[name].title if name in METRICS else ""
             table.add_row(name, f"{value:.4g}", "", f"[dim]{escape(title)}[/]")
     console.print(table)
-    for problem in card.problems:
+    for problem in card.problems[:_SHOWN]:
         console.print(f"[red]✗[/] {escape(problem)}", highlight=False)
+    if len(card.problems) > _SHOWN:
+        console.print(f"[red]✗[/] and {len(card.problems) - _SHOWN} more (--json shows all)")
     console.print(f"{verdict.decision.value} ({verdict.thresholds})", style="bold")

@@ -3,10 +3,13 @@
 The source is cut and scaled exactly as the renderer does it (`manifests.still.prepare_still`),
 then held against frame 0 at the clip's own size:
 * `conditioning_ssim`: colour SSIM, -1..1, higher is better;
-* `conditioning_psnr`: 10 log10(255^2 / mean squared error), dB, capped at 99 for equal pictures;
+* `conditioning_psnr`: 10 log10(255^2 / mean squared error), 0..99 dB, 99 for equal pictures, higher
+  is better;
 * `conditioning_lpips`: LPIPS, 0.., lower is better (scale depends on the backbone); of both at
   half size from 240 px on, as neighbours are compared: at full size it would take a fifth of a
   second, as long as all else of seven frames.
+Sources: `qc.ssim` and `qc.lpips` name those of the two; that frame 0 is held against the source is
+what tells a clip of something else from one that is merely changed.
 """
 
 from __future__ import annotations

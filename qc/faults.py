@@ -1,6 +1,7 @@
-"""Hard faults: what is wrong with the file whatever its pictures look like.
+"""Hard faults: what is wrong with the file whatever its pictures look like. 0 for a sound file that is
+what was ordered, more for each that is farther off; the definitions are our own.
 
-* `decode_faults`: how many things went wrong while decoding (0 for a sound file);
+* `decode_faults`: how many things went wrong while decoding;
 * `length_error`: |frames - expected|, frames;
 * `size_error`: |width - expected| + |height - expected|, pixels;
 * `fps_error`: |fps / expected - 1|;

@@ -2,7 +2,8 @@
 
 Mean |f| over pixels of the forward flow, as a share of the frame's diagonal, averaged over pairs.
 .001 is a slow drift, .01 a fast pan at 24 frames a second. It is no measure of quality: it keeps
-a clip that hardly moves from winning on stillness.
+a clip that hardly moves from winning on stillness. Range 0..; 0 where nothing moves. Source: our
+own, over the flow of `qc.flow`.
 """
 
 from __future__ import annotations
