@@ -1,5 +1,6 @@
-"""Hard faults: what is wrong with the file whatever its pictures look like. 0 for a sound file that is
-what was ordered, more for each that is farther off; the definitions are our own.
+"""Hard faults: what is wrong with the file whatever its pictures look like.
+
+0 for a sound file that is what was ordered, more where it is farther off; definitions of our own.
 
 * `decode_faults`: how many things went wrong while decoding;
 * `length_error`: |frames - expected|, frames;
