@@ -27,6 +27,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qc.colours import Colours, weighted_median
+from qc.median import median
 
 VERSION = "5"
 _RIDGE = 10.0
@@ -59,13 +60,13 @@ def compute(then: Colours, now: Colours, *, followed: float) -> float:
     if not 0 <= followed <= 1:
         raise ValueError(f"{followed} of the points followed: want 0..1")
     before, change = then[:, 1:], (now - then)[:, 1:]
-    spread, moved = before - np.median(before, axis=0), change - np.median(change, axis=0)
+    spread, moved = before - median(before.T), change - median(change.T)
     far = np.hypot(moved[:, 0], moved[:, 1])
-    used = far <= _OUTLIER * float(np.median(far)) + _CALM
+    used = far <= _OUTLIER * float(median(far)) + _CALM
     joint = float((spread[used] * moved[used]).sum())
     slope = joint / (float((spread[used] ** 2).sum()) + _RIDGE * int(used.sum()))
     left = change - np.clip(slope, _WEAKEST, _STRONGEST) * before
-    cast = float(np.hypot(*np.median(left, axis=0)))
+    cast = float(np.hypot(*median(left.T)))
     if followed < _HALF:
         return cast
     light = np.clip(then[:, 0] / _LIGHT, _DARKEST, 1)

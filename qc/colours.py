@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from qc.flow import sample
 from qc.frame import Image
+from qc.median import median
 from qc.tracking import Points
 
 VERSION = "1"
@@ -38,7 +39,7 @@ def at_points(rgb: Image, points: Points) -> Colours:
 def exposure(reference: Colours, now: Colours, alive: npt.NDArray[np.bool_]) -> float:
     """The gain from `reference` to `now`: median ratio of luma over the points that are `alive`."""
     before, after = reference[alive] @ _WEIGHTS, now[alive] @ _WEIGHTS
-    return float(np.median((after + _DARK) / (before + _DARK))) if len(before) else 1.0
+    return float(median((after + _DARK) / (before + _DARK))) if len(before) else 1.0
 
 
 def matched(

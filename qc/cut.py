@@ -16,12 +16,12 @@ looked at: two places of one scene have the same. Figures: benchmarks/qc_bench.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 import cv2
 import numpy as np
 
 from qc.frame import Frame, Plane, cell_means
+from qc.median import median
 
 VERSION = "2"
 _WIDTH, _HEIGHT = 80, 48
@@ -73,5 +73,5 @@ def reduce(values: Sequence[float]) -> dict[str, float]:
 
 def _stands_out(values: Sequence[float], at: int) -> float:
     sides = (values[max(0, at - _REACH) : at], values[at + 1 : at + 1 + _REACH])
-    usual = max((median(side) for side in sides if side), default=0.0)
+    usual = max((float(median(np.array(side))) for side in sides if side), default=0.0)
     return max(0.0, values[at] - usual)

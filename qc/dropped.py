@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 
 from qc.flow import Pair
 from qc.frame import cell_means
+from qc.median import median
 
 VERSION = "2"
 REACH = 2
@@ -76,7 +76,7 @@ def longest(lengths: Sequence[float]) -> float:
     for at in range(REACH, len(lengths) - REACH):
         around = [*lengths[max(0, at - FAR) : at], *lengths[at + 1 : at + FAR + 1]]
         near = lengths[at - REACH : at + REACH + 1]
-        if min(near) >= _REPEATED * median(around):
+        if min(near) >= _REPEATED * median(np.array(around)):
             values.append(lengths[at] / (max(around) + _STILL) / _SHAKES)
     return max(values)
 
@@ -93,7 +93,7 @@ class Steps:
         """Take the next pair."""
         cells = grid(pair)
         self._window.append(cells)
-        self._lengths.append(float(np.median(np.hypot(cells[..., 0], cells[..., 1]))))
+        self._lengths.append(float(median(np.hypot(cells[..., 0], cells[..., 1]).ravel())))
         if len(self._window) == 2 * REACH + 1:
             self._values.append(compute(list(self._window)))
 

@@ -16,13 +16,13 @@ Source: the project's defect bench (AUC 1.00 both).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from qc.frame import Frame
+from qc.median import median
 
 VERSION = "4"
 STILL = 0.255

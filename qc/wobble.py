@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from qc.flow import Pair
 from qc.frame import Plane, cell_means, masked
+from qc.median import median
 
 VERSION = "4"
 ROWS, COLUMNS = 12, 20
@@ -102,7 +103,7 @@ def compute(cells: Grid) -> Grid:
             break
         rest = steps - basis @ np.linalg.lstsq(basis[used], steps[used], rcond=None)[0]
         length = np.hypot(rest[:, 0], rest[:, 1])
-        before, used = used, length <= _OUTLIER * float(np.median(length)) + 1e-6
+        before, used = used, length <= _OUTLIER * float(median(length)) + 1e-6
         if np.array_equal(used, before):  # all further rounds would find the same
             break
     left = np.full_like(cells, np.nan)
@@ -126,7 +127,7 @@ def rest_of(pair: Pair) -> Rest | None:
         return None
     steps = cells[np.isfinite(cells[..., 0])]
     length = float(np.hypot(steps[:, 0], steps[:, 1]).mean())
-    return Rest(rest=compute(cells), length=length, pan=np.median(steps, axis=0))
+    return Rest(rest=compute(cells), length=length, pan=median(steps.T))
 
 
 class Wobble:
@@ -168,7 +169,7 @@ def _sway(rests: deque[Rest]) -> float | None:
     if used.sum() < _LEAST_CELLS:
         return None
     mean = total[used] / share[used][:, None]
-    sway = float(np.median(np.hypot(mean[:, 0], mean[:, 1])))
+    sway = float(median(np.hypot(mean[:, 0], mean[:, 1])))
     jerk = float(np.linalg.norm(first.pan - 2 * second.pan + third.pan))
     if jerk > max(_JERK, _JERKS * sway):
         return None

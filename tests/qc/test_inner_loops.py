@@ -16,6 +16,7 @@ from qc import identity, threads
 from qc.boiling import flattest
 from qc.frame import cell_means, lengths, single_frames
 from qc.measure import measure_frames
+from qc.median import median
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(12, 90), st.integers(12, 90))
@@ -32,6 +33,17 @@ def test_the_flattest_quarter_is_that_of_numpys_quantile(seed, size, strength, s
     seen[0, 0] = True
     expected = slope[seen] <= np.quantile(slope[seen], 0.25)
     np.testing.assert_array_equal(slope[seen] <= flattest(slope, seen), expected)
+
+
+@settings(deadline=None, max_examples=examples(60))
+@given(seeds, st.integers(1, 400), st.sampled_from(["f4", "f8"]), st.sampled_from([0.0, 1.0, 9.0]))
+def test_the_median_is_numpys_to_the_last_bit(seed, count, kind, step):
+    """Of odd and even numbers of them, of rows as of columns, ties among them."""
+    values = np.random.default_rng(seed).normal(0, 5, (count, 2)).astype(kind)
+    if step:
+        values = (values / step).round() * step
+    np.testing.assert_array_equal(median(values.T), np.median(values, axis=0))
+    assert median(values[:, 0]) == np.median(values[:, 0])
 
 
 @settings(deadline=None, max_examples=examples(40))
