@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from qc.flow import Pair, sample
 from qc.frame import Frame, Image
-from qc.tracking import Points, Tracker
+from qc.tracking import Points, Tracker, scale
 
 VERSION = "3"
 FIRST, LAST = 8, 4
@@ -43,7 +43,6 @@ class _Kept:
     luma: Image
     points: Points
     alive: npt.NDArray[np.bool_]
-    scale: float
 
 
 class Sharpness:
@@ -93,7 +92,6 @@ class _Leg:
             luma=frame.luma,
             points=self._tracker.now,
             alive=self._tracker.alive.copy(),
-            scale=self._tracker.scale,
         )
         if len(self._first) < FIRST:
             self._first.append(kept)
@@ -105,10 +103,12 @@ class _Leg:
         if not check(self._first, self._last):
             return None
         common = self._last[-1].alive
-        smallest = min(kept.scale for kept in (*self._first, *self._last))
-        before = np.mean([compute(kept, smallest, common) for kept in self._first])
-        after = np.mean([compute(kept, smallest, common) for kept in self._last])
-        return float(-np.log(after / before))
+        kept = [*self._first, *self._last]
+        scales = [scale(self._tracker.start, each.points, each.alive) for each in kept]
+        sharp = [
+            compute(each, min(scales) / own, common) for each, own in zip(kept, scales, strict=True)
+        ]
+        return float(-np.log(np.mean(sharp[FIRST:]) / np.mean(sharp[:FIRST])))
 
 
 def check(first: list[_Kept], last: deque[_Kept]) -> bool:
@@ -116,9 +116,9 @@ def check(first: list[_Kept], last: deque[_Kept]) -> bool:
     return len(first) == FIRST and len(last) == LAST
 
 
-def compute(kept: _Kept, smallest: float, alive: npt.NDArray[np.bool_]) -> float:
-    """Laplacian energy over contrast at the points that are `alive`, at the scale `smallest`."""
-    factor = smallest / kept.scale
+def compute(kept: _Kept, factor: float, alive: npt.NDArray[np.bool_]) -> float:
+    """Laplacian energy over contrast at the points that are `alive`, at `factor` (0..1) times the
+    frame's size."""
     height, width = kept.luma.shape
     size = (width, height)
     luma = kept.luma

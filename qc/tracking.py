@@ -42,13 +42,19 @@ class Tracker:
     @property
     def enough(self) -> bool:
         """Whether at least a tenth of the points are still followed."""
-        return float(self.alive.mean()) >= LEAST
+        return enough(self.alive)
 
-    @property
-    def scale(self) -> float:
-        """How much larger the scene is now than in frame 0 (zoom), by the points' spread."""
-        if not self.enough:
-            return 1.0
-        before = self.start[self.alive].std(axis=0)
-        after = self.now[self.alive].std(axis=0)
-        return float(np.clip((after.sum() + 1e-3) / (before.sum() + 1e-3), 0.1, 10.0))
+
+def enough(alive: npt.NDArray[np.bool_]) -> bool:
+    """Whether at least a tenth of the points (24, 40) are `alive`."""
+    return float(alive.mean()) >= LEAST
+
+
+def scale(start: Points, now: Points, alive: npt.NDArray[np.bool_]) -> float:
+    """How much larger the scene is `now` than at the `start` (zoom), by the spread of the points
+    that are `alive`; 1 where they are too few."""
+    if not enough(alive):
+        return 1.0
+    before = start[alive].std(axis=0)
+    after = now[alive].std(axis=0)
+    return float(np.clip((after.sum() + 1e-3) / (before.sum() + 1e-3), 0.1, 10.0))
