@@ -13,6 +13,9 @@ from qc.thresholds import load_thresholds
 ROOT = Path(__file__).parents[2]
 HELD_OUT = "qc_bench_limits_7"
 _GRADES = ("weak", "middle", "strong")
+_LIMIT = re.compile(
+    r"^\| ((?:`\w+` ?)+)\| (\w+)(, hard)? \| .* \| (?:least )?([\d., -]+) / ([\d., -]+) \|$", re.M
+)
 _ROW = re.compile(r"^\| ([a-z ]+) \| ([\d./ ]+) \| ([\d./ ]+) \|$", re.M)
 
 
@@ -28,6 +31,29 @@ def figures(found):
     key = "all by their limits" if len(found["auc"]) > 2 else next(iter(found["auc"]))
     auc = " / ".join(f"{found['auc'][key][grade]:.2f}" for grade in _GRADES)
     return auc, " / ".join(f"{found['sent_back'][grade]:.2f}" for grade in _GRADES)
+
+
+def bounds(cell, many):
+    """The numbers of a cell, one for each of so many metrics: one number stands for all."""
+    each = [None if text == "-" else float(text) for text in cell.strip().split(", ")]
+    return each if len(each) == many else each * many
+
+
+def test_the_limits_of_the_page_are_the_shipped_ones():
+    """Every limit stands in the page, with its class, whether it is a gate, and its numbers."""
+    page = (ROOT / "docs" / "qc.md").read_text(encoding="utf-8")
+    shown = {}
+    for names, failure, hard, warns, fails in _LIMIT.findall(page):
+        metrics = re.findall(r"\w+", names)
+        both = zip(bounds(warns, len(metrics)), bounds(fails, len(metrics)), strict=True)
+        shown |= {
+            metric: (failure, bool(hard), warn, fail)
+            for metric, (warn, fail) in zip(metrics, both, strict=True)
+        }
+    assert shown == {
+        limit.metric: (limit.failure.value, limit.hard, limit.warn, limit.fail)
+        for limit in load_thresholds("default")
+    }
 
 
 def test_the_table_of_the_held_out_run_is_its_results():
