@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from qc.frame import Frame
+from qc.median import median
 
 VERSION = "1"
 PEAK = 20.0
@@ -42,8 +43,8 @@ def reduce(values: Sequence[tuple[float, float]]) -> dict[str, float]:
     result = {"black": float(np.mean([peak <= PEAK for _, peak in values]))}
     dips, flashes = [0.0], [0.0]
     for at in range(1, len(means) - 1):
-        before = float(np.median(means[max(0, at - _REACH) : at]))
-        after = float(np.median(means[at + 1 : at + 1 + _REACH]))
+        before = float(median(means[max(0, at - _REACH) : at]))
+        after = float(median(means[at + 1 : at + 1 + _REACH]))
         dips.append(1 - means[at] / min(before, after))
         flashes.append(1 - max(before, after) / means[at])
     return {**result, "luma_dip": float(max(dips)), "luma_flash": float(max(flashes))}

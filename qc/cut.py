@@ -38,7 +38,8 @@ Look = Plane
 
 def check(look: Look) -> bool:
     """Whether there are shapes in it."""
-    return float(look.std()) >= _FLAT
+    _, spread = cv2.meanStdDev(look)
+    return float(spread[0, 0]) >= _FLAT
 
 
 def look(frame: Frame) -> Look:

@@ -92,10 +92,10 @@ def moments(image: npt.NDArray[np.generic]) -> Moments:
         above = min(top, _CROP)
         kept = slice(above, above + min(_STRIP, len(image) - top))
         centred = found.centred(slice(top - above, top + _STRIP + _CROP))
-        mean_here = _blur(centred)
-        local[top : top + _STRIP] = mean_here[kept]
-        spread = _spread(np.square(centred, out=centred), mean_here)
-        np.add(spread[kept], np.float32(_C2 / 2), out=variance[top : top + _STRIP])
+        mean_here = local[top : top + _STRIP]
+        mean_here[:] = _blur(centred)[kept]
+        spread = _spread(np.square(centred, out=centred), mean_here, kept)
+        np.add(spread, np.float32(_C2 / 2), out=variance[top : top + _STRIP])
     return found
 
 
@@ -106,25 +106,27 @@ def compute(first: Moments, second: Moments) -> float:
     """
     if first.image.shape != second.image.shape:
         raise ValueError(f"SSIM of {first.image.shape} and {second.image.shape}: one size only")
-    height = len(first.image)
+    bottom = len(first.image) - _CROP
     total, counted = 0.0, 0
-    for top in range(0, height - 2 * _CROP, _STRIP):
-        rows = slice(top, top + _STRIP + 2 * _CROP)
-        inner = _similarity(first, second, rows)[_CROP:-_CROP, _CROP:-_CROP]
+    for top in range(_CROP, bottom, _STRIP):
+        rows = slice(top, min(top + _STRIP, bottom))
+        inner = _similarity(first, second, rows)[:, _CROP:-_CROP]
         total += sum(cv2.sumElems(inner))  # in float64
         counted += inner.size
     return total / counted
 
 
 def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.float32]:
-    """S of some rows; 5 px at each edge lack their surroundings. In place: it is memory that
-    takes the time."""
+    """S of some rows, none of them within 5 of the edge; 5 px at both ends of each lack their
+    surroundings. In place: it is memory that takes the time."""
+    around = slice(rows.start - _CROP, rows.stop + _CROP)
     offset = first.offset - second.offset
     apart: npt.NDArray[np.float32]
-    apart = np.subtract(first.image[rows], second.image[rows], dtype=np.float32)
+    apart = np.subtract(first.image[around], second.image[around], dtype=np.float32)
     apart -= offset
     local = first.local[rows] - second.local[rows]
-    structure = _spread(np.square(apart, out=apart), local)
+    structure = _spread(np.square(apart, out=apart), local, slice(_CROP, -_CROP))
+    apart = apart[_CROP:-_CROP]
     structure /= np.add(first.variance[rows], second.variance[rows], out=apart)
     similarity = np.subtract(1, structure, out=structure)
     local += offset
@@ -140,11 +142,12 @@ def _similarity(first: Moments, second: Moments, rows: slice) -> npt.NDArray[np.
 
 
 def _spread(
-    squares: npt.NDArray[np.float32], local: npt.NDArray[np.float32]
+    squares: npt.NDArray[np.float32], local: npt.NDArray[np.float32], kept: slice
 ) -> npt.NDArray[np.float32]:
-    """Local variance from `squares`, which are written over, and the `local` mean; >= 0."""
-    spread = _blur(squares)
-    spread -= np.square(local, out=squares)
+    """Local variance, >= 0, of the rows that are `kept` of `squares`, which are written over; of
+    those rows `local` is the mean."""
+    spread = _blur(squares)[kept]
+    spread -= np.square(local, out=squares[kept])
     # numpy's maximum, which has NaN to think of, takes four times as long.
     cv2.threshold(spread, 0, 0, cv2.THRESH_TOZERO, dst=spread)
     return spread
