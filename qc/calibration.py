@@ -43,6 +43,8 @@ _MAD = 1.4826
 _FARTHEST = 50.0
 """Values better or worse than the limit by more than this factor count as this far."""
 _DIGITS = 4
+_ROUNDED = 0.002
+"""Share of an amount that so many digits of the limit may leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,13 @@ def can_learn(limit: Limit) -> bool:
     """Whether clips may move this limit: it is no gate, and allows something above nothing."""
     bound = limit.warn if limit.fail is None else limit.fail
     return not limit.hard and bound is not None and scale_of(limit).amount(bound) > 0
+
+
+def may_be_learned(limit: Limit, value: float, *, default: float) -> bool:
+    """Whether `learn` may move this `default` (warn or fail) of `limit` to `value`."""
+    scale = scale_of(limit)
+    amount, unit = scale.amount(value), scale.amount(default)
+    return STRICTEST * unit * (1 - _ROUNDED) <= amount <= LAXEST * unit * (1 + _ROUNDED)
 
 
 def weight(clips: int) -> float:

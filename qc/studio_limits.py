@@ -6,7 +6,7 @@ measured: numbers of another version or another LPIPS backbone are never held ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manifests.errors import BadInput, Fault
+from qc.calibration import can_learn, may_be_learned
 from qc.cells import Cell, Measured
-from qc.thresholds import Learned, table_version
+from qc.thresholds import Learned, load_thresholds, table_version
 
 NAME = "thresholds.yaml"
 """In the studio's root."""
@@ -153,6 +154,10 @@ def read_limits(path: Path) -> StudioLimits | None:
         file = _File.model_validate(data)
     except ValidationError as error:
         raise BadInput([_item(path, item) for item in error.errors()]) from None
+    faults = [fault for at, found in enumerate(file.cells) for fault in _moved(path, at, found)]
+    # NOTE: beside other defaults the limits are idle, and what they were bounded by is not known.
+    if faults and file.defaults == table_version():
+        raise BadInput(faults)
     return StudioLimits(
         measured=Measured(versions=file.measured.versions, backbone=file.measured.backbone),
         defaults=file.defaults,
@@ -169,10 +174,30 @@ def _cell(found: _Cell) -> CellLimits:
     )
 
 
+def _moved(path: Path, at: int, found: _Cell) -> Iterator[Fault]:
+    """Limits of a cell that calibration cannot have written: verdicts would say that it had."""
+    defaults = {limit.metric: limit for limit in load_thresholds(_cell(found).cell.family)}
+    for metric, pair in found.limits.items():
+        limit = defaults.get(metric)
+        for key, value in (("warn", pair.warn), ("fail", pair.fail)):
+            default = None if limit is None else getattr(limit, key)
+            if value is None and default is None:
+                continue
+            column = f"cells.{at}.limits.{metric}.{key}"
+            if limit is None or not can_learn(limit) or default is None or value is None:
+                yield _fault(path, "is no limit that is learned", column)
+            elif not may_be_learned(limit, value, default=default):
+                words = f"{value:g} is farther from the default {default:g} than is ever learned"
+                yield _fault(path, words, column)
+
+
 def _item(path: Path, item: Any) -> Fault:
     return _fault(path, str(item["msg"]), column=".".join(map(str, item["loc"])) or None)
 
 
 def _fault(path: Path, problem: str, column: str | None = None) -> Fault:
-    remedy = f"run `rushes calibrate --write` again, or move {path.name} away for the defaults"
+    remedy = (
+        f"move {path.name} away for the defaults, and run `rushes calibrate --write` for new ones; "
+        "what you set yourself belongs into `thresholds` of studio.yaml"
+    )
     return Fault(file=path, column=column, problem=problem, remedy=remedy)

@@ -19,6 +19,7 @@ from qc.calibration import (
     STRICTEST,
     can_learn,
     learn,
+    may_be_learned,
     scale_of,
     weight,
 )
@@ -54,6 +55,7 @@ def test_a_learned_limit_stays_near_the_default(limit, own, family):
         share = amount(limit, bound) / amount(limit, default)
         # Four digits are kept of the limit; of an SSIM near 1 they are fewer of what is left.
         assert STRICTEST * 0.998 <= share <= LAXEST * 1.002
+        assert may_be_learned(limit, bound, default=default)
 
 
 @settings(deadline=None, max_examples=examples(60))

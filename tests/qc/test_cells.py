@@ -284,6 +284,35 @@ def test_limits_learned_beside_other_defaults_are_idle():
     assert "defaults of 2020-01-01" in found.words
 
 
+@pytest.mark.parametrize(
+    ("metric", "pair", "column"),
+    [
+        ("flicker", (0.007, 100.0), "flicker.fail: 100 is farther from the default 0.0085"),
+        ("flicker", (0.0001, 0.008), "flicker.warn: 0.0001 is farther from the default 0.0065"),
+        ("conditioning_ssim", (0.7, -9.0), "conditioning_ssim.fail: -9 is farther"),
+        ("flicker", (None, 0.008), "flicker.warn: is no limit that is learned"),
+        ("conditioning_psnr", (18.0, 5.0), "conditioning_psnr.fail: is no limit that is learned"),
+        ("frozen", (0.05, 0.9), "frozen.fail: is no limit that is learned"),
+        ("sharpness", (1.0, 2.0), "sharpness.warn: is no limit that is learned"),
+    ],
+)
+def test_limits_that_calibration_cannot_have_written_are_refused(
+    tmp_path: Path, metric, pair, column
+):
+    """A file that was moved by hand would pass for what so many clips had taught."""
+    path = tmp_path / "thresholds.yaml"
+    cell = CellLimits(cell=HERE, date="2026-11-20", clips=80, limits={metric: pair})
+    written = StudioLimits(measured=RANDOM, defaults=table_version(), cells=(cell,))
+    path.write_text(written.to_text())
+    with pytest.raises(BadInput) as caught:
+        read_limits(path)
+    told = " ".join(map(str, caught.value.faults))
+    assert f"column cells.0.limits.{column}" in told
+    assert "belongs into `thresholds` of studio.yaml" in told
+    path.write_text(replace(written, defaults="2020-01-01").to_text())
+    assert read_limits(path) is not None
+
+
 def test_no_file_is_no_limits(tmp_path: Path):
     """A studio that never calibrated has none."""
     assert read_limits(tmp_path / "thresholds.yaml") is None
