@@ -15,9 +15,11 @@ def judge(card: Scorecard, *, thresholds: Thresholds, expects_motion: bool = Tru
     """Hold every number of `card` against its limits.
 
     APPROVE unless a limit's `fail` is crossed, then RETAKE (HOLD is the retake policy's to say).
-    A metric that was not measured is not looked at. With `expects_motion` False (a static shot
+    A metric that was not measured is not looked at, nor one by LPIPS with another backbone than the
+    limit's. With `expects_motion` False (a static shot
     was asked for) a frozen picture only warns and little motion is right.
     """
+    thresholds = thresholds.of(card.backbone)
     looked_at = [
         (limit, _find(limit, card.metrics[limit.metric], expects_motion))
         for limit in thresholds

@@ -33,6 +33,7 @@ import lpips as reference
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.functional import mse_loss
 
@@ -236,7 +237,7 @@ def _trained_trunk(folder: Path) -> tuple[dict[str, torch.Tensor], str]:
                 f"{path}: damaged: its SHA-256 begins with {digest[:8]}; fetch it again"
             )
         return torch.load(path, map_location="cpu", weights_only=True), "alex (trained)"
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise BackboneUnavailable(f"{path}: cannot be read: {error}") from error
 
 

@@ -40,6 +40,8 @@ class Limit:
     warn_from: str = ""
     """Who says so: `default 2026-11-21`, `pocket 2026-11-21`, `calibrated ...`, `studio.yaml`."""
     fail_from: str = ""
+    backbone: str = ""
+    """The LPIPS backbone whose numbers it is for, in a scorecard's words; empty: every one."""
 
     @property
     def higher_is_worse(self) -> bool:
@@ -69,6 +71,12 @@ class Thresholds:
             if limit.metric == metric:
                 return limit
         raise KeyError(metric)
+
+    def of(self, backbone: str) -> Thresholds:
+        """Those that hold for what was measured with this LPIPS backbone: numbers of two of them
+        are never held against one limit."""
+        held = tuple(limit for limit in self.limits if limit.backbone in ("", backbone))
+        return replace(self, limits=held)
 
     def in_force(self) -> tuple[LimitInForce, ...]:
         """The limits as a verdict keeps them."""
@@ -109,6 +117,7 @@ class _Entry(_Change):
     says: str
     label: str = ""
     hard: bool = False
+    backbone: str = ""
 
 
 def load_thresholds(
@@ -144,7 +153,7 @@ def load_thresholds(
     for metric, given in (overrides or {}).items():
         checked = _check_override(metric, given, where=where, faults=faults)
         if checked is not None:
-            chosen[metric] = _changed(chosen[metric], checked, origin=where.name)
+            chosen[metric] = _own(chosen[metric], checked, origin=where.name)
             told += [f"{metric} {key} {checked[key]}" for key in sorted(checked)]
     faults += _crossed(chosen, overrides or {}, where)
     if faults:
@@ -183,6 +192,11 @@ def _changed(limit: Limit, change: Mapping[str, float | None], *, origin: str) -
     return replace(limit, **change, **origins)  # type: ignore[arg-type]  # warn, fail, and whence
 
 
+def _own(limit: Limit, change: Mapping[str, float | None], *, origin: str) -> Limit:
+    """Moved by the studio: it means the backbone at hand; what it learned, it learned with that."""
+    return replace(_changed(limit, change, origin=origin), backbone="")
+
+
 def _learn(chosen: dict[str, Limit], learned: Learned, *, but: Collection[str]) -> None:
     """Put the learned limits in place: soft ones, and only where there is a limit to move."""
     for metric, (warn, fail) in learned.limits.items():
@@ -195,7 +209,7 @@ def _learn(chosen: dict[str, Limit], learned: Learned, *, but: Collection[str]) 
             for key, value in change.items()
             if value is not None and getattr(limit, key) is not None
         }
-        chosen[metric] = _changed(limit, moved, origin=learned.words)
+        chosen[metric] = _own(limit, moved, origin=learned.words)
 
 
 def _check_override(

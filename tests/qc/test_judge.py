@@ -12,8 +12,9 @@ from laws import examples
 from qc.judge import HARD, judge, rank
 from qc.metrics import METRICS
 from qc.scorecard import Decision, FailureClass, Level, Scorecard, Verdict
-from qc.thresholds import Thresholds, load_thresholds
+from qc.thresholds import Learned, Thresholds, load_thresholds
 
+RANDOM = "alex, random, seed 0 (uncalibrated)"
 DEFAULT = load_thresholds("default")
 GOOD = {
     "decode_faults": 0.0,
@@ -64,6 +65,25 @@ def test_a_good_card_is_approved_with_every_limit_looked_at():
     assert verdict.failure is None
     assert {finding.metric for finding in verdict.findings} == set(GOOD)
     assert all(f.level is Level.PASS and f.failure is None for f in verdict.findings)
+
+
+def test_numbers_of_two_backbones_are_never_held_against_one_limit():
+    """The limit on LPIPS is the random backbone's; trained weights have none until the studio sets
+    one or learns it, and the verdict keeps only what was held against it."""
+    jumps = card_of(lpips_spike=7.0)
+    own = {"lpips_spike": {"warn": 6.5}}
+    learned = Learned(limits={"lpips_spike": (6.5, None)}, words="calibrated")
+    for backbone, limits, level in (
+        (RANDOM, DEFAULT, Level.WARN),
+        ("alex (trained)", DEFAULT, None),
+        ("alex (trained)", load_thresholds("default", own), Level.WARN),
+        ("alex (trained)", load_thresholds("default", learned=learned), Level.WARN),
+    ):
+        verdict = judge(replace(jumps, backbone=backbone), thresholds=limits)
+        found = {finding.metric: finding.level for finding in verdict.findings}
+        assert found.get("lpips_spike") == level
+        kept = {limit.metric for limit in verdict.limits}
+        assert ("lpips_spike" in kept) == (level is not None)
 
 
 def test_warnings_keep_the_take():

@@ -88,6 +88,14 @@ def test_damaged_weights_are_noticed_by_their_hash(tmp_path):
         load_backbone(weights_dir=tmp_path)
 
 
+@pytest.mark.parametrize("damage", [b"", b"not weights", bytes(range(256)) * 8])
+def test_damaged_safetensors_are_told_by_their_file(tmp_path, damage):
+    """Whatever its bytes are: by name, as weights that cannot be read."""
+    (tmp_path / "alexnet.safetensors").write_bytes(damage)
+    with pytest.raises(BackboneUnavailable, match=r"alexnet\.safetensors: cannot be read"):
+        load_backbone(weights_dir=tmp_path)
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     """Tensors that are no AlexNet are named."""
     save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "alexnet.safetensors")
