@@ -40,7 +40,7 @@ def card_of(**metrics: float) -> Scorecard:
         fps=16.0,
         metrics={**GOOD, **metrics},
         versions={"ssim": "1"},
-        backbone="none",
+        backbone=RANDOM,
         problems=("17 frames, 33 expected",),
         curves={"luma": (1.0, 2.0)},
     )
