@@ -98,11 +98,16 @@ class Banding:
         return {"banding": float((2 / np.sqrt(_HEIGHTS) * beyond).max())}
 
 
+def check(rgb: Image) -> bool:
+    """Whether the picture is large enough to have ramps: 32 pixels each way."""
+    return min(rgb.shape[:2]) >= 8 * _COARSE
+
+
 def compute(rgb: Image) -> Stairs:
-    """How far the ramps of `rgb` (H, W, 3) uint8 are stairs of each height, levels; of pictures
-    under 32 pixels nothing is known."""
+    """How far the ramps of `rgb` (H, W, 3) uint8 are stairs of each height, levels; NaN where
+    nothing is known."""
     stairs = np.full((3, len(_HEIGHTS)), np.nan, np.float32)
-    if min(rgb.shape[:2]) >= 8 * _COARSE:
+    if check(rgb):
         for at, channel in enumerate(cv2.split(rgb)):
             stairs[at] = _stairs(np.asarray(channel, np.uint8))
     return stairs

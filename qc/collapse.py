@@ -23,9 +23,13 @@ def check(residuals: Sequence[float]) -> bool:
     return len(residuals) >= 2 * LAST
 
 
+def compute(earlier: Sequence[float], last: Sequence[float]) -> float:
+    """How much more is left of the last pairs than of the earlier ones; neither is empty."""
+    return float(max(last)) / (float(np.median(earlier)) + _CALM)
+
+
 def reduce(residuals: Sequence[float]) -> dict[str, float]:
     """`collapse` of a clip from its pairs' mean |r'|, as `boiling.residual` gives it."""
     if not check(residuals):
         return {}
-    earlier = float(np.median(residuals[:-LAST]))
-    return {"collapse": float(max(residuals[-LAST:])) / (earlier + _CALM)}
+    return {"collapse": compute(residuals[:-LAST], residuals[-LAST:])}

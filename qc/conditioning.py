@@ -15,6 +15,7 @@ what tells a clip of something else from one that is merely changed.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 _BEST = 99.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """Frame 0 beside the source."""
+
+    ssim: float | None
+    """None under 11 px."""
+    psnr: float
+    lpips: float | None
+    """None without a backbone, and under 32 px."""
 
 
 def load_source(path: Path, *, width: int, height: int) -> Image:
@@ -61,16 +73,30 @@ def check(source: Image, frame: Image) -> None:
         raise ValueError(f"source {source.shape} and frame {frame.shape}: one size only")
 
 
-def compute(source: Image, frame: Image, *, lpips: LpipsBackbone | None = None) -> dict[str, float]:
-    """The metrics of the prepared source against frame 0, both (H, W, 3) uint8."""
+def compute(source: Image, frame: Image, *, lpips: LpipsBackbone | None = None) -> Alike:
+    """The prepared source against frame 0, both (H, W, 3) uint8."""
     check(source, frame)
-    result = {"conditioning_psnr": psnr(source, frame)}
-    if min(source.shape[:2]) >= WINDOW:
-        result["conditioning_ssim"] = ssim(source, frame)
+    far = None
     if lpips is not None and lpips.measures(source):
         one, other = lpips.embed(halved(source)), lpips.embed(halved(frame))
-        result["conditioning_lpips"] = lpips.distance(one, other)
-    return result
+        far = lpips.distance(one, other)
+    return Alike(
+        ssim=ssim(source, frame) if min(source.shape[:2]) >= WINDOW else None,
+        psnr=psnr(source, frame),
+        lpips=far,
+    )
+
+
+def reduce(alike: Alike | None) -> dict[str, float]:
+    """The metrics of a clip; nothing without a source."""
+    if alike is None:
+        return {}
+    found = {
+        "conditioning_psnr": alike.psnr,
+        "conditioning_ssim": alike.ssim,
+        "conditioning_lpips": alike.lpips,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def psnr(first: Image, second: Image) -> float:

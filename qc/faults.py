@@ -45,6 +45,18 @@ class Found:
     """Largest share of NaN or infinite values of a frame, 0..1."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Off:
+    """How far off it is; None: nothing was ordered."""
+
+    length: int | None
+    """Frames."""
+    size: int | None
+    """Pixels."""
+    rate: float | None
+    """Share of the rate that was ordered."""
+
+
 def check(expected: Expected) -> None:
     """Raise ValueError on an expectation that no clip can meet."""
     for name in ("frames", "width", "height", "fps"):
@@ -53,13 +65,39 @@ def check(expected: Expected) -> None:
             raise ValueError(f"expected {name} {value}: must be above 0")
 
 
-def compute(found: Found, expected: Expected | None) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The metrics, and every fault in words: `25 frames, 17 expected`.
+def compute(found: Found, expected: Expected | None) -> Off:
+    """How far what came is from what was ordered. Raises ValueError as `check`."""
+    expected = expected or Expected()
+    check(expected)
+    length = size = rate = None
+    if expected.frames is not None:
+        length = abs(found.frames - expected.frames)
+    if expected.width is not None or expected.height is not None:
+        width, height = expected.width or found.width, expected.height or found.height
+        size = abs(found.width - width) + abs(found.height - height)
+    if expected.fps is not None:
+        rate = abs(found.fps / expected.fps - 1)
+    return Off(length=length, size=size, rate=rate)
+
+
+def reduce(found: Found, off: Off) -> dict[str, float]:
+    """The metrics: those of what was ordered only where it was."""
+    metrics = {"decode_faults": float(len(found.problems)), "non_finite": found.non_finite}
+    if off.length is not None:
+        metrics["length_error"] = float(off.length)
+    if off.size is not None:
+        metrics["size_error"] = float(off.size)
+    if off.rate is not None:
+        metrics["fps_error"] = max(off.rate, 1.0) if found.variable_rate else off.rate
+    return metrics
+
+
+def told(found: Found, off: Off, expected: Expected | None) -> tuple[str, ...]:
+    """Every fault in words: `25 frames, 17 expected`.
 
     What nobody ordered otherwise (a rate that varies, one frame) is told in words alone: no limit
     counts it.
     """
-    metrics = {"decode_faults": float(len(found.problems)), "non_finite": found.non_finite}
     problems = list(found.problems)
     if found.non_finite > 0:
         problems.append(f"NaN or infinity in {found.non_finite:.1%} of a frame's values")
@@ -68,21 +106,12 @@ def compute(found: Found, expected: Expected | None) -> tuple[dict[str, float], 
     if expected is None:
         if found.frames == 1:
             problems.append("one frame: nothing that takes two was measured")
-        return metrics, tuple(problems)
-    check(expected)
-    if expected.frames is not None:
-        metrics["length_error"] = float(abs(found.frames - expected.frames))
-        if metrics["length_error"]:
-            problems.append(f"{found.frames} frames, {expected.frames} expected")
-    width, height = expected.width or found.width, expected.height or found.height
-    if expected.width is not None or expected.height is not None:
-        metrics["size_error"] = float(abs(found.width - width) + abs(found.height - height))
-        if metrics["size_error"]:
-            problems.append(f"{found.width}x{found.height}, {width}x{height} expected")
-    if expected.fps is not None:
-        metrics["fps_error"] = abs(found.fps / expected.fps - 1)
-        if metrics["fps_error"] > FPS_TOLERANCE:
-            problems.append(f"{found.fps:.3f} frames a second, {expected.fps:g} expected")
-        if found.variable_rate:
-            metrics["fps_error"] = max(metrics["fps_error"], 1.0)
-    return metrics, tuple(problems)
+        return tuple(problems)
+    if off.length:
+        problems.append(f"{found.frames} frames, {expected.frames} expected")
+    if off.size:
+        width, height = expected.width or found.width, expected.height or found.height
+        problems.append(f"{found.width}x{found.height}, {width}x{height} expected")
+    if off.rate is not None and off.rate > FPS_TOLERANCE:
+        problems.append(f"{found.fps:.3f} frames a second, {expected.fps:g} expected")
+    return tuple(problems)

@@ -80,7 +80,7 @@ class Identity:
         if not check(used):
             return {}
         now = _cut(self._last.rgb, self._last.points)[used]
-        return {"identity_lpips": stands_out(self._distances(self._first[used], now))}
+        return {"identity_lpips": compute(self._distances(self._first[used], now))}
 
     def _distances(self, then: Tiles, now: Tiles) -> list[float]:
         """LPIPS of each two tiles, on the threads that measure: nothing else is left for them."""
@@ -96,8 +96,9 @@ def check(used: npt.NDArray[np.bool_]) -> bool:
     return int(used.sum()) >= _LEAST_TILES
 
 
-def stands_out(values: list[float]) -> float:
-    """95th percentile less the median."""
+def compute(values: list[float]) -> float:
+    """How far the tiles that differ most stand out, from the LPIPS of each one: 95th percentile
+    less the median."""
     return float(np.percentile(values, _WORST) - np.median(values))
 
 

@@ -117,13 +117,8 @@ class LpipsBackbone:
 
     @torch.inference_mode()
     def distance(self, first: Embedding, second: Embedding) -> float:
-        """LPIPS of two embedded images of one size, 0... Symmetric."""
-        return float(
-            sum(
-                mse_loss(a, b, reduction="sum")
-                for a, b in zip(first.layers, second.layers, strict=True)
-            )
-        )
+        """LPIPS of two images of one size that it embedded, 0..; see `compute`."""
+        return compute(first, second)
 
     @torch.inference_mode()
     def distances(self, first: Batch, second: Batch) -> list[float]:
@@ -158,6 +153,12 @@ def _normalised(layer: torch.Tensor) -> torch.Tensor:
     """`layer` (n, C, H, W) itself, at length 1 in every place; as `lpips` does it."""
     length = torch.linalg.vector_norm(layer, dim=1, keepdim=True)
     return layer.div_(length.add_(_TINY))
+
+
+def compute(first: Embedding, second: Embedding) -> float:
+    """LPIPS of two images of one size as one backbone embedded them, 0... Symmetric."""
+    pairs = zip(first.layers, second.layers, strict=True)
+    return float(sum(mse_loss(one, other, reduction="sum") for one, other in pairs))
 
 
 def check(values: Sequence[float]) -> bool:

@@ -210,18 +210,19 @@ class _Pass:
         """Everything measured so far as a scorecard."""
         for landed in self._flight.land():
             self._take(landed)
-        start = _Start(conditioning={}, stairs=None)
+        start = _Start(alike=None, stairs=None)
         if self._start is not None:
             start = self._start.result()
         # It takes as long as all the others here; identity leaves a thread idle meanwhile.
         softer = threads.submit(self._sharpness.reduce, False)
-        metrics, problems = faults.compute(found, expected)
+        off = faults.compute(found, expected)
+        metrics = faults.reduce(found, off)
         brightness = float(np.mean([mean for mean, _ in self._luma])) if self._luma else 0.0
         for part in (
             black.reduce(self._luma),
             frozen.reduce(self._difference),
             cut.reduce(self._cut),
-            start.conditioning,
+            conditioning.reduce(start.alike),
             flicker.reduce(self._flicker, brightness=brightness),
             boiling.reduce(self._boiling),
             self._wobble.reduce(),
@@ -246,7 +247,7 @@ class _Pass:
             metrics=metrics,
             versions={**versions_of(lpips=self._lpips is not None), **versions},
             backbone="none" if self._lpips is None else self._lpips.name,
-            problems=problems,
+            problems=faults.told(found, off, expected),
             curves=self._curves(),
         )
 
@@ -329,13 +330,14 @@ class _Pass:
 class _Start:
     """The source, and frame 0 beside it."""
 
-    conditioning: dict[str, float]
+    alike: conditioning.Alike | None
+    """None without a source."""
     stairs: banding.Stairs | None
 
 
 def _begun(source: Image, rgb: Image, *, lpips: LpipsBackbone | None) -> _Start:
     return _Start(
-        conditioning=conditioning.compute(source, rgb, lpips=lpips),
+        alike=conditioning.compute(source, rgb, lpips=lpips),
         stairs=banding.compute(prepare(source, index=0).rgb),
     )
 

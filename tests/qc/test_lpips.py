@@ -214,5 +214,5 @@ def test_the_source_is_compared_at_half_size_from_240_pixels_on(random_backbone)
         pictures = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         sizes = [cv2.resize(at, of[::-1], interpolation=cv2.INTER_AREA) for at in pictures]
         expected = random_backbone.distance(*map(random_backbone.embed, sizes))
-        found = conditioning.compute(*pictures, lpips=random_backbone)["conditioning_lpips"]
+        found = conditioning.compute(*pictures, lpips=random_backbone).lpips
         assert found == expected
