@@ -209,7 +209,7 @@ def test_learned_limits_never_move_a_gate_or_a_limit_that_is_not_set():
 
 
 def test_a_verdict_keeps_its_limits_versions_and_backbone():
-    """Every limit in force with its origin, the versions and the backbone go into the verdict."""
+    """Every limit that holds for it with its origin, the versions and the backbone go into it."""
     card = Scorecard(
         frames=17,
         width=128,
@@ -222,7 +222,7 @@ def test_a_verdict_keeps_its_limits_versions_and_backbone():
     thresholds = load_thresholds("pocket", {"flicker": {"fail": 0.009}})
     verdict = judge(card, thresholds=thresholds)
     kept = {limit.metric: limit for limit in verdict.limits}
-    assert set(kept) == {limit.metric for limit in thresholds}
+    assert set(kept) == {limit.metric for limit in thresholds.of(card.backbone)}
     assert (kept["flicker"].fail, kept["flicker"].fail_from) == (0.009, "studio.yaml")
     assert kept["blur"].fail_from.startswith("pocket ")
     assert kept["frozen"].fail_from.startswith("default ")
